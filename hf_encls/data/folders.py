@@ -1,0 +1,188 @@
+"""Any class-named folder tree becomes a `datasets.Dataset` of clips, and a report of what was left out and why."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+from tqdm.auto import tqdm
+
+from hf_encls.audio import EXTENSIONS, AudioError, inspect
+
+# Files that live beside audio and are nobody's clip: not worth a line in the report.
+COMPANIONS = frozenset(".txt .md .csv .tsv .json .yaml .yml .pdf .png .jpg .jpeg .gif .html .xml .m3u .log".split())
+
+
+@dataclass
+class ScanReport:
+    """What a scan used, and what it left out with the reason of each."""
+
+    data_dir: str
+    used: int = 0
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    sampling_rates: dict[int, int] = field(default_factory=dict)
+    num_channels: dict[int, int] = field(default_factory=dict)
+    duration_s: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """Lines for a person."""
+        rates = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(self.sampling_rates.items()))
+        lines = [f"{self.used} clips used from {self.data_dir}" + (f" ({rates})" if rates else "")]
+        if self.duration_s:
+            lines.append("durations {min:.2f} to {max:.2f} s, {total:.0f} s in all".format(**self.duration_s))
+        if self.left_out:
+            lines.append(f"{len(self.left_out)} files left out:")
+            lines += [f"  {row['file']}: {row['reason']}" for row in self.left_out]
+        return "\n".join(lines + [f"warning: {warning}" for warning in self.warnings])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the report as JSON."""
+        path = Path(path)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Dataset, ScanReport]:
+    """Read a tree `data_dir/CLASS/.../clip.wav`: the folder under `data_dir` is the label.
+
+    Every file is decoded once, so that a broken one is named now and not hours later. The columns are described at
+    `clips_to_dataset`.
+
+    Raises `ValueError` when the path does not exist, holds no usable file or only one class, and, with `strict`,
+    when any file had to be left out.
+    """
+    root = Path(data_dir)
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise ValueError(f"expected a folder of class-named folders at {str(root)!r}, found {found}: check the path")
+    candidates = [{"path": path, "label": label} for path, label in _walk(root)]
+    return inspect_clips(root, candidates, strict=strict)
+
+
+def inspect_clips(
+    root: Path, candidates: Sequence[dict], strict: bool = False, class_names: Sequence[str] | None = None
+) -> tuple[Dataset, ScanReport]:
+    """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
+
+    `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
+    Raises `ValueError` as `scan_folder` does.
+    """
+    report = ScanReport(str(root))
+    records = []
+    # libsndfile decodes outside the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = pool.map(_inspect, (candidate["path"] for candidate in candidates))
+        bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
+        for candidate, result in bar:
+            name = clip_id(root, candidate["path"])
+            if isinstance(result, str):
+                report.left_out.append({"file": name, "reason": result})
+                continue
+            records.append(
+                {
+                    "path": str(candidate["path"].resolve()),
+                    "label": candidate["label"],
+                    "clip_id": name,
+                    "group": candidate.get("group") or name,
+                    "fold": candidate.get("fold", 0),
+                    "sampling_rate": result.sampling_rate,
+                    "duration_s": result.duration_s,
+                    "num_channels": result.num_channels,
+                }
+            )
+    _check_usable(root, records, report, strict)
+    report.used = len(records)
+    report.sampling_rates = dict(Counter(record["sampling_rate"] for record in records))
+    report.num_channels = dict(Counter(record["num_channels"] for record in records))
+    durations = [record["duration_s"] for record in records]
+    report.duration_s = {"min": min(durations), "max": max(durations), "total": sum(durations)}
+    lost = sorted({c["label"] for c in candidates} - {r["label"] for r in records})
+    if lost:
+        report.warnings.append(f"no usable file is left in {', '.join(lost)}: not a class of this data set")
+    return clips_to_dataset(records, class_names or sorted({record["label"] for record in records})), report
+
+
+def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dataset:
+    """Clips as a `Dataset` of one row each.
+
+    Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`), `clip_id` (unique
+    in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
+    `sampling_rate` (hertz), `duration_s`, `num_channels`. Raises `ValueError` for two clips with one id.
+    """
+    records = list(records)
+    twice = [name for name, count in Counter(record["clip_id"] for record in records).items() if count > 1]
+    if twice:
+        raise ValueError(f"expected one file per clip id, found two or more for {', '.join(sorted(twice)[:5])}")
+    audio = Features({"bytes": Value("binary"), "path": Value("string")})
+    features = Features(
+        {
+            "audio": dict(audio),
+            "label": ClassLabel(names=list(class_names)),
+            "clip_id": Value("string"),
+            "group": Value("string"),
+            "fold": Value("int32"),
+            "sampling_rate": Value("int32"),
+            "duration_s": Value("float64"),
+            "num_channels": Value("int32"),
+        }
+    )
+    columns = {name: [record[name] for record in records] for name in features if name != "audio"}
+    columns["audio"] = [{"bytes": None, "path": record["path"]} for record in records]
+    dataset = Dataset.from_dict({name: columns[name] for name in features}, features=features)
+    # A struct cast to Audio afterwards needs no torchcodec; a feature of that type from the start does.
+    return dataset.cast_column("audio", Audio(decode=False))
+
+
+def clip_id(root: Path, path: Path) -> str:
+    """The path below the data set's folder, with forward slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def _walk(root: Path) -> list[tuple[Path, str]]:
+    """(file, label) of every file that may be audio, in a fixed order."""
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        relative = Path(folder).relative_to(root)
+        if not relative.parts:
+            continue  # files beside the class folders have no label
+        for name in sorted(files):
+            suffix = Path(name).suffix.lower()
+            # A strange name inside a class folder is tried too: it is reported rather than passed over.
+            if not name.startswith(".") and (suffix in EXTENSIONS or suffix not in COMPANIONS):
+                found.append((Path(folder) / name, relative.parts[0]))
+    return found
+
+
+def _inspect(path: Path):
+    try:
+        return inspect(path)
+    except (AudioError, OSError) as error:
+        return str(error)
+
+
+def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: bool) -> None:
+    reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in report.left_out[:20])
+    if not records:
+        if report.left_out:
+            raise ValueError(
+                f"expected audio in class-named folders under {root}, found no usable file among "
+                f"{len(report.left_out)}:{reasons}"
+            )
+        raise ValueError(
+            f"expected class-named folders with audio ({root}/CLASS/clip.wav), found none: files directly in {root} "
+            "have no label; move them into one folder per class"
+        )
+    if strict and report.left_out:
+        raise ValueError(f"--strict, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
+    labels = sorted({record["label"] for record in records})
+    if len(labels) < 2:
+        raise ValueError(
+            f"expected at least two classes (folders with usable audio) under {root}, found one: {labels[0]!r}{reasons}"
+        )
