@@ -1,0 +1,264 @@
+"""Pictures and tables of results: plain data in, a PNG file or a string out.
+
+The data are those of `results.json` (see `hf_encls.commands.train`); nothing here measures anything. Matplotlib is
+imported when a picture is drawn, and always through `Figure`, so no state of the caller's pyplot is touched.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SPLITS = ("train", "validation", "test")
+UNITS = (("window", "windows"), ("window_without_silence", "windows without silence"), ("clip", "clips"))
+SMOOTHING = 0.8  # as in the paper's figure 4
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
+MAX_NAME = 28  # characters of a class name that a picture shows
+COUNTS_UP_TO = 25  # classes; with more, the numbers in the cells could not be read
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a feature: `image` (bands or channels, frames), low rows at the bottom."""
+
+    image: np.ndarray
+    title: str
+    duration_s: float
+    row_name: str  # what a row is: "Mel band", "Latent channel"
+    value_name: str  # what a colour is, with its unit: "Power (dB)"
+
+
+# --------------------------------------------------------------------------------------------------- curves
+
+
+def smooth(values: Sequence[float], weight: float = SMOOTHING) -> np.ndarray:
+    """Exponential smoothing with the debiasing of TensorBoard: the first value is kept as it is.
+
+    `s_n = weight * s_(n-1) + (1 - weight) * x_n`, divided by `1 - weight**n`. Values that are not finite stay so and
+    do not count.
+    """
+    if not 0 <= weight < 1:
+        raise ValueError(f"The weight of smoothing must be in [0, 1), not {weight}.")
+    smoothed = np.array(values, dtype=np.float64)
+    last, count = 0.0, 0
+    for index, value in enumerate(smoothed):
+        if np.isfinite(value):
+            count += 1
+            last = weight * last + (1 - weight) * value
+            smoothed[index] = last / (1 - weight**count)
+    return smoothed
+
+
+def save_curves(runs: Mapping[str, Sequence[Mapping]], path: str | os.PathLike, title: str | None = None) -> Path:
+    """Accuracy and loss over the epochs, raw (faint) and smoothed, as in the paper's figure 4.
+
+    `runs` maps a label to a run's `history`: dicts with `epoch` and any of `train_accuracy`, `validation_accuracy`,
+    `train_loss`, `validation_loss`. Several runs share the axes, one colour each; the validation line is solid and
+    the training line dashed.
+    """
+    if not runs or not all(runs.values()):
+        raise ValueError("No history to draw: expected at least one run with at least one epoch.")
+    figure = _figure(11, 4.4)
+    figure.get_layout_engine().set(w_pad=0.15)
+    all_axes = figure.subplots(1, 2)
+    for axes, metric, name in zip(all_axes, ("accuracy", "loss"), ("Accuracy", "Loss")):
+        for colour, history in zip(cycle(COLOURS), runs.values()):
+            _draw_run(axes, history, metric, colour)
+        axes.set(xlabel="Epoch", ylabel=f"{name} of windows")
+        axes.grid(alpha=0.25)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(0, 1.02 if metric == "accuracy" else None)
+        axes.spines[["top", "right"]].set_visible(False)
+    if all(len(history) == 1 for history in runs.values()):
+        for axes in all_axes:
+            axes.set_xlim(0, 2)
+    _draw_legend(figure, list(runs))
+    figure.suptitle(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)")
+    return _save(figure, path)
+
+
+def _draw_legend(figure: "Figure", labels: Sequence[str]) -> None:
+    """One entry for each run's colour (one run needs none), then what solid and dashed mean."""
+    from matplotlib.lines import Line2D
+
+    lines = {label: Line2D([], [], color=colour) for colour, label in zip(cycle(COLOURS), labels)}
+    if len(labels) == 1:
+        lines = {}
+    neutral = "#555555" if lines else COLOURS[0]
+    lines |= {"validation": Line2D([], [], color=neutral), "train": Line2D([], [], color=neutral, linestyle="--")}
+    columns = min(len(lines), 5)
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _draw_run(axes: "Axes", history: Sequence[Mapping], metric: str, colour: str) -> None:
+    epochs = [entry["epoch"] for entry in history]
+    marker = "o" if len(epochs) < 3 else None  # a line of one point would not be seen
+    for split, style in (("train", "--"), ("validation", "-")):
+        values = [entry.get(f"{split}_{metric}") for entry in history]
+        values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        if np.isfinite(values).any():
+            axes.plot(epochs, values, style, color=colour, alpha=0.25, linewidth=1)
+            axes.plot(epochs, smooth(values), style, color=colour, linewidth=1.8, marker=marker, markersize=4)
+
+
+# --------------------------------------------------------------------------------------------------- confusion
+
+
+def save_confusion_matrix(
+    matrix: Sequence[Sequence[int]], classes: Sequence[str], path: str | os.PathLike, unit: str = "windows"
+) -> Path:
+    """The confusion matrix (rows: true class, columns: predicted), coloured by the share of its row.
+
+    Counts are written into the cells up to 25 classes. Long class names are shortened.
+    """
+    counts = np.asarray(matrix, dtype=np.int64)
+    size = len(classes)
+    if counts.shape != (size, size) or not size:
+        raise ValueError(
+            f"Expected a {size} x {size} confusion matrix for {size} classes, found shape {counts.shape}."
+        )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [shorten(name) for name in classes]
+    side = max(3.2, size * (0.5 if size <= COUNTS_UP_TO else 0.24))
+    margin = 0.095 * max(map(len, names)) + 0.6
+    figure = _figure(side + margin + 1.0, side + margin + 0.4)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small = 10 if size <= COUNTS_UP_TO else 8
+    axes.set_xticks(range(size), names, rotation=90, fontsize=small)
+    axes.set_yticks(range(size), names, fontsize=small)
+    axes.set(xlabel="Predicted", ylabel="True")
+    accuracy = np.trace(counts) / max(counts.sum(), 1)
+    axes.set_title(f"Test {unit}: {counts.sum():,}, accuracy {accuracy:.3f}", fontsize=11)
+    if size <= COUNTS_UP_TO:
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.55 else "black"
+            number = counts[row, column]
+            axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=9 if number < 1000 else 7)
+    else:
+        axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="#dddddd", linewidth=0.4)
+        axes.tick_params(which="minor", length=0)
+    figure.colorbar(image, ax=axes, label="Share of the true class", shrink=0.75, aspect=30, pad=0.02)
+    return _save(figure, path)
+
+
+def shorten(name: str, length: int = MAX_NAME) -> str:
+    """The name, with its middle left out where it is longer than `length` characters."""
+    if len(name) <= length:
+        return name
+    half = (length - 1) // 2
+    return f"{name[: length - 1 - half]}…{name[-half:]}"
+
+
+# --------------------------------------------------------------------------------------------------- features
+
+
+def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title: str | None = None) -> Path:
+    """Images of features side by side, as the paper's figure 2: one clip's mel and its latents."""
+    if not panels:
+        raise ValueError("No feature to draw: expected at least one panel.")
+    figure = _figure(5.2 * len(panels), 4.0)
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+        image = np.asarray(panel.image, dtype=np.float32)
+        if image.ndim != 2 or not image.size:
+            raise ValueError(f"Expected an image of shape (bands, frames) for {panel.title!r}, found {image.shape}.")
+        low, high = np.percentile(image[np.isfinite(image)], (1, 99)) if np.isfinite(image).any() else (0, 1)
+        drawn = axes.imshow(
+            image,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            cmap="magma",
+            extent=(0, panel.duration_s, 0, image.shape[0]),
+            vmin=low,
+            vmax=high if high > low else low + 1,
+        )
+        axes.set(xlabel="Time (s)", ylabel=panel.row_name)
+        axes.set_title(panel.title, fontsize=11)
+        axes.figure.colorbar(drawn, ax=axes, label=panel.value_name, extend="both")
+    if title:
+        figure.suptitle(shorten(title, 100))
+    return _save(figure, path)
+
+
+# --------------------------------------------------------------------------------------------------- tables
+
+
+def results_table(results: Mapping, markdown: bool = False) -> str:
+    """Accuracy, macro F1 and loss of each split, per window and per clip, as text or as a Markdown table."""
+    rows = []
+    for split in SPLITS:
+        scores = results.get(split) or {}
+        for key, unit in UNITS:
+            if scores.get(key):
+                number = scores.get(
+                    f"num_{key}s" if key != "window_without_silence" else "num_windows_without_silence"
+                )
+                numbers = [_number(scores[key].get(name)) for name in ("accuracy", "macro_f1", "loss")]
+                rows.append([split, unit, "" if number is None else f"{number:,}", *numbers])
+    return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
+
+
+def class_table(results: Mapping, markdown: bool = False) -> str:
+    """Precision, recall and F1 of each class, from `results["per_class"]`."""
+    rows = [
+        [
+            entry["class"],
+            f"{entry['support']:,}",
+            *(_number(entry.get(name)) for name in ("precision", "recall", "f1")),
+        ]
+        for entry in results.get("per_class") or []
+    ]
+    return _table(["class", "number", "precision", "recall", "F1"], rows, left=1, markdown=markdown)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int, markdown: bool) -> str:
+    if markdown:
+        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        rule = ["---" if index < left else "---:" for index in range(len(head))]
+        return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    lines = [
+        "  ".join(cell.ljust(w) if index < left else cell.rjust(w) for index, (cell, w) in enumerate(zip(row, widths)))
+        for row in [head, ["-" * width for width in widths], *rows]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+# --------------------------------------------------------------------------------------------------- files
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: "Figure", path: str | os.PathLike) -> Path:
+    """Write the PNG under a temporary name in its folder, then move it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
