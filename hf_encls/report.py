@@ -75,17 +75,17 @@ def save_curves(runs: Mapping[str, Sequence[Mapping]], path: str | os.PathLike, 
         axes.set(xlabel="Epoch", ylabel=f"{name} of windows")
         axes.grid(alpha=0.25)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(0, 1.02 if metric == "accuracy" else None)
+        axes.set_ylim(0, 1.02 if metric == "accuracy" else 1.05 * axes.get_ylim()[1])
         axes.spines[["top", "right"]].set_visible(False)
     if all(len(history) == 1 for history in runs.values()):
         for axes in all_axes:
             axes.set_xlim(0, 2)
-    _draw_legend(figure, list(runs))
+    _draw_legend(figure, list(runs), marker="o" if min(map(len, runs.values())) < 3 else None)
     figure.suptitle(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)")
     return _save(figure, path)
 
 
-def _draw_legend(figure: "Figure", labels: Sequence[str]) -> None:
+def _draw_legend(figure: "Figure", labels: Sequence[str], marker: str | None) -> None:
     """One entry for each run's colour (one run needs none), then what solid and dashed mean."""
     from matplotlib.lines import Line2D
 
@@ -93,7 +93,8 @@ def _draw_legend(figure: "Figure", labels: Sequence[str]) -> None:
     if len(labels) == 1:
         lines = {}
     neutral = "#555555" if lines else COLOURS[0]
-    lines |= {"validation": Line2D([], [], color=neutral), "train": Line2D([], [], color=neutral, linestyle="--")}
+    lines["validation"] = Line2D([], [], color=neutral, marker=marker)
+    lines["train"] = Line2D([], [], color=neutral, linestyle="--", marker=marker, markerfacecolor="white")
     columns = min(len(lines), 5)
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
@@ -106,7 +107,8 @@ def _draw_run(axes: "Axes", history: Sequence[Mapping], metric: str, colour: str
         values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         if np.isfinite(values).any():
             axes.plot(epochs, values, style, color=colour, alpha=0.25, linewidth=1)
-            axes.plot(epochs, smooth(values), style, color=colour, linewidth=1.8, marker=marker, markersize=4)
+            face = colour if split == "validation" else "white"
+            axes.plot(epochs, smooth(values), style, color=colour, linewidth=1.8, marker=marker, markerfacecolor=face)
 
 
 # --------------------------------------------------------------------------------------------------- confusion

@@ -1,0 +1,139 @@
+"""Scores in numpy, fast enough for every epoch: n windows, L classes, C clips."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SMALLEST = 1e-12  # a probability of zero would make the loss infinite
+
+
+def evaluate_split(
+    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence, silent: Sequence[bool] | None = None
+) -> dict:
+    """Everything that `results.json` says of one split.
+
+    Args:
+        probabilities: (n, L), one row for each window; every row sums to 1.
+        labels: (n,) the true class of each window.
+        clip_ids: (n,) the clip each window comes from: strings or integers, in any order.
+        silent: (n,) which windows hold nothing but silence, where that is known.
+
+    Returns a dict of `window`, `clip` and, with `silent`, `window_without_silence` (each with `accuracy`, `loss`,
+    `macro_f1`; None where there is nothing to measure), and the numbers they stand on.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
+    scores = {
+        "window": _scores(probabilities, labels),
+        "clip": _scores(clips, clip_labels),
+        "num_windows": len(labels),
+        "num_clips": len(clip_labels),
+    }
+    if silent is not None:
+        heard = ~_column(silent, len(labels), "silent").astype(bool)
+        scores["window_without_silence"] = _scores(probabilities[heard], labels[heard])
+        scores["num_windows_without_silence"] = int(heard.sum())
+    return scores
+
+
+def clip_probabilities(
+    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of the windows' probabilities of each clip, the clip result of the whole project.
+
+    Returns the probabilities (C, L), the labels (C,) and the ids (C,), sorted by id. Only the windows given count:
+    under the `paper` protocol those are the clip's windows in this split. Raises `ValueError` when two windows of one
+    clip have different labels.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    ids, first, clip = np.unique(_column(clip_ids, len(labels), "clip_ids"), return_index=True, return_inverse=True)
+    clip_labels = labels[first]
+    wrong = np.flatnonzero(clip_labels[clip] != labels)
+    if len(wrong):
+        raise ValueError(
+            f"Expected one label for each clip, but clip {str(ids[clip[wrong[0]]])!r} has windows of labels "
+            f"{clip_labels[clip[wrong[0]]]} and {labels[wrong[0]]}. Clip ids must be unique in a data set."
+        )
+    sums = np.zeros((len(ids), probabilities.shape[1]))
+    np.add.at(sums, clip, probabilities)
+    return sums / np.bincount(clip, minlength=len(ids))[:, None], clip_labels, ids
+
+
+def confusion(predictions: Sequence[int], labels: Sequence[int], num_classes: int) -> np.ndarray:
+    """Counts (L, L), int64: rows are the true classes, columns the predicted ones."""
+    labels = np.asarray(labels, dtype=np.int64)
+    predictions = _column(predictions, len(labels), "predictions").astype(np.int64)
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if len(values) and not 0 <= values.min() <= values.max() < num_classes:
+            raise ValueError(
+                f"Expected {name} from 0 to {num_classes - 1}, found {values.min()} to {values.max()}: "
+                f"the number of classes and the {name} do not belong together."
+            )
+    return np.bincount(labels * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def per_class(predictions: Sequence[int], labels: Sequence[int], class_names: Sequence[str]) -> list[dict]:
+    """`class`, `support`, `precision`, `recall` and `f1` of every class; a share of nothing is 0."""
+    precision, recall, f1, support = _shares(confusion(predictions, labels, len(class_names)))
+    return [
+        {"class": name, "support": int(s), "precision": float(p), "recall": float(r), "f1": float(f)}
+        for name, s, p, r, f in zip(class_names, support, precision, recall, f1, strict=True)
+    ]
+
+
+def macro_f1(predictions: Sequence[int], labels: Sequence[int], num_classes: int) -> float:
+    """Unweighted mean of the F1 of the classes that occur, in the labels or in the predictions (as scikit-learn)."""
+    counts = confusion(predictions, labels, num_classes)
+    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
+    return float(_shares(counts)[2][occurs].mean()) if occurs.any() else 0.0
+
+
+def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
+    """Classes (n,) and how many are known of, from classes (n,) or probabilities (n, L)."""
+    predictions = np.asarray(predictions)
+    if predictions.ndim == 2:
+        return predictions.argmax(axis=1), predictions.shape[1]
+    return predictions, int(predictions.max(initial=-1)) + 1
+
+
+def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall, F1 and support of each class of a confusion matrix."""
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    precision = right / np.maximum(predicted, 1)
+    recall = right / np.maximum(support, 1)
+    f1 = 2 * right / np.maximum(support + predicted, 1)
+    return precision, recall, f1, support
+
+
+def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict | None:
+    if not len(labels):
+        return None
+    predictions = probabilities.argmax(axis=1)
+    of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
+    return {
+        "accuracy": float((predictions == labels).mean()),
+        "loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
+        "macro_f1": macro_f1(predictions, labels, probabilities.shape[1]),
+    }
+
+
+def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    probabilities = np.asarray(probabilities)
+    if probabilities.ndim != 2 or not probabilities.shape[1]:
+        raise ValueError(f"Expected probabilities of shape (windows, classes), found {probabilities.shape}.")
+    labels = _column(labels, len(probabilities), "labels").astype(np.int64)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+        raise ValueError(
+            f"Expected labels from 0 to {probabilities.shape[1] - 1}, found {labels.min()} to {labels.max()}: "
+            "labels and probabilities are of different sets of classes."
+        )
+    if not np.isfinite(probabilities).all():
+        raise ValueError("Expected finite probabilities, found NaN or infinity: the model's output is broken.")
+    return probabilities, labels
+
+
+def _column(values: Sequence, length: int, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (length,):
+        raise ValueError(f"Expected one of {name} for each of the {length} windows, found shape {values.shape}.")
+    return values
