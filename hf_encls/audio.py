@@ -175,10 +175,11 @@ def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
 def _check_complete(file: soundfile.SoundFile, num_samples: int) -> None:
     """Raise where fewer samples came than the header promises. libsndfile mends sizes silently and says so in its log."""
     log = file.extra_info
-    promised = re.search(r"^\s*(?:data|riff|SSND)\s*(?:size)?\s*:\s*(\d+)\s*\(should be (\d+)\)", log, re.M | re.I)
+    sizes = re.finditer(r"^\s*(?:data|riff|SSND)\s*(?:size)?\s*:\s*(\d+)\s*\(should be (\d+)\)", log, re.M | re.I)
     # RIFF sizes a few bytes off are a common harmless fault, and all ones means "not known" (a stream).
-    if promised and int(promised[2]) + 16 < int(promised[1]) < 0xFFFFFFFF - 64:
-        raise AudioError(f"is truncated: its header promises {promised[1]} bytes, {promised[2]} are there")
+    for promised, there in (map(int, size.groups()) for size in sizes):
+        if there + 16 < promised < 0xFFFFFFFF - 64:
+            raise AudioError(f"is truncated: its header promises {promised} bytes, {there} are there")
     if "Junk after the last page" in log:
         raise AudioError("is truncated: its last Ogg page is not complete")
     if num_samples == 0:

@@ -1,0 +1,196 @@
+"""EnclsForAudioClassification: frozen frontend -> windows -> the MNIST convnet -> labels."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import EncodecModel, PreTrainedModel
+from transformers.modeling_outputs import ModelOutput
+
+from .configuration_encls import EnclsConfig, pooled_size
+from .frontend_encls import check_codec, make_frontend, strip_codec
+
+WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
+
+
+@dataclass
+class EnclsOutput(ModelOutput):
+    """
+    Output of [`EnclsForAudioClassification`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is given):
+            Cross entropy of windows (`input_features`) or of clips (`input_values`).
+        logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
+            Scores of windows, or of clips: the logarithm of the mean of the windows' probabilities.
+        window_logits (`torch.FloatTensor` of shape `(batch_size, max_windows, num_labels)`, *optional*):
+            Log-probabilities of each clip's windows; only for `input_values`. Rows beyond a clip's windows are zero.
+        num_windows (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Windows of each clip; only for `input_values`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    window_logits: torch.FloatTensor | None = None
+    num_windows: torch.LongTensor | None = None
+
+
+class EnclsPreTrainedModel(PreTrainedModel):
+    """Weights and their initialisation."""
+
+    config_class = EnclsConfig
+    base_model_prefix = "encls"
+    main_input_name = "input_values"
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        # PyTorch's own initialisation, as in the paper; the library's N(0, 0.02) trains differently.
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+        elif isinstance(module, EnclsForAudioClassification):
+            nn.init.zeros_(module.feature_mean)
+            nn.init.ones_(module.feature_scale)
+
+
+class EnclsForAudioClassification(EnclsPreTrainedModel):
+    r"""
+    The MNIST convnet of the paper on windows of features: convolution, ReLU, max-pool, twice; dropout; linear.
+
+    It takes windows of features (training), or waveforms, from which the frozen frontend inside makes the windows.
+    """
+
+    # Windows' scores are for people; Trainer needs the logits only.
+    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+
+    def __init__(self, config: EnclsConfig):
+        super().__init__(config)
+        # A codec that is not in the configuration is not in the checkpoint: then features are the only input.
+        self.frontend = make_frontend(config) if config.codec_config or not config.is_codec else None
+        first, second = config.conv_channels
+        self.conv1 = nn.Conv2d(1, first, config.kernel_size)
+        self.conv2 = nn.Conv2d(first, second, config.kernel_size)
+        self.pool = nn.MaxPool2d(config.pool_size)
+        self.dropout = nn.Dropout(config.dropout)
+        size = pooled_size(config.num_bands, config) * pooled_size(config.num_frames, config)
+        self.classifier = nn.Linear(second * size, config.num_labels)
+        # Persistent, and set by set_standardization: part of the checkpoint.
+        self.feature_mean = nn.Buffer(torch.zeros(config.num_bands))
+        self.feature_scale = nn.Buffer(torch.ones(config.num_bands))
+        self.post_init()
+
+    def forward(
+        self,
+        input_features: torch.Tensor | None = None,
+        input_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> EnclsOutput | tuple:
+        r"""
+        Args:
+            input_features (`torch.Tensor` of shape `(batch_size, num_bands, num_frames)`, *optional*):
+                Windows of features.
+            input_values (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
+                Mono waveforms at `config.sampling_rate`.
+            attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
+                1 for samples, 0 for padding on the right. Padding never changes a score.
+            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Labels of the windows or clips.
+
+        Raises `ValueError` when neither or both inputs are given, on shapes that do not fit, and on waveforms given to a
+        checkpoint that was saved without its codec.
+        """
+        if (input_features is None) == (input_values is None):
+            raise ValueError(
+                "expected either input_features (windows) or input_values (waveforms), found both or neither"
+            )
+        window_logits = num_windows = None
+        if input_features is not None:
+            logits = self.classify(input_features)
+        else:
+            windows = self.windows(input_values, attention_mask)
+            counts = [len(clip) for clip in windows]
+            scores = self._classify_in_parts(torch.cat(windows)).log_softmax(-1).split(counts)
+            logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
+            window_logits = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
+            num_windows = torch.tensor(counts, device=logits.device)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels.long())
+        output = EnclsOutput(loss=loss, logits=logits, window_logits=window_logits, num_windows=num_windows)
+        return output if return_dict is None or return_dict else output.to_tuple()
+
+    def windows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Waveforms (B, N) -> each clip's windows of features (W, C, T), before standardisation."""
+        if self.frontend is None:
+            raise ValueError(
+                f"this checkpoint was saved without its codec ({self.config.codec_id}): give it windows as input_features, "
+                "or the codec itself with model.attach_codec(codec)"
+            )
+        if input_values.ndim != 2 or input_values.shape[-1] == 0:
+            raise ValueError(
+                f"expected input_values of shape (batch_size, num_samples), found {tuple(input_values.shape)}"
+            )
+        lengths = [input_values.shape[1]] * len(input_values)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(-1).tolist()
+            if min(lengths) == 0:
+                raise ValueError("expected at least one sample in each clip, found an attention_mask of zeros")
+        clips = [clip[: int(length)].float() for clip, length in zip(input_values, lengths, strict=True)]
+        with torch.no_grad():
+            return self.frontend.windows(clips)
+
+    def classify(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows of features (W, C, T) -> logits (W, num_labels)."""
+        expected = (self.config.num_bands, self.config.num_frames)
+        if windows.ndim != 3 or tuple(windows.shape[1:]) != expected:
+            raise ValueError(
+                f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
+                "were made with another window length or kind of features than this model's"
+            )
+        hidden = (windows.to(self.feature_mean.dtype) - self.feature_mean[:, None]) * self.feature_scale[:, None]
+        hidden = self.pool(self.conv1(hidden[:, None].to(self.conv1.weight.dtype)).relu())
+        hidden = self.pool(self.conv2(hidden).relu())
+        return self.classifier(self.dropout(hidden.flatten(1)))
+
+    def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
+        """Keep statistics (C,) of the training windows. A band without energy (std 0) is left alone."""
+        self.feature_mean.copy_(torch.where(std > 0, mean, 0.0))
+        self.feature_scale.copy_(torch.where(std > 0, 1 / std.clamp_min(torch.finfo(torch.float32).tiny), 1.0))
+
+    def attach_codec(self, codec: EncodecModel) -> None:
+        """Put a frozen copy of a codec into the checkpoint, so that the model takes waveforms.
+
+        Raises `ValueError` when the codec does not fit the configuration.
+        """
+        config = self.config
+        if not config.is_codec:
+            raise ValueError(f"{config.features} needs no codec")
+        check_codec(codec.config, config)
+        config.codec_config = codec_as_dict(codec)
+        frontend = make_frontend(config)
+        frontend.codec.load_state_dict(
+            {name: value for name, value in codec.state_dict().items() if name in frontend.codec.state_dict()}
+        )
+        strip_codec(frontend.codec, keep_quantizer=config.uses_codes)
+        self.frontend = frontend.to(self.device)
+
+    def _classify_in_parts(self, windows: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            return self.classify(windows)
+        return torch.cat([self.classify(part) for part in windows.split(WINDOWS_PER_PASS)])
+
+    def train(self, mode: bool = True):
+        """Training mode for the network; the frozen frontend stays in evaluation mode."""
+        super().train(mode)
+        if self.frontend is not None:
+            self.frontend.eval()
+        return self
+
+
+def codec_as_dict(codec: EncodecModel) -> dict:
+    """A codec's configuration as plain JSON for [`EnclsConfig.codec_config`], without where it came from."""
+    values = codec.config.to_diff_dict()
+    return {
+        k: v for k, v in values.items() if k not in ("architectures", "transformers_version", "dtype", "_name_or_path")
+    }

@@ -1,0 +1,80 @@
+"""Sliding windows: how many a clip has, and the last one completed by reflection.
+
+One unit is one frame of latents, or one sample where windows are cut from the waveform (mel).
+"""
+
+import torch
+
+# A rest shorter than a tenth of a step makes no window of its own: it would be nearly all mirror. Real clips are a
+# little too long (the OGG edition of ESC-10 has 5.001 s, GTZAN 30.013 s) and would each gain such a window.
+SHORTEST_REST = 0.1
+
+
+def num_windows(length: int, window: int, step: int) -> int:
+    """How many windows of `window` units, `step` apart, a clip of `length` units has; at least one."""
+    if length <= window:
+        return 1
+    full = (length - window) // step + 1
+    covered = max((full - 1) * step + window, full * step)
+    return full + (length - covered >= SHORTEST_REST * min(window, step))
+
+
+def reflect(index: torch.Tensor, length: int) -> torch.Tensor:
+    """Fold indices beyond a clip's end back into it, as often as needed, without repeating the end (`np.pad`'s reflect).
+
+    With length 5: 0 1 2 3 4 5 6 7 8 9 -> 0 1 2 3 4 3 2 1 0 1.
+    """
+    if length == 1:
+        return torch.zeros_like(index)
+    index = index.remainder(2 * (length - 1))
+    return torch.minimum(index, 2 * (length - 1) - index)
+
+
+def window_index(length: int, window: int, step: int, device: torch.device | str | None = None) -> torch.Tensor:
+    """Indices of shape (W, window) into a clip of `length` units: row w starts at w * step, its end is reflected."""
+    starts = torch.arange(num_windows(length, window, step), device=device) * step
+    return reflect(starts[:, None] + torch.arange(window, device=device), length)
+
+
+def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
+    """(C, length) -> (W, C, window)."""
+    return units[:, window_index(units.shape[-1], window, step, units.device)].transpose(0, 1)
+
+
+class WindowStream:
+    """Cuts windows from units that arrive piece by piece, in memory that does not grow with the clip.
+
+    The windows are those that `cut` makes of the whole.
+    """
+
+    def __init__(self, window: int, step: int):
+        self.window, self.step = window, step
+        self.buffer: torch.Tensor | None = None  # (C, kept)
+        self.start = 0  # unit at which the buffer begins
+        self.count = 0  # windows given so far
+
+    def push(self, units: torch.Tensor) -> torch.Tensor:
+        """(C, n) more units -> (W, C, window) windows that are complete now; W may be 0."""
+        self.buffer = units if self.buffer is None else torch.cat([self.buffer, units], dim=-1)
+        first = self.count * self.step - self.start  # may lie beyond the buffer where steps leave gaps
+        ready = max(0, (self.buffer.shape[-1] - first - self.window) // self.step + 1)
+        windows = self._gather(first + torch.arange(ready) * self.step)
+        self.count += ready
+        # The last `window` units are kept as well: the rest may have to be reflected into them.
+        drop = min(self.count * self.step - self.start, self.buffer.shape[-1] - self.window)
+        if drop > 0:
+            self.buffer, self.start = self.buffer[:, drop:], self.start + drop
+        return windows
+
+    def finish(self) -> torch.Tensor:
+        """(W, C, window) with W 0 or 1: the rest of the clip, completed by reflection."""
+        if self.buffer is None:
+            raise ValueError("expected at least one sample, found an empty clip")
+        length = self.start + self.buffer.shape[-1]
+        left = num_windows(length, self.window, self.step) - self.count
+        return self._gather((self.count + torch.arange(left)) * self.step - self.start)
+
+    def _gather(self, starts: torch.Tensor) -> torch.Tensor:
+        index = starts[:, None] + torch.arange(self.window)
+        index = reflect(index + self.start, self.start + self.buffer.shape[-1]) - self.start
+        return self.buffer[:, index.to(self.buffer.device)].transpose(0, 1)
