@@ -7,8 +7,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hub_server import Hub, serve
 
 
 @pytest.fixture
@@ -23,3 +26,33 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A Hub on loopback, for this process and, through `hub.environment(home)`, for others.
+
+    The clients read their settings when they are imported, so the environment alone would come too late here.
+    """
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import HfFileSystem, constants
+
+    for hub in serve():
+        environment = hub.environment(str(tmp_path / "hf_home"))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf_home" / "hub"))
+        monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.endpoint)
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf_home" / "datasets")
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        HfFileSystem.clear_instance_cache()
+        yield hub
+        HfFileSystem.clear_instance_cache()
+        huggingface_hub.close_session()

@@ -5,8 +5,16 @@ import sys
 import numpy as np
 import pytest
 
-from hf_encls.report import Panel, results_table, save_confusion_matrix, save_curves, save_feature_picture, smooth
-from hf_encls.report import class_table, shorten
+from hf_encls.report import (
+    Panel,
+    class_table,
+    results_table,
+    save_confusion_matrix,
+    save_curves,
+    save_feature_picture,
+    shorten,
+    smooth,
+)
 
 SCORES = {
     "window": {"accuracy": 0.75, "loss": 0.91, "macro_f1": 0.74},

@@ -23,4 +23,4 @@ def load_metric(name: str) -> "EvaluationModule":
     import evaluate
 
     # In memory: evaluate's files in the shared cache would be locked by another process that measures the same.
-    return evaluate.load(str(Path(__file__).parent / name), keep_in_memory=True)
+    return evaluate.load(str(Path(__file__).with_name(f"{name}.py")), keep_in_memory=True)
