@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "clip_probabilities", "confusion", "evaluate_split", "load_metric", "macro_f1", "per_class"]
 
-METRICS = ("window_accuracy", "clip_accuracy", "macro_f1", "per_class_table")
+METRICS = ("window_accuracy", "clip_accuracy", "window_macro_f1", "per_class_table")
 
 
 def load_metric(name: str) -> "EvaluationModule":
