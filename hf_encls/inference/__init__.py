@@ -1,0 +1,1 @@
+"""What goes past the stock pipeline: timelines, compressed input, embeddings, ONNX."""

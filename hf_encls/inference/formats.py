@@ -1,0 +1,134 @@
+"""Timelines as text: JSON, JSON lines, CSV, RTTM, Audacity labels and Praat TextGrids.
+
+A segment is a dict with `start` and `end` in seconds, `label`, `score`, and `scores` of all classes where asked for.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+
+EXTENSIONS = {
+    "json": ".json",
+    "jsonl": ".jsonl",
+    "csv": ".csv",
+    "rttm": ".rttm",
+    "audacity": ".txt",
+    "textgrid": ".TextGrid",
+}
+FORMATS = tuple(EXTENSIONS)
+BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]+")
+
+
+def render(segments: Sequence[dict], format: str, name: str = "audio", duration_s: float | None = None) -> str:
+    """Segments as text in one of `FORMATS`; it ends with a newline.
+
+    `name` is the recording's name, for the formats that carry one (JSON lines, RTTM). `duration_s` is the clip's
+    length for a TextGrid; the last segment's end where None. Raises `ValueError` for an unknown format.
+    """
+    match format:
+        case "json":
+            return to_json(segments)
+        case "jsonl":
+            return to_json_lines(segments, name)
+        case "csv":
+            return to_csv(segments)
+        case "rttm":
+            return to_rttm(segments, name)
+        case "audacity":
+            return to_audacity(segments)
+        case "textgrid":
+            return to_textgrid(segments, duration_s)
+    raise ValueError(f"expected a format of {', '.join(FORMATS)}, found {format!r}")
+
+
+def to_json(segments: Sequence[dict]) -> str:
+    """A JSON list, one segment a line."""
+    if not segments:
+        return "[]\n"
+    return "[\n" + ",\n".join("  " + _dump(segment) for segment in segments) + "\n]\n"
+
+
+def to_json_lines(segments: Sequence[dict], name: str) -> str:
+    """One JSON object a line, each with the recording's name as `file`."""
+    return "".join(_dump({"file": name, **segment}) + "\n" for segment in segments)
+
+
+def to_csv(segments: Sequence[dict]) -> str:
+    """`start,end,label,score`, then one column `score: CLASS` for each class where segments have `scores`.
+
+    Quoting as in RFC 4180, with line feeds between rows.
+    """
+    classes = list(segments[0].get("scores", ())) if segments else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["start", "end", "label", "score", *(f"score: {name}" for name in classes)])
+    for segment in segments:
+        scores = [f"{segment['scores'][name]:.6f}" for name in classes]
+        row = [_seconds(segment["start"]), _seconds(segment["end"]), segment["label"], f"{segment['score']:.6f}"]
+        writer.writerow([*row, *scores])
+    return text.getvalue()
+
+
+def to_rttm(segments: Sequence[dict], name: str) -> str:
+    """NIST's Rich Transcription Time Marked: ten fields between spaces, the label as speaker, the score as confidence.
+
+    The format has no escapes: white space in the name and in labels becomes `_`.
+    Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
+    """
+    return "".join(
+        f"SPEAKER {_word(name)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
+        f"<NA> <NA> {_word(segment['label'])} {segment['score']:.6f} <NA>\n"
+        for segment in segments
+    )
+
+
+def to_audacity(segments: Sequence[dict]) -> str:
+    """Audacity's label track: start, end and label between tabs. Tabs and line breaks in labels become spaces."""
+    return "".join(
+        f"{segment['start']:.6f}\t{segment['end']:.6f}\t{BREAKS.sub(' ', segment['label'])}\n" for segment in segments
+    )
+
+
+def to_textgrid(segments: Sequence[dict], duration_s: float | None = None) -> str:
+    """A Praat TextGrid (long text format) with one interval tier; quotes in labels are doubled."""
+    end = duration_s if duration_s is not None else (segments[-1]["end"] if segments else 0.0)
+    lines = [
+        'File type = "ooTextFile"',
+        'Object class = "TextGrid"',
+        "",
+        "xmin = 0",
+        f"xmax = {_seconds(end)}",
+        "tiers? <exists>",
+        "size = 1",
+        "item []:",
+        "    item [1]:",
+        '        class = "IntervalTier"',
+        '        name = "labels"',
+        "        xmin = 0",
+        f"        xmax = {_seconds(end)}",
+        f"        intervals: size = {len(segments)}",
+    ]
+    for number, segment in enumerate(segments, start=1):
+        text = segment["label"].replace('"', '""')
+        lines += [
+            f"        intervals [{number}]:",
+            f"            xmin = {_seconds(segment['start'])}",
+            f"            xmax = {_seconds(segment['end'])}",
+            f'            text = "{text}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _dump(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _seconds(value: float) -> str:
+    """Up to six decimals, no exponent, no trailing zeros: 0, 1.5, 0.000001."""
+    return f"{value:.6f}".rstrip("0").rstrip(".") or "0"
+
+
+def _word(text: str) -> str:
+    return re.sub(r"\s+", "_", text.strip()) or "<NA>"

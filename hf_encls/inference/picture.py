@@ -1,0 +1,127 @@
+"""The picture of a timeline: waveform, segments and class probabilities above each other."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from hf_encls.report import COLOURS, shorten
+
+MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
+
+
+class Envelope:
+    """Lowest and highest sample of every `bin_s` seconds, from blocks, so that hours fit."""
+
+    def __init__(self, sampling_rate: int, bin_s: float = 0.01):
+        self.sampling_rate = sampling_rate
+        self.size = max(1, round(bin_s * sampling_rate))
+        self._rest = np.zeros(0, np.float32)
+        self._bins: list[np.ndarray] = []
+        self.num_samples = 0
+
+    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass blocks (n,) on and look at them on the way."""
+        for block in blocks:
+            self.add(block)
+            yield block
+
+    def add(self, block: np.ndarray) -> None:
+        """Look at a block (n,)."""
+        self.num_samples += len(block)
+        joined = np.concatenate([self._rest, block])
+        whole = len(joined) // self.size * self.size
+        if whole:
+            bins = joined[:whole].reshape(-1, self.size)
+            self._bins.append(np.stack([bins.min(axis=1), bins.max(axis=1)]))
+        self._rest = joined[whole:].copy()
+
+    def curve(self, columns: int = 1500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Times in seconds, lowest and highest sample, at most `columns` of each."""
+        parts = list(self._bins)
+        if len(self._rest):
+            parts.append(np.array([[self._rest.min()], [self._rest.max()]]))
+        bins = np.concatenate(parts, axis=1) if parts else np.zeros((2, 1))
+        starts = np.unique(np.linspace(0, bins.shape[1], min(columns, bins.shape[1]), endpoint=False).astype(int))
+        low, high = np.minimum.reduceat(bins[0], starts), np.maximum.reduceat(bins[1], starts)
+        return starts * self.size / self.sampling_rate, low, high
+
+
+def save_timeline_picture(
+    path: str | os.PathLike,
+    segments: Sequence[dict],
+    cells: np.ndarray,
+    labels: Sequence[str],
+    *,
+    step_s: float,
+    duration_s: float,
+    envelope: Envelope | None = None,
+    title: str | None = None,
+) -> Path:
+    """Draw waveform (where `envelope` is given), segments, and the probabilities of cells (n, L); writes a PNG.
+
+    With more than 15 classes the ones with the largest peaks are drawn, and the title of the panel says so.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    order = np.argsort(-cells.max(axis=0), kind="stable")[:MAX_CLASSES]
+    order = np.sort(order)
+    heights = ([1.1] if envelope else []) + [0.45, max(0.8, 0.24 * len(order))]
+    figure = Figure(figsize=(11, 1.2 + 1.35 * sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    if envelope:
+        times, low, high = envelope.curve()
+        axes[0].fill_between(times, low, high, step="post", color="#444444", linewidth=0.3)
+        peak = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-3)
+        axes[0].set(ylabel="Waveform", ylim=(-1.05 * peak, 1.05 * peak), yticks=[])
+    _draw_segments(axes[-2], segments, labels, duration_s)
+    edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
+    edges[-1] = duration_s
+    image = axes[-1].pcolormesh(
+        edges, np.arange(len(order) + 1), cells[:, order].T, cmap="Blues", vmin=0, vmax=1, rasterized=True
+    )
+    axes[-1].set_yticks(np.arange(len(order)) + 0.5, [shorten(labels[i]) for i in order], fontsize=9)
+    axes[-1].invert_yaxis()
+    axes[-1].set(xlabel="Time (s)", xlim=(0, duration_s))
+    figure.colorbar(image, ax=axes[-1], label="Probability", pad=0.01, aspect=12)
+    if len(order) < len(labels):
+        axes[-1].set_title(f"{len(order)} of {len(labels)} classes, those with the largest peaks", fontsize=9)
+    if title:
+        figure.suptitle(shorten(title, 100))
+    return _save(figure, Path(path))
+
+
+def _draw_segments(axes, segments: Sequence[dict], labels: Sequence[str], duration_s: float) -> None:
+    # Labels that occur take the colours first: with many classes the palette would repeat among them.
+    used = [name for name in labels if any(segment["label"] == name for segment in segments)]
+    colours = dict(zip(used, cycle(COLOURS)))
+    for segment in segments:
+        start, end = segment["start"], segment["end"]
+        axes.axvspan(start, end, color=colours[segment["label"]], alpha=0.75, linewidth=0)
+        room = int((end - start) / duration_s * 110)  # characters that fit
+        if room >= 3:
+            text = shorten(segment["label"], min(room, 28))
+            axes.text((start + end) / 2, 0.5, text, ha="center", va="center", fontsize=9, clip_on=True)
+    for segment in segments[1:]:
+        axes.axvline(segment["start"], color="white", linewidth=1)
+    axes.set(ylabel="Label", yticks=[], ylim=(0, 1))
+    if any((s["end"] - s["start"]) / duration_s * 110 < len(s["label"]) for s in segments):
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=colours[name], alpha=0.75, label=shorten(name)) for name in used[:12]]
+        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=8, frameon=False)
+
+
+def _save(figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

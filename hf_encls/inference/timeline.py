@@ -1,0 +1,183 @@
+"""Timelines: what sounds when, from the probabilities of windows.
+
+Windows may overlap. Time is divided into cells of one step; a cell's probabilities are the mean of the windows that
+cover it, weighted by how much of it each covers. Labels are chosen per cell, smoothed, and joined to segments.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+SMOOTHINGS = ("none", "median", "viterbi")
+SHORTEST_CELL = 0.1  # of a step: a rest below it belongs to the last cell, as it makes no window of its own
+DECIMALS = 6  # of times in seconds: finer than a sample
+
+
+def make_timeline(
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    *,
+    window_s: float,
+    step_s: float,
+    duration_s: float,
+    starts_s: np.ndarray | None = None,
+    smoothing: str = "none",
+    median_s: float | None = None,
+    switch_penalty: float = 2.0,
+    min_duration_s: float = 0.0,
+    all_scores: bool = False,
+) -> list[dict]:
+    """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, duration_s].
+
+    Args:
+        probabilities: (W, L), rows sum to 1.
+        labels: L names.
+        window_s: length of a window in seconds.
+        step_s: length of a cell in seconds, the resolution of the answer.
+        duration_s: length of the clip in seconds; nothing lies beyond it.
+        starts_s: (W,) where the windows start in seconds; `w * step_s` where None.
+        smoothing: `none`; `median`: each class's probability is replaced by its median over `median_s`; `viterbi`: the
+            labelling with the largest sum of log probabilities minus `switch_penalty` for every change of label.
+        median_s: length of the median in seconds, an odd number of cells of at least 3 is taken; 5 cells where None.
+        switch_penalty: what a change of label costs, in nats: the evidence that a new label must bring.
+        min_duration_s: shorter segments are given to the neighbour that is more probable in them, shortest first. A
+            clip shorter than this is one segment.
+        all_scores: add `"scores"`, the mean probability of every class in the segment.
+
+    `score` is the mean probability of the label over the segment, of the cells before smoothing. Neighbouring segments
+    have different labels.
+
+    Raises `ValueError` for shapes and settings that do not fit.
+    """
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
+        raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
+    if smoothing not in SMOOTHINGS:
+        raise ValueError(f"expected smoothing to be one of {', '.join(SMOOTHINGS)}, found {smoothing!r}")
+    for name, value in (("switch_penalty", switch_penalty), ("min_duration_s", min_duration_s)):
+        if not value >= 0:
+            raise ValueError(f"expected {name} of 0 or more, found {value}")
+    cells = cell_probabilities(probabilities, starts_s, window_s, step_s, duration_s)
+    if smoothing == "viterbi":
+        path = viterbi(cells, switch_penalty)
+    elif smoothing == "median":
+        width = 5 if median_s is None else max(3, 2 * round((median_s / step_s - 1) / 2) + 1)
+        path = median_filter(cells, width).argmax(axis=1)
+    else:
+        path = cells.argmax(axis=1)
+    edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
+    edges[-1] = duration_s
+    runs = absorb_short(path, cells, edges, min_duration_s)
+    segments = []
+    for first, last, label in runs:
+        # The last cell may be short: seconds weigh, not cells.
+        scores = np.average(cells[first:last], axis=0, weights=np.diff(edges[first : last + 1]))
+        start, end = (round(float(edges[i]), DECIMALS) if i < len(cells) else float(duration_s) for i in (first, last))
+        segment = {"start": start, "end": end, "label": labels[label], "score": float(scores[label])}
+        if all_scores:
+            segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
+        segments.append(segment)
+    return segments
+
+
+def cell_probabilities(
+    probabilities: np.ndarray, starts_s: np.ndarray | None, window_s: float, step_s: float, duration_s: float
+) -> np.ndarray:
+    """Window probabilities (W, L) -> cell probabilities (cells, L): means weighted by the seconds of overlap.
+
+    A cell that no window touches takes the cell before it.
+    """
+    if not (0 < window_s < math.inf and 0 < step_s < math.inf and 0 < duration_s < math.inf):
+        raise ValueError(f"expected window, step and duration above 0, found {window_s}, {step_s} and {duration_s} s")
+    windows = np.asarray(probabilities, dtype=np.float64)
+    starts = np.arange(len(windows)) * step_s if starts_s is None else np.asarray(starts_s, dtype=np.float64)
+    if starts.shape != (len(windows),) or (len(starts) and not (np.diff(starts, prepend=0.0) >= 0).all()):
+        raise ValueError(f"expected {len(windows)} ascending starts_s of 0 or more, found {starts}")
+    count = max(1, math.ceil(duration_s / step_s - SHORTEST_CELL))
+    sums = np.zeros((count, windows.shape[1]))
+    weights = np.zeros(count)
+    first = np.floor(starts / step_s).astype(np.int64)
+    for offset in range(math.ceil(window_s / step_s) + 1):
+        cell = first + offset
+        overlap = np.minimum(starts + window_s, (cell + 1) * step_s) - np.maximum(starts, cell * step_s)
+        used = (overlap > 1e-6 * step_s) & (cell < count)  # less is rounding
+        np.add.at(sums, cell[used], overlap[used, None] * windows[used])
+        np.add.at(weights, cell[used], overlap[used])
+    covered = weights > 0
+    if not covered[0]:
+        sums[0], weights[0], covered[0] = windows[0], 1.0, True
+    source = np.maximum.accumulate(np.where(covered, np.arange(count), 0))
+    return sums[source] / weights[source, None]
+
+
+def median_filter(cells: np.ndarray, width: int) -> np.ndarray:
+    """(n, L) -> (n, L): the median of each class over `width` cells (odd); the ends repeat the outermost cell."""
+    half = width // 2
+    padded = np.pad(cells, ((half, half), (0, 0)), mode="edge")
+    views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)  # (n, L, width)
+    block = max(1, (1 << 22) // (width * cells.shape[1]))
+    return np.concatenate([np.median(views[i : i + block], axis=-1) for i in range(0, len(cells), block)])
+
+
+def viterbi(cells: np.ndarray, switch_penalty: float) -> np.ndarray:
+    """(n, L) probabilities -> (n,) labels: the most probable path when every change of label costs `switch_penalty`.
+
+    All changes cost the same, so only the best other label matters: n x L operations.
+    """
+    logs = np.log(np.maximum(cells, 1e-12))
+    came_from = np.empty(logs.shape, dtype=np.int32)
+    stay = np.arange(logs.shape[1], dtype=np.int32)
+    total = logs[0]
+    for i in range(1, len(logs)):
+        best = int(total.argmax())
+        switch = total[best] - switch_penalty
+        came_from[i] = np.where(total >= switch, stay, best)
+        total = np.maximum(total, switch) + logs[i]
+    path = np.empty(len(logs), dtype=np.int64)
+    path[-1] = total.argmax()
+    for i in range(len(logs) - 1, 0, -1):
+        path[i - 1] = came_from[i, path[i]]
+    return path
+
+
+def absorb_short(
+    path: np.ndarray, cells: np.ndarray, edges: np.ndarray, min_duration_s: float
+) -> list[tuple[int, int, int]]:
+    """Labels (n,) -> runs (first cell, last cell + 1, label) of at least `min_duration_s`; neighbours differ.
+
+    The shortest run goes first. It takes the label of the neighbour that is more probable in it and joins it.
+    """
+    bounds = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
+    runs = {first: (last, int(path[first])) for first, last in pairwise(bounds)}
+    before = {last: first for first, last in pairwise(bounds)}  # a run's end -> its start
+    sums = np.concatenate([np.zeros((1, cells.shape[1])), np.cumsum(cells, axis=0)])
+
+    def duration(first: int) -> float:
+        return float(edges[runs[first][0]] - edges[first])
+
+    def join(left: int, right: int, label: int) -> None:
+        last = runs.pop(right)[0]
+        before.pop(right)
+        runs[left], before[last] = (last, label), left
+
+    limit = min_duration_s - 1e-9
+    queue = [(duration(first), first, runs[first][0]) for first in runs if duration(first) < limit]
+    heapq.heapify(queue)
+    while queue and len(runs) > 1:
+        _, first, last = heapq.heappop(queue)
+        if first not in runs or runs[first][0] != last:
+            continue  # joined meanwhile
+        means = sums[last] - sums[first]
+        left, right = before.get(first), last if last in runs else None
+        labels = [runs[side][1] for side in (left, right) if side is not None]
+        label = max(labels, key=lambda each: means[each])
+        if right is not None and runs[right][1] == label:
+            join(first, right, label)
+        if left is not None and runs[left][1] == label:
+            join(left, first, label)
+            first = left
+        if duration(first) < limit:
+            heapq.heappush(queue, (duration(first), first, runs[first][0]))
+    return [(first, *runs[first]) for first in sorted(runs)]
