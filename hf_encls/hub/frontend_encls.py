@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
@@ -132,6 +133,12 @@ class EncodecFrontend(nn.Module):
         """(K, F) codes -> (C, F): the sum of their codebook entries."""
         return self.codec.quantizer.decode(codes.long()[:, None])[0]
 
+    def copy_codec(self, codec: EncodecModel) -> None:
+        """Take over the weights of `codec`, which stays as it is. Raises `ValueError` where it does not fit."""
+        check_codec(codec.config, self.config)
+        own = self.codec.state_dict()
+        self.codec.load_state_dict({name: value for name, value in codec.state_dict().items() if name in own})
+
     @property
     def _dtype(self) -> torch.dtype:
         return getattr(torch, self.config.codec_dtype)
@@ -186,6 +193,18 @@ class EncodecFrontend(nn.Module):
                     buffer = buffer[stride:]
             for chunk in self._chunks(buffer) if buffer is not None else ():
                 yield self._encode([chunk])[0]
+
+
+def window_starts_s(config: EnclsConfig, count: int) -> np.ndarray:
+    """Seconds (count,) at which a clip's windows start."""
+    units = np.arange(count) * config.step_units
+    if config.codec_policy != "codec":
+        return units * config.samples_per_unit / config.sampling_rate
+    # Overlapping chunks: frames repeat, so that a frame's time depends on the chunk it is in.
+    codec = encodec_config(config)
+    per_chunk = -(-codec.chunk_length // codec.hop_length)
+    samples = units // per_chunk * codec.chunk_stride + units % per_chunk * codec.hop_length
+    return samples / config.sampling_rate
 
 
 def check_codec(codec_config, config: EnclsConfig) -> None:

@@ -9,7 +9,7 @@ from transformers import EncodecModel, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .configuration_encls import EnclsConfig, pooled_size
-from .frontend_encls import check_codec, make_frontend, strip_codec
+from .frontend_encls import check_codec, make_frontend
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
 
@@ -169,10 +169,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         check_codec(codec.config, config)
         config.codec_config = codec_as_dict(codec)
         frontend = make_frontend(config)
-        frontend.codec.load_state_dict(
-            {name: value for name, value in codec.state_dict().items() if name in frontend.codec.state_dict()}
-        )
-        strip_codec(frontend.codec, keep_quantizer=config.uses_codes)
+        frontend.copy_codec(codec)
         self.frontend = frontend.to(self.device)
 
     def _classify_in_parts(self, windows: torch.Tensor) -> torch.Tensor:
