@@ -90,10 +90,10 @@ def _move(partial: Path, folder: Path, identity: dict[str, int]) -> None:
 def _clip(sound: Callable[[Rng, int], np.ndarray], rng: Rng) -> np.ndarray:
     """One clip (N,), peak below 0.9: the sound, randomly tilted, with a background and perhaps a distractor."""
     num_samples = int(rng.uniform(*DURATION_S) * 100) * SAMPLING_RATE // 100  # whole 10 ms: quick transforms
-    foreground = _tilt(sound(rng, num_samples), rng.uniform(-3.0, 3.0))
+    foreground = _tilt(sound(rng, num_samples), rng.uniform(-2.0, 2.0))
     foreground /= np.sqrt(np.mean(foreground**2)) + 1e-9
     background = _noise(rng, num_samples, slope_db=rng.uniform(-6.0, 0.0))
-    background *= 10 ** (-rng.uniform(8.0, 26.0) / 20)
+    background *= 10 ** (-rng.uniform(12.0, 30.0) / 20)
     mixture = foreground + background + _distractor(rng, num_samples)
     return mixture / np.abs(mixture).max() * 10 ** (-rng.uniform(1.0, 16.0) / 20)
 
