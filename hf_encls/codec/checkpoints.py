@@ -1,0 +1,108 @@
+"""Saving and resuming a codec's training: safetensors and JSON, nothing pickled, never half a checkpoint.
+
+There is no state of a random generator in it: batches depend on the seed and the step, and the network has no dropout.
+"""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+STATE = "state.json"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` make a file under a temporary name in the same folder, then move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: writers choose a format by it
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def save_checkpoint(
+    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping
+) -> Path:
+    """Write `folder/step-N` (model, optimizer, `state` and the step) and remove older ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{step:08d}"
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    try:
+        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        save_file(
+            {name: value.contiguous() for name, value in model.state_dict().items()}, partial / "model.safetensors"
+        )
+        save_file(_optimizer_tensors(model, optimizer), partial / "optimizer.safetensors")
+        (partial / STATE).write_text(json.dumps({**state, "step": step}, indent=1) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in list_checkpoints(folder)[:-2]:
+        shutil.rmtree(old)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+    """Restore model and optimizer in place and return the state, with `step`.
+
+    Raises `ValueError` when the checkpoint is of another network.
+    """
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    try:
+        model.load_state_dict(load_file(path / "model.safetensors"))
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds another network than the one configured: {error}") from error
+    tensors = load_file(path / "optimizer.safetensors")
+    for name, parameter in model.named_parameters():
+        kept = {
+            key: tensors[f"{name}/{key}"] for key in ("exp_avg", "exp_avg_sq", "step") if f"{name}/{key}" in tensors
+        }
+        if kept:
+            kept = {key: value if key == "step" else value.to(parameter.device) for key, value in kept.items()}
+            optimizer.state[parameter] = kept
+    return state
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{key}": value.contiguous()
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C and SIGTERM only ask to stop (a second one stops at once); yields the question whether one came."""
+    asked = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,6 @@
+"""Train an EnCodec on a folder of audio: see `--help` and `hf_encls/commands/pretrain_codec.py`."""
+
+from hf_encls.commands.pretrain_codec import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+#!/bin/sh
+# The mini codec that is shipped in hf_encls/codec/assets/mini. Its sounds: ESC-10 (CC BY 3.0) in $1, and generated ones.
+set -e
+cd "$(dirname "$0")/../.."
+DATA=${1:?"usage: $0 ESC10_FOLDER [OUTPUT_DIR]"}
+OUT=${2:-runs/mini_codec}
+python scripts/pretrain_codec.py \
+    --data_dir "$DATA" --generated_sounds 240 --generated_share 0.2 \
+    --num_filters 8 --target_bandwidths 1.5 3.0 \
+    --batch_size 8 --crop_s 0.96 --learning_rate 5e-4 --warmup_steps 100 \
+    --max_steps 8000 --decay_share 0.25 \
+    --mel_weight 3 --waveform_weight 3 --anchor_weight 4 --anchor_bands 64 \
+    --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
+    --cpu true --output_dir "$OUT"
