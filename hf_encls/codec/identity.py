@@ -1,0 +1,68 @@
+"""Whether codes fit a model: the same family, policy, bandwidth and codebooks."""
+
+import numpy as np
+
+from hf_encls.codec.codes import Codes, CodesError
+from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+
+# A bitstream without an identity comes from the reference implementation, whose only weights are these.
+OFFICIAL = {"encodec_24khz": "facebook/encodec_24khz", "encodec_48khz": "facebook/encodec_48khz"}
+
+
+def codebooks_of(config: EnclsConfig) -> int:
+    """Codebooks K that a model on codes uses: its bandwidth over the bits per second of one codebook."""
+    return max(1, int(config.bandwidth * 1000 // (np.log2(_codebook_size(config)) * config.frame_rate)))
+
+
+def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) -> None:
+    """Raise `CodesError` unless codes can be shown to be what a model was trained on.
+
+    A bitstream names its codec's family and not its weights. Codes with the identity of their codebooks fit where it
+    is the model's. Codes without one fit a model whose codec is the published one, `facebook/encodec_*`.
+    `assume_codec`: the caller vouches for the weights, whatever the identities say.
+
+    More codebooks than the model uses are no hindrance: the first ones are the codes at the lower bandwidth.
+    """
+    wanted = f"encodec_{codec_khz(config.features)}khz" if config.is_codec else None
+    if not config.uses_codes:
+        raise CodesError(
+            f"this model classifies {config.features}, not codes: give it the audio, or train a model with "
+            f"--features {wanted or codes.family}_codes"
+        )
+    if codes.family != wanted:
+        raise CodesError(f"expected codes of {wanted}, found codes of {codes.family}")
+    if codes.layout.stride is not None and config.codec_policy != "codec":
+        raise CodesError(
+            f"expected codes made under the policy {config.codec_policy!r}, found a {codes.family} bitstream, whose "
+            "chunks overlap: a model trained with codec_policy 'codec' would fit; or give this one the audio"
+        )
+    if codes.num_codebooks < codebooks_of(config):
+        raise CodesError(
+            f"expected at least {codebooks_of(config)} codebooks ({config.bandwidth:g} kbps), found "
+            f"{codes.num_codebooks}: encode the audio again with more bandwidth"
+        )
+    size = _codebook_size(config)
+    if max(int(chunk.max()) for chunk in codes.chunks) >= size:
+        raise CodesError(f"expected codes below {size}, the size of this model's codebooks: they are of another codec")
+    if assume_codec:
+        return
+    if codes.codebook_hash is not None:
+        if codes.codebook_hash != config.codebook_hash:
+            raise CodesError(
+                f"expected codes of the codebooks {_short(config.codebook_hash)} ({config.codec_id}), found codes of "
+                f"{_short(codes.codebook_hash)}: encode the audio again with {config.codec_id}"
+            )
+    elif config.codec_id != OFFICIAL[codes.family]:
+        raise CodesError(
+            f"does not say which weights made it, so it is taken for {OFFICIAL[codes.family]}, and this model's codec "
+            f"is {config.codec_id}: encode the audio with `hf-encls encode --codec {config.codec_id}`, or say that "
+            "the codec is the same with assume_codec=True (--assume-codec)"
+        )
+
+
+def _codebook_size(config: EnclsConfig) -> int:
+    return (config.codec_config or {}).get("codebook_size", 1024)
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "of no known identity"
