@@ -7,6 +7,7 @@ huggingface_hub 1.x and 2.x with `HF_HUB_DISABLE_XET=1`: `POST /api/repos/create
 
     hub.fail("POST", "/commit/", 500)               once, then fine
     hub.fail("PUT", "/lfs/", DROP, times=2)         the connection ends in the middle of the upload
+    hub.fail("POST", "/commit/", LOST)              it is done, but the connection ends before the answer
 """
 
 import base64
@@ -21,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 USER, TOKEN, READ_TOKEN = "tester", "hf_loopback_write", "hf_loopback_read"
-DROP = 0  # instead of a status: close the connection without an answer
+DROP, LOST = 0, -1  # instead of a status: close the connection before, or after, the request is carried out
 LFS_SUFFIXES = (".parquet", ".safetensors", ".png", ".bin", ".onnx")
 
 Files = dict[str, bytes]
@@ -136,6 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        self.silent = False
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
         try:
@@ -143,7 +145,8 @@ class Handler(BaseHTTPRequestHandler):
             if failure is not None and failure.status == DROP:
                 return self.drop()
             self.body = self.read_body()
-            if failure is not None:
+            self.silent = failure is not None and failure.status == LOST
+            if failure is not None and not self.silent:
                 raise Answer(failure.status, failure.message)
             method = "GET" if self.command == "HEAD" else self.command
             for verb, pattern, name in self.routes:
@@ -279,6 +282,8 @@ class Handler(BaseHTTPRequestHandler):
             value = item["value"]
             if item["key"] == "header":
                 title = value["summary"]
+                if value.get("parentCommit") not in (None, parent.oid):
+                    raise Answer(412, "A commit has happened since.")
             elif item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
@@ -311,6 +316,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, content: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        if self.silent:
+            return self.hang_up()
         kind = "application/octet-stream" if isinstance(content, bytes) else "application/json"
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}.items():
@@ -322,6 +329,9 @@ class Handler(BaseHTTPRequestHandler):
     def drop(self) -> None:
         """Take a little of what is sent, then go away."""
         self.rfile.read(min(1000, int(self.headers.get("Content-Length") or 0)))
+        self.hang_up()
+
+    def hang_up(self) -> None:
         self.close_connection = True
         self.connection.shutdown(socket.SHUT_RDWR)
 

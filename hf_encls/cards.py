@@ -1,0 +1,318 @@
+"""Model and data set cards, written from the JSON files that lie beside them: no number comes from anywhere else."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+from huggingface_hub import (
+    DatasetCard,
+    DatasetCardData,
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
+
+from hf_encls.report import class_table, results_table
+
+TEMPLATES = Path(__file__).with_name("templates")
+PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
+SCORES = (
+    ("window", "window", "num_windows", "windows"),
+    ("window_without_silence", "window without silence", "num_windows_without_silence", "windows"),
+    ("clip", "clip", "num_clips", "clips"),
+)
+PROTOCOL_TEXTS = {
+    "clip": "Protocol `clip`: whole clips, and recordings where they are known, are in one part of the split only.",
+    "official": "Protocol `official`: the data set's own division.",
+    "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
+    "both sides. It leaks: the score says little about clips the model has not heard.",
+}
+FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectrogram in decibels"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the audio of a feature data set comes from."""
+
+    name: str
+    licence: str = "not stated by the source"
+    licence_id: str = "unknown"  # as the Hub spells it: cc-by-nc-4.0, other, unknown
+    url: str | None = None
+    citation: str | None = None
+    hub_id: str | None = None  # the data set's own id on the Hub, where it has one
+
+
+# --------------------------------------------------------------------------------------------------- models
+
+
+def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
+    """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
+
+    `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError` where one of
+    the two files is missing.
+    """
+    folder = Path(folder)
+    results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
+    pictures = [name for name in PICTURES if (folder / name).is_file()]
+    card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
+    _write(folder / "README.md", str(card))
+    for name, text in eval_results(results).items():
+        _write(folder / ".eval_results" / name, text)
+    return folder / "README.md"
+
+
+def model_card(
+    results: Mapping, config: Mapping, *, name: str, model: str, pictures: Sequence[str] = tuple(PICTURES)
+) -> ModelCard:
+    """The card of a trained model, with `model-index` in its front matter. `results` is the run's `results.json`."""
+    codec = results.get("codec")
+    data = ModelCardData(
+        model_name=name,
+        library_name="transformers",
+        pipeline_tag="audio-classification",
+        tags=["audio-classification", "hf_encls", str(config.get("features", results["features"]))],
+        datasets=[results["dataset_id"]] if results.get("dataset_id") else None,
+        metrics=["accuracy", "f1"],
+        base_model=codec["id"] if _is_hub_id(codec) else None,
+        eval_results=_model_index(results) or None,
+        **_licence(codec),
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATES / "model_card.md"),
+        name=name,
+        model=model,
+        config={"window_s": _plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
+        dataset=results["dataset"],
+        classes=results["classes"],
+        num_classes=len(results["classes"]),
+        feature_text=feature_text(config["features"]),
+        scores=_score_rows(results),
+        protocol=protocol_name(results),
+        protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
+        leak=leak_text(results),
+        codec_text=codec_text(codec),
+        codec_warning=codec_warning(codec),
+        results_table=results_table(results, markdown=True),
+        per_class=class_table(results, markdown=True) if results.get("per_class") else "",
+        pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
+        settings=_model_settings(results, config),
+        command=shlex.join(map(str, results["command"])) if results.get("command") else "",
+        licence_text=_licence_text(codec),
+    )
+
+
+def eval_results(results: Mapping) -> dict[str, str]:
+    """The `.eval_results/*.yaml` files of a run: file name -> content."""
+    entries = [
+        EvalResultEntry(
+            dataset_id=results.get("dataset_id") or _slug(results["dataset"]),
+            task_id=f"{_slug(protocol_name(results))}_{key}_accuracy",
+            value=results["test"][key]["accuracy"],
+            notes=f"protocol {protocol_name(results)}; leak: {leak_text(results)}; {codec_text(results.get('codec'))}",
+        )
+        for key, *_ in SCORES
+        if (results.get("test") or {}).get(key)
+    ]
+    content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+    return {f"{_slug(results['dataset'])}.yaml": content} if entries else {}
+
+
+def protocol_name(results: Mapping) -> str:
+    """The protocol, with the fold where there is one."""
+    return results["protocol"] + (f", fold {results['fold']}" if results.get("fold") is not None else "")
+
+
+def leak_text(results: Mapping) -> str:
+    """The leak count, in the words that stand beside a score."""
+    leak = results.get("leak")
+    if not leak:
+        return "not measured"
+    text = f"{leak['clip_leaks']} of {leak['test_windows']}"
+    if leak["group_leaks"] != leak["clip_leaks"]:
+        text += f" ({leak['group_leaks']} by recording)"
+    return text
+
+
+def codec_text(codec: Mapping | None) -> str:
+    """Which codec made the features, in one sentence."""
+    if not codec:
+        return "No codec is involved."
+    parts = [f"Codec: `{codec['id']}`"]
+    parts += ["untrained: its latents are random projections of the audio"] if codec.get("untrained") else []
+    parts += [f"trained on {codec['trained_on']}"] if codec.get("trained_on") else []
+    parts += [f"{name} {codec[key]}" for name, key in (("policy", "policy"), ("precision", "dtype")) if codec.get(key)]
+    parts += [f"weights {codec['hash'][:12]}"] if codec.get("hash") else []
+    return ", ".join(parts) + "."
+
+
+def codec_warning(codec: Mapping | None) -> str:
+    """What a reader must know of the codec before the scores; empty where there is nothing."""
+    if codec and codec.get("untrained"):
+        return "The codec of this model is **untrained**. It shows that everything works; its scores say nothing else."
+    if codec and codec.get("heard_test_clips"):
+        return (
+            f"The codec `{codec['id']}` was itself trained on clips of this test set: its scores are not those of "
+            "a codec that never heard them."
+        )
+    return ""
+
+
+def feature_text(features: str) -> str:
+    """A kind of features in words."""
+    if features in FEATURE_TEXTS:
+        return FEATURE_TEXTS[features]
+    rate = re.sub(r"\D", "", features)
+    what = "the codes" if features.endswith("_codes") else "the latents"
+    return f"{what} of a {rate} kHz EnCodec encoder"
+
+
+def _score_rows(results: Mapping) -> list[dict]:
+    rows = []
+    for key, name, count, unit in SCORES:
+        scores = (results.get("test") or {}).get(key) or {}
+        number = results["test"].get(count) if scores else None
+        for metric, text in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
+            if scores.get(metric) is not None:
+                measured = unit if number is None else f"{number:,} {unit}"
+                rows.append({"name": f"{name} {text}", "value": f"{scores[metric]:.3f}", "number": measured})
+    return rows
+
+
+def _model_index(results: Mapping) -> list[EvalResult]:
+    found = []
+    for key, name, _, _ in SCORES:
+        scores = (results.get("test") or {}).get(key) or {}
+        for metric, text, kind in (("accuracy", "accuracy", "accuracy"), ("macro_f1", "macro F1", "f1")):
+            if scores.get(metric) is not None:
+                found.append(
+                    EvalResult(
+                        task_type="audio-classification",
+                        task_name="Audio Classification",
+                        dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
+                        dataset_name=results["dataset"],
+                        dataset_config=protocol_name(results),
+                        dataset_split="test",
+                        metric_type=kind,
+                        metric_name=f"{name} {text} (protocol {protocol_name(results)}, leak {leak_text(results)})",
+                        metric_value=scores[metric],
+                    )
+                )
+    return found
+
+
+def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
+    codec = results.get("codec") or {}
+    settings = {
+        "features": f"`{config['features']}`",
+        "sampling rate": f"{config['sampling_rate']} Hz",
+        "window and step": f"{_plain(config['window_s'])} s and {_plain(config['step_s'])} s",
+        **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
+        **({f"codec {key}": f"`{value}`" for key, value in codec.items() if isinstance(value, str)}),
+        "standardisation": config.get("standardization"),
+        "seed": results.get("seed"),
+        "epochs": results.get("epochs"),
+        "best epoch": results.get("best_epoch"),
+        **{f"{key} (s)": f"{value:.1f}" for key, value in (results.get("times_s") or {}).items()},
+        **{f"version of {key}": value for key, value in (results.get("versions") or {}).items()},
+    }
+    return {key: str(value).replace("|", "\\|") for key, value in settings.items() if value is not None}
+
+
+def _licence(codec: Mapping | None) -> dict[str, str]:
+    if not _is_hub_id(codec):
+        return {"license": "apache-2.0"}
+    return {
+        "license": "other",
+        "license_name": "apache-2.0-and-codec",
+        "license_link": f"https://huggingface.co/{codec['id']}",
+    }
+
+
+def _licence_text(codec: Mapping | None) -> str:
+    text = "Network and code: Apache-2.0."
+    if _is_hub_id(codec):
+        text += f" The checkpoint also holds the encoder of `{codec['id']}`, under that codec's own licence."
+    return text
+
+
+def _is_hub_id(codec: Mapping | None) -> bool:
+    return bool(codec) and re.fullmatch(r"[\w.-]+/[\w.-]+", str(codec.get("id"))) is not None
+
+
+# --------------------------------------------------------------------------------------------------- data sets
+
+
+def dataset_card(repo_id: str, made: Sequence[Mapping], source: Source, data: DatasetCardData) -> DatasetCard:
+    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says."""
+    configs = [_describe(entry) for entry in made]
+    windows = max(entry["num_windows"] for entry in made)
+    data.license = source.licence_id
+    data.task_categories = ["audio-classification"]
+    data.pretty_name = f"Audio features of {source.name}"
+    data.size_categories = [next((text for limit, text in _SIZES if windows < limit), "n>1M")]
+    data.source_datasets = [f"extended|{source.hub_id}"] if source.hub_id else ["original"]
+    data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in made})]
+    return DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATES / "dataset_card.md"),
+        name=repo_id.split("/")[-1],
+        repo_id=repo_id,
+        source=asdict(source),
+        configs=configs,
+        codecs=sorted({f"`{entry['config']['codec_id']}`" for entry in made if entry["config"].get("codec_id")}),
+    )
+
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def _describe(entry: Mapping) -> dict:
+    config = entry["config"]
+    keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
+    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
+    settings = {key: f"`{config[key]}`" for key in keys if config.get(key) is not None}
+    settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
+    return {
+        **entry,
+        "config": {key: _plain(value) if key.endswith("_s") else value for key, value in config.items()},
+        "text": feature_text(config["features"]),
+        "shape": " x ".join(map(str, entry["shape"])) + f" {entry['dtype']}",
+        "codec": f"`{config['codec_id']}`" if config.get("codec_id") else "none",
+        "num_windows": f"{entry['num_windows']:,}",
+        "num_clips": f"{entry['num_clips']:,}",
+        "settings": settings,
+    }
+
+
+# --------------------------------------------------------------------------------------------------- small things
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "dataset"
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise ValueError(
+            f"expected {path}, which a training run writes; it is not there, so there is no card to write"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,324 @@
+"""Features and models go to a Hub and come back, whatever the Hub answers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from datasets import ClassLabel, Dataset, load_dataset
+from hub_server import DROP, LOST, READ_TOKEN, USER
+from huggingface_hub import DatasetCard, HfApi, ModelCard
+
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.cards import Source, write_model_card
+from hf_encls.features import feature_columns
+from hf_encls.publishing import config_name_of, load_published, push_features, push_model
+from hf_encls.upload import PublishError
+
+REPO = f"{USER}/sounds-features"
+MODEL = f"{USER}/sounds-log-mel"
+CLASSES = ["dog bark", "rain, heavy"]
+SOURCE = Source("Little sounds", "CC BY 4.0", "cc-by-4.0", "https://example.org/sounds", "Somebody, 2020")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def log_mel(**changes) -> EnclsConfig:
+    settings = {"features": "log_mel", "sampling_rate": 8000, "window_s": 0.5, "step_s": 0.5, "num_bands": 32}
+    return EnclsConfig(**settings | {"n_fft": 256, "id2label": dict(enumerate(CLASSES))} | changes)
+
+
+def windows_of(config: EnclsConfig, count: int = 12, seed: int = 0) -> Dataset:
+    shape = (count, config.num_bands, config.num_frames)
+    rows = {
+        "input_features": np.random.default_rng(seed).normal(-40, 20, shape).astype(np.float16),
+        "label": [number // 2 % 2 for number in range(count)],
+        "clip_id": [f"{CLASSES[number // 2 % 2]}/{number // 2}.wav" for number in range(count)],
+        "start": [0.5 * (number % 2) for number in range(count)],
+        "group": [f"recording {number // 2}" for number in range(count)],
+        "fold": [0] * count,
+        "silent": [number == 0 for number in range(count)],
+    }
+    return Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
+
+
+def results_of() -> dict:
+    scores = {"accuracy": 0.8125, "loss": 0.7, "macro_f1": 0.7812}
+    split = {"window": scores, "clip": scores | {"accuracy": 0.8333}, "num_windows": 16, "num_clips": 6}
+    return {
+        "dataset": "Little sounds",
+        "features": "log_mel",
+        "protocol": "paper",
+        "fold": None,
+        "seed": 3,
+        "codec": None,
+        "classes": CLASSES,
+        "leak": {"test_windows": 16, "clip_leaks": 13, "group_leaks": 14},
+        **dict.fromkeys(("train", "validation", "test"), split),
+        "per_class": [
+            {"class": name, "support": 8, "precision": 0.9, "recall": 0.75, "f1": 0.8182} for name in CLASSES
+        ],
+        "epochs": 7,
+        "best_epoch": 5,
+        "times_s": {"features": 1.234, "training": 5.678},
+        "versions": {"torch": "2.13.0"},
+        "command": ["scripts/train.py", "--data_dir", "my sounds"],
+    }
+
+
+def trained_model(folder: Path, config: EnclsConfig | None = None) -> Path:
+    model = EnclsForAudioClassification(config or log_mel())
+    model.save_pretrained(folder)
+    EnclsFeatureExtractor(sampling_rate=model.config.sampling_rate).save_pretrained(folder)
+    (folder / "results.json").write_text(json.dumps(results_of()))
+    (folder / "curves.png").write_bytes(b"\x89PNG")
+    write_model_card(folder)
+    for name in ("training_args.bin", "optimizer.pt", "notes.txt", "other.py", ".env"):
+        (folder / name).write_text("private")
+    for name in ("checkpoint-7/model.safetensors", "runs/events", "sub/config_encls.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("private")
+    return folder
+
+
+# ----------------------------------------------------------------------------------------------- features
+
+
+def test_features_are_pushed_loaded_and_streamed(hub):
+    config = log_mel()
+    windows = windows_of(config)
+    published = push_features(windows, config, REPO, SOURCE)
+    assert published.repo_id == REPO and published.commit == hub.commits(REPO, "dataset")[-1].oid
+
+    plain = load_dataset(REPO, "log_mel", split="train")
+    assert plain.features == windows.features
+    assert (plain.with_format("numpy")["input_features"][:] == windows.with_format("numpy")["input_features"][:]).all()
+    streamed = list(load_dataset(REPO, "log_mel", split="train", streaming=True).with_format("numpy"))
+    assert [row["clip_id"] for row in streamed] == windows["clip_id"][:]
+    assert streamed[0]["input_features"].shape == (config.num_bands, config.num_frames)
+
+    for streaming in (False, True):
+        loaded, found = load_published(REPO, "log_mel", streaming=streaming, expected={"window_s": 0.5})
+        assert (found.features, found.num_frames, found.sampling_rate) == ("log_mel", config.num_frames, 8000)
+        assert next(iter(loaded))["clip_id"] == windows[0]["clip_id"]
+
+
+def test_what_is_published_says_what_it_is_and_holds_no_audio(hub):
+    push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE)
+    files = hub.files(REPO, "dataset")
+    assert set(files) == {
+        "README.md",
+        "log_mel/encls_features.json",
+        "log_mel/picture.png",
+        "log_mel/train-00000-of-00001.parquet",
+    }
+    card = DatasetCard(files["README.md"].decode())
+    assert card.data.license == "cc-by-4.0"
+    assert [config["config_name"] for config in card.data.configs] == ["log_mel"]
+    assert card.data.dataset_info["splits"][0]["num_examples"] == 12
+    for words in ("CC BY 4.0", "https://example.org/sounds", "rain, heavy | 6 | 3", "Somebody, 2020", REPO):
+        assert words in card.text, words
+
+    with pytest.raises(PublishError, match="never audio"):
+        push_features(windows_of(log_mel()).add_column("audio", [b"RIFF"] * 12), log_mel(), REPO, SOURCE)
+
+
+def test_a_second_configuration_keeps_the_first(hub):
+    one, other = log_mel(), log_mel(features="mel")
+    push_features(windows_of(one), one, REPO, SOURCE)
+    push_features(windows_of(other, 8).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, REPO, SOURCE)
+    card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
+    assert [config["config_name"] for config in card.data.configs] == ["log_mel", "mel"]
+    assert len(load_dataset(REPO, "log_mel", split="train")) == 12
+    assert len(load_dataset(REPO, "mel", split="train")) == 8
+    assert "power mel" in card.text and "decibels" in card.text
+
+
+def test_pushing_again_replaces_the_same_features_only(hub, monkeypatch):
+    config = log_mel()
+    with monkeypatch.context() as patch:
+        patch.setattr("hf_encls.publishing.SHARD_BYTES", 10_000)
+        push_features(windows_of(config), config, REPO, SOURCE)
+    assert sum(path.endswith(".parquet") for path in hub.files(REPO, "dataset")) > 1
+    push_features(windows_of(config, 8), config, REPO, SOURCE)
+    assert sum(path.endswith(".parquet") for path in hub.files(REPO, "dataset")) == 1
+    assert len(load_dataset(REPO, "log_mel", split="train")) == 8
+
+    longer = log_mel(window_s=1.0)
+    before = len(hub.commits(REPO, "dataset"))
+    with pytest.raises(PublishError, match=r"window_s 0\.5 there and 1\.0 here"):
+        push_features(windows_of(longer), longer, REPO, SOURCE)
+    assert len(hub.commits(REPO, "dataset")) == before
+    push_features(windows_of(longer), longer, REPO, SOURCE, replace=True)
+    assert load_published(REPO, "log_mel")[1].window_s == 1.0
+
+
+def test_names_of_configurations():
+    assert config_name_of(log_mel()) == "log_mel"
+    for features, policy, name in (
+        ("encodec_24khz", "whole", "encodec_24khz"),
+        ("encodec_48khz", "contiguous", "encodec_48khz"),
+        ("encodec_48khz", "whole", "encodec_48khz_whole"),
+        ("encodec_48khz_codes", "codec", "encodec_48khz_codes_codec"),
+    ):
+        rate = 24_000 if "24" in features else 48_000
+        assert config_name_of(EnclsConfig(features=features, sampling_rate=rate, codec_policy=policy)) == name
+
+
+def test_features_of_another_window_length_are_refused(hub):
+    push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE)
+    with pytest.raises(ValueError, match=r"expected features with window_s=1\.0, found window_s=0\.5"):
+        load_published(REPO, "log_mel", expected={"window_s": 1.0})
+    with pytest.raises(ValueError, match=r"no configuration 'mel'.*it has log_mel"):
+        load_published(REPO, "mel")
+    with pytest.raises(ValueError, match="could not read the data set 'tester/nothing'"):
+        load_published(f"{USER}/nothing", "log_mel")
+    HfApi().create_repo(f"{USER}/other", repo_type="dataset")
+    with pytest.raises(ValueError, match="no feature data set"):
+        load_published(f"{USER}/other", "log_mel")
+    with pytest.raises(PublishError, match=r"expected windows of 32 x .*, found \(32, "):
+        push_features(windows_of(log_mel()), log_mel(window_s=1.0), REPO, SOURCE)
+
+
+# ----------------------------------------------------------------------------------------------- models
+
+
+def test_only_named_files_of_a_model_are_sent(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    readme = (folder / "README.md").read_text()
+    push_model(folder, MODEL)
+    files = set(hub.files(MODEL))
+    assert files == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "results.json",
+        "curves.png",
+        ".eval_results/little-sounds.yaml",
+        *(path.name for path in folder.glob("*_encls.py")),
+    }
+    assert "modeling_encls.py" in files
+    sent = hub.files(MODEL)["README.md"].decode()
+    assert f'model="{MODEL}"' in sent and str(folder) not in sent
+    assert (folder / "README.md").read_text() == readme
+
+    push_model(folder, MODEL)  # nothing is new: no commit
+    assert len(hub.commits(MODEL)) == 2
+
+
+def test_pipeline_runs_it_from_the_hub_in_a_clean_interpreter(hub, tmp_path):
+    push_model(trained_model(tmp_path / "model"), MODEL)
+    code = f"""
+import numpy as np
+from transformers import pipeline
+classify = pipeline("audio-classification", model="{MODEL}", trust_remote_code=True)
+found = classify(np.sin(np.arange(12_000, dtype=np.float32)))
+assert sorted(f["label"] for f in found) == {CLASSES!r}, found
+assert abs(sum(f["score"] for f in found) - 1) < 1e-5
+import sys
+assert "hf_encls" not in sys.modules
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= hub.environment(str(tmp_path / "home"))
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_an_unfinished_model_is_not_sent(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(PublishError, match=r"found no model\.safetensors"):
+        push_model(folder, MODEL)
+    assert not hub.requests
+
+
+# ----------------------------------------------------------------------------------------------- wrong answers
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ("POST", "/api/repos/create", 500),
+        ("POST", "/preupload/", 503),
+        ("POST", "/commit/", 500),
+        ("POST", "/commit/", DROP),
+        ("POST", "/commit/", LOST),
+        ("PUT", "/lfs/", DROP),
+        ("PUT", "/lfs/", 500),
+        ("GET", "/api/models/", DROP),
+    ],
+)
+def test_what_fails_once_succeeds_after_another_try(hub, tmp_path, failure):
+    folder = trained_model(tmp_path / "model")
+    hub.fail(*failure)
+    push_model(folder, MODEL)
+    assert hub.files(MODEL)["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert len(hub.commits(MODEL)) == 2
+
+
+def test_a_push_that_breaks_half_way_can_be_repeated(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    hub.fail("POST", "/commit/", 500, times=100)
+    with pytest.raises(PublishError, match=r"500.*run the same command again") as caught:
+        push_model(folder, MODEL)
+    assert "\n" not in str(caught.value)
+    assert hub.files(MODEL) == {}
+    EnclsForAudioClassification.from_pretrained(folder)
+
+    hub.failures.clear()
+    push_model(folder, MODEL)
+    assert hub.asked("PUT", "/lfs/") == 2  # the weights and the picture went up once, in the first run
+
+
+def test_features_survive_a_connection_that_breaks(hub):
+    config = log_mel()
+    hub.fail("PUT", "/lfs/", DROP)
+    hub.fail("POST", "/commit/", 502)
+    push_features(windows_of(config), config, REPO, SOURCE)
+    assert len(load_dataset(REPO, "log_mel", split="train")) == 12
+
+
+def test_somebody_else_commits_in_between(hub):
+    config, other = log_mel(), log_mel(features="mel")
+    push_features(windows_of(config), config, REPO, SOURCE)
+    hub.fail("POST", "/commit/", 412)
+    push_features(windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, REPO, SOURCE)
+    assert len(DatasetCard(hub.files(REPO, "dataset")["README.md"].decode()).data.configs) == 2
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [("hf_of_nobody", "401.*hf auth login"), (READ_TOKEN, "403.*may not write to tester/sounds-log-mel")],
+)
+def test_refusals_are_not_tried_again(hub, tmp_path, token, message):
+    folder = trained_model(tmp_path / "model")
+    with pytest.raises(PublishError, match=message):
+        push_model(folder, MODEL, token=token)
+    assert hub.asked("POST", "/api/repos/create") == 1
+    with pytest.raises(PublishError, match=message.replace("log-mel", "features")):
+        push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE, token=token)
+
+
+def test_a_repository_that_exists_is_used(hub, tmp_path):
+    HfApi().create_repo(MODEL)
+    push_model(trained_model(tmp_path / "model"), "sounds-log-mel")  # the name alone, too
+    card = ModelCard(hub.files(MODEL)["README.md"].decode())
+    assert card.data.eval_results[0].dataset_config == "paper"
+    entries = yaml.safe_load(hub.files(MODEL)[".eval_results/little-sounds.yaml"])
+    assert [entry["value"] for entry in entries] == [0.8125, 0.8333]
+
+
+def test_offline_mode_is_said(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PublishError, match="HF_HUB_OFFLINE"):
+        push_model(trained_model(tmp_path / "model"), MODEL)
