@@ -115,22 +115,23 @@ def load_esc50(
 ) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read any edition: `audio/*.wav` with `meta/esc50.csv`, class folders, or the OGG edition's numbered folders.
 
-    `fold` is the official fold, `group` the Freesound recording. With `subset="esc10"` only its ten classes are read;
-    a copy that holds nothing else is called ESC-10 by itself. What differs from the full set is a warning of the
-    report; a file whose folder and name disagree is left out with the reason.
+    `fold` is the official fold, `group` the Freesound recording. `subset` is "esc10" (only its ten classes are read),
+    "esc50" (the copy is measured against all of it), or None: a copy that holds only classes of ESC-10 is taken for
+    ESC-10, any other for ESC-50. What differs from the full set is a warning of the report; a file whose folder and
+    name disagree is left out with the reason.
 
     Raises `ValueError` for a folder without usable clips, for two files that are one clip, for a table that
     contradicts its file names, and, with `strict`, for every file that had to be left out.
     """
-    if subset not in (None, "esc10"):
-        raise ValueError(f'subset must be None (all of ESC-50) or "esc10", got {subset!r}')
+    if subset not in (None, ESC10.name, ESC50.name):
+        raise ValueError(f'subset must be "esc10", "esc50" or None, got {subset!r}')
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise ValueError(f"expected ESC-50 in the folder {str(data_dir)!r}, which does not exist: check the path")
     root = _find_root(data_dir) or data_dir
     found, left_out = _from_table(root) if (root / META).is_file() else _from_names(root)
     refuse_twins({row["path"]: clip_name(row["path"].stem) for row in found}, root)
-    if subset == "esc10":
+    if subset == ESC10.name:
         found = [row for row in found if row["label"] in ESC10_CLASSES]
     if strict and left_out:
         reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
@@ -140,8 +141,8 @@ def load_esc50(
         raise ValueError(f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons}")
     clips, report = inspect_clips(root, found, strict=strict)
     report.left_out = left_out + report.left_out
-    is_esc10 = subset == "esc10" or set(clips.features["label"].names) <= set(ESC10_CLASSES)
-    facts = ESC10 if is_esc10 else ESC50
+    only_esc10 = set(clips.features["label"].names) <= set(ESC10_CLASSES)
+    facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50
     report.warnings += differences(facts, clips)
     return clips, report, facts
 

@@ -29,10 +29,8 @@ def load_clips(
     Raises `ValueError` for an unknown name and as the reader of that data set does.
     """
     name = dataset or recognise(data_dir)
-    if name == ESC50.name:
-        return load_esc50(data_dir, strict=strict)
-    if name == ESC10.name:
-        return load_esc50(data_dir, subset="esc10", strict=strict)
+    if name in (ESC50.name, ESC10.name):
+        return load_esc50(data_dir, subset=dataset, strict=strict)  # recognised, not named: whichever it is
     if name == GTZAN_GENRES.name:
         return load_gtzan_genres(data_dir, strict=strict)
     if name == GTZAN_MUSIC_SPEECH.name:

@@ -1,0 +1,9 @@
+"""Prepare GTZAN music/speech: fetch it where asked, read every clip, compare it with its facts. `--help` lists the options."""
+
+from functools import partial
+
+from hf_encls.commands.door import run
+from hf_encls.commands.prepare import main
+
+if __name__ == "__main__":
+    run(partial(main, dataset="gtzan_music_speech"))

@@ -1,0 +1,36 @@
+"""Compare a folder with the published facts of a data set: what is missing, extra or wrong. Exit status 1 if any."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from hf_encls.commands.door import run
+from hf_encls.data.load import KNOWN
+from hf_encls.data.validate import validate
+
+
+def main(args: list[str] | None = None) -> dict:
+    """Run the program and return the comparison; its key `ok` says whether all is as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data_dir", required=True, help="the folder")
+    parser.add_argument(
+        "--dataset", choices=[facts.name for facts in KNOWN], help="which data set it should be (default: recognised)"
+    )
+    parser.add_argument("--no_checksums", action="store_true", help="names and audio only, no md5")
+    parser.add_argument("--most", type=int, default=20, help="files to print of each kind")
+    parser.add_argument("--report", help="write the whole comparison into this JSON file")
+    options = parser.parse_args(args)
+    result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
+    print(result.text(options.most))
+    if options.report:
+        path = Path(options.report)
+        partial = path.with_name(path.name + ".tmp")
+        partial.write_text(json.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    return result.as_dict()
+
+
+if __name__ == "__main__":
+    run(lambda: sys.exit(0 if main()["ok"] else 1))
