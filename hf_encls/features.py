@@ -300,7 +300,9 @@ class Extractor:
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
         if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
-            raise ValueError("expected latents within float16, found larger ones: is this codec trained and loaded whole?")
+            raise ValueError(
+                "expected latents within float16, found larger ones: is this codec trained and loaded whole?"
+            )
         repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
         return {
             "input_features": values.astype(self.dtype),

@@ -1,15 +1,18 @@
 """Finding a codec and saying which one it is."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import EncodecModel
+from transformers import EncodecConfig, EncodecModel
 
 # The checkpoints that real data is classified with, by the kind of features that names their rate.
 DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}
+UNTRAINED = "untrained"
+TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -25,9 +28,12 @@ def bundled_codecs() -> list[str]:
 def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> EncodecModel:
     """Load an `EncodecModel` in float32: a bundled short name, a local folder, or a Hub id.
 
-    Raises `CodecNotFoundError` when it is none of them or cannot be reached; an untrained codec never stands in.
+    The name `untrained` gives a narrow codec with random weights, always the same ones, to compare with. Raises
+    `CodecNotFoundError` when it is none of them or cannot be reached; an untrained codec never stands in.
     """
     name = str(name_or_path)
+    if name == UNTRAINED:
+        return untrained_codec()
     source = str(ASSETS / name) if name in bundled_codecs() else name
     try:
         codec, info = EncodecModel.from_pretrained(
@@ -46,6 +52,29 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
             f"({', '.join(missing[:3])}, ...): that is another kind of checkpoint"
         )
     return codec.eval()
+
+
+def untrained_codec(num_filters: int = 8) -> EncodecModel:
+    """A narrow 24 kHz codec with random weights, the same ones at every call. Its latents are random projections."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return EncodecModel(EncodecConfig(num_filters=num_filters)).eval()
+
+
+def short_name(name_or_path: str | os.PathLike) -> str:
+    """What a codec is called in configurations and cards: a folder's last part says enough, and no path leaks."""
+    path = Path(name_or_path)
+    return path.resolve().name if path.is_dir() else str(name_or_path)
+
+
+def codec_facts(name_or_path: str | os.PathLike) -> dict:
+    """What the codec's folder tells of its training (`codec_training.json`), empty where it tells nothing."""
+    name = str(name_or_path)
+    if name == UNTRAINED:
+        return {"untrained": True}
+    folder = ASSETS / name if name in bundled_codecs() else Path(name)
+    file = folder / TRAINING_FACTS
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def codec_hash(codec: EncodecModel) -> str:

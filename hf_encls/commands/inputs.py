@@ -1,0 +1,132 @@
+"""From command line arguments to windows of features: what training, extraction and publishing have in common."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import EncodecModel
+
+from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, load_codec, short_name
+from hf_encls.data.folders import ScanReport
+from hf_encls.data.load import load_clips
+from hf_encls.data.synthetic import write_synthetic
+from hf_encls.features import extract_features, feature_config
+from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+
+logger = logging.getLogger(__name__)
+
+SYNTHETIC_FOLDER = "synthetic_sounds"
+# Where no network is needed: the bundled codec where there is one.
+OFFLINE_CODECS = ("mini", "untrained")
+
+
+@dataclass
+class FeatureArguments:
+    """Which audio, and which features of it."""
+
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of class-named folders of audio, or of a known data set. None: synthetic sounds."},
+    )
+    strict: bool = field(
+        default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
+    )
+    features: str = field(
+        default="encodec_24khz",
+        metadata={
+            "help": "encodec_24khz, encodec_48khz (latents), encodec_24khz_codes, encodec_48khz_codes, mel, log_mel."
+        },
+    )
+    window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
+    step_s: float | None = field(
+        default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
+    )
+    hop_length: int = field(default=128, metadata={"help": "Samples between the frames of mel features."})
+    codec: str | None = field(
+        default=None,
+        metadata={
+            "help": "EncodecModel: Hub id, local folder, or a bundled name. None: facebook/encodec_24khz or _48khz; for "
+            "the synthetic sounds the bundled codec, which needs no network."
+        },
+    )
+    codec_revision: str | None = field(default=None, metadata={"help": "Revision of the codec on the Hub."})
+    codec_policy: str | None = field(
+        default=None,
+        metadata={
+            "help": "How clips go through the codec: whole, contiguous, codec. None: whole at 24 kHz, contiguous at 48."
+        },
+    )
+    codec_dtype: str = field(default="float32", metadata={"help": "Precision of the codec: float32 or bfloat16."})
+    bandwidth: float | None = field(
+        default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
+    )
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
+    )
+
+
+@dataclass
+class Inputs:
+    """Windows of features, and all that is known of where they came from."""
+
+    windows: Dataset
+    config: EnclsConfig
+    dataset: str
+    codec: EncodecModel | None = None
+    report: ScanReport | None = None
+    facts: Any = None
+    dataset_id: str | None = None
+
+
+def prepare(args: FeatureArguments, **network) -> Inputs:
+    """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
+
+    Raises `ValueError` for anything that a user can mend: paths, names, files, lengths.
+    """
+    state = PartialState()
+    synthetic = args.data_dir is None
+    data_dir = args.data_dir
+    if synthetic:
+        data_dir = SYNTHETIC_FOLDER
+        with state.main_process_first():
+            write_synthetic(data_dir)
+    clips, report, facts = load_clips(data_dir, strict=args.strict)
+    if state.is_main_process:
+        print(report.text(), flush=True)
+    codec, codec_id = None, None
+    khz = codec_khz(args.features)
+    if khz is not None:
+        name = args.codec or (_offline_codec(khz) if synthetic else None) or DEFAULT_CODECS.get(khz)
+        if name is None:
+            raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
+        codec = load_codec(name, args.codec_revision)
+        codec_id = short_name(name)
+    elif args.codec:
+        raise ValueError(f"--codec was given, but {args.features} needs none")
+    config = feature_config(
+        args.features,
+        clips,
+        codec,
+        window_s=args.window_s,
+        step_s=args.step_s,
+        hop_length=args.hop_length,
+        codec_id=codec_id,
+        codec_revision=args.codec_revision,
+        codec_policy=args.codec_policy,
+        codec_dtype=args.codec_dtype,
+        bandwidth=args.bandwidth,
+        **network,
+    )
+    # Every process takes part; they share the work through the cache folder.
+    windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
+    name = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
+    return Inputs(windows, config, name, codec, report, facts)
+
+
+def _offline_codec(khz: int) -> str | None:
+    if khz != 24:
+        return None
+    return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))

@@ -1,0 +1,94 @@
+"""The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_encls.commands.inputs import FeatureArguments
+from hf_encls.data.splits import PROTOCOLS
+
+
+@dataclass
+class DataArguments(FeatureArguments):
+    """Which windows, and how they are divided."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Published features: Hub id or folder. Needs neither audio nor codec."}
+    )
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Configuration of the published features. None: the value of --features."}
+    )
+    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of the published features."})
+    protocol: str = field(
+        default="clip",
+        metadata={
+            "help": "How windows are divided. clip: 60/20/20 of the clips. paper: 60/20/20 of the windows (leaks). "
+            "official: the data set's own folds or lists."
+        },
+    )
+    fold: int | None = field(default=None, metadata={"help": "Test fold of the protocol official."})
+    memory_limit_gb: float | None = field(
+        default=None, metadata={"help": "Features larger than this stay on disk. None: everything in memory."}
+    )
+
+    def __post_init__(self):
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"expected --protocol to be one of {', '.join(PROTOCOLS)}, found {self.protocol!r}")
+
+
+@dataclass
+class ModelArguments:
+    """Which network."""
+
+    standardization: str = field(
+        default="band",
+        metadata={"help": "band: each band by the statistics of the training windows. none: as in the paper."},
+    )
+    dropout: float = field(default=0.5, metadata={"help": "Dropout before the last layer."})
+
+
+@dataclass
+class EnclsTrainingArguments(TrainingArguments):
+    """transformers' TrainingArguments with the defaults that suit a small CNN."""
+
+    output_dir: str = field(default="encls_model", metadata={"help": "Where the model and its results are written."})
+    num_train_epochs: float = field(default=15.0, metadata={"help": "Passes over the training windows."})
+    learning_rate: float = field(
+        default=1e-3, metadata={"help": "Adam's learning rate; constant unless a scheduler is named."}
+    )
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Windows in a training batch."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Windows in an evaluation batch."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradients are clipped to this norm; 0: never."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to validate: no, steps, epoch."})
+    save_strategy: str = field(
+        default="epoch", metadata={"help": "When to write a checkpoint: no, steps, epoch, best."}
+    )
+    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps, epoch."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one included."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best model, not the last."})
+    metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "What best means, on validation."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
+    report_to: str = field(default="tensorboard", metadata={"help": "Where to log: tensorboard, none, wandb, ..."})
+    # Our data set hands out batches of what the model takes, from memory.
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave as it is: no columns to remove."})
+    dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})
+
+
+def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:
+    """Arguments from a command line, or from one .json, .yaml or .yml file named as the only argument.
+
+    Raises `ValueError` for a settings file that is not there or names an unknown setting.
+    """
+    parser = HfArgumentParser(
+        (ModelArguments, DataArguments, EnclsTrainingArguments), prog="train.py", description="Train a classifier."
+    )
+    if len(args) == 1 and args[0].endswith((".json", ".yaml", ".yml")):
+        path = Path(args[0])
+        if not path.is_file():
+            raise ValueError(f"expected a settings file at {args[0]!r}, found none")
+        read = parser.parse_json_file if path.suffix == ".json" else parser.parse_yaml_file
+        return read(os.fspath(path))
+    return parser.parse_args_into_dataclasses(args)

@@ -1,0 +1,7 @@
+"""Train a classifier: see `--help` and `hf_encls/commands/train.py`."""
+
+from hf_encls.commands.door import run
+from hf_encls.commands.train import main
+
+if __name__ == "__main__":
+    run(main)
