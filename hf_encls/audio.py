@@ -112,6 +112,19 @@ def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10
                 yield rest
 
 
+def header_duration_s(source: Source) -> float | None:
+    """What a source's header says of its length in seconds, without decoding; None where it does not know.
+
+    For progress bars: a header can be wrong. A binary file object is left where it was. Raises `AudioError`.
+    """
+    position = source.tell() if hasattr(source, "read") else None
+    with _open(source) as file:
+        duration = file.frames / file.samplerate if 0 < file.frames < 2**62 else None
+    if position is not None:
+        source.seek(position)
+    return duration
+
+
 def downmix(samples: np.ndarray) -> np.ndarray:
     """(N, channels) -> (N,): the mean of the channels, as in the paper."""
     if samples.ndim == 1:

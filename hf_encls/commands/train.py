@@ -25,7 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from hf_encls.codec.loading import CodecNotFoundError, codec_facts, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
-from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, ModelArguments, parse
+from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
 from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification

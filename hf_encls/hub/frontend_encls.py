@@ -263,13 +263,17 @@ def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype:
     tiles = [list(_tiles(codec.config, waveform)) for waveform in waveforms]
     flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
-    out = []
-    for part in _parts(hidden, 16):
-        # Right padding leaves earlier frames of a causal network unchanged.
-        batch = nn.utils.rnn.pad_sequence([clip.T for clip in part], batch_first=True).transpose(1, 2)
+    # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
+    # reflection at its start reaches beyond its end.
+    short = [i for i, clip in enumerate(hidden) if clip.shape[-1] < codec.config.last_kernel_size]
+    rest = [i for i, clip in enumerate(hidden) if clip.shape[-1] >= codec.config.last_kernel_size]
+    out: list[torch.Tensor] = [None] * len(hidden)
+    for part in [[i] for i in short] + list(_parts(rest, 16)):
+        batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
         for layer in codec.encoder.layers[lstm_at:]:
             batch = layer(batch)
-        out += [latents[:, : clip.shape[-1]] for latents, clip in zip(batch, part, strict=True)]
+        for i, latents in zip(part, batch, strict=True):
+            out[i] = latents[:, : hidden[i].shape[-1]]
     return out
 
 
