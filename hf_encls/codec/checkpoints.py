@@ -26,6 +26,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     partial = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: writers choose a format by it
     try:
         write(partial)
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -92,7 +93,10 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C and SIGTERM only ask to stop (a second one stops at once); yields the question whether one came."""
+    """Inside, Ctrl-C and SIGTERM only ask to stop (a second one stops at once).
+
+    Yields a call that says whether one came.
+    """
     asked = []
 
     def ask(number: int, _frame: FrameType | None) -> None:

@@ -163,9 +163,7 @@ def _read(path: Path, sampling_rate: int, num_channels: int) -> np.ndarray | str
         samples, own_rate = read(path)
     except (AudioError, OSError) as error:
         return str(error)
-    if num_channels == 1 or samples.shape[1] == 1:
-        channels = [downmix(samples)]
-    else:
-        channels = list(samples.T[:num_channels])
+    one = num_channels == 1 or samples.shape[1] == 1
+    channels = [downmix(samples)] if one else list(samples.T[:num_channels])
     out = np.stack([resample(np.ascontiguousarray(channel), own_rate, sampling_rate) for channel in channels])
     return np.repeat(out, num_channels, axis=0) if len(out) == 1 else out

@@ -51,9 +51,9 @@ class SpectralAnchor(nn.Module):
     """Draws the first `num_bands` latents towards the log-mel spectrum of their own frame.
 
     An autoencoder is free to code sound in any basis, and a small one that was trained for an hour finds one in which
-    neither the order of the latents nor their values mean much to a classifier. The anchor gives some of the latents a
-    meaning and an order, low to high; the others stay free to carry what the mel spectrum leaves out. A causal codec is
-    compared with the samples it has seen by the end of the frame, another with those around it.
+    neither the order of the latents nor their values mean much to a classifier. The anchor gives some latents a
+    meaning and an order, low to high; the others stay free to carry what the mel spectrum leaves out. A causal codec
+    is compared with the samples it has seen by the end of the frame, another with those around it.
     """
 
     def __init__(self, sampling_rate: int, hop_length: int, num_bands: int, causal: bool, n_fft: int = 1024) -> None:
@@ -76,7 +76,7 @@ class SpectralAnchor(nn.Module):
 
 
 def waveform_distance(x: Tensor, y: Tensor) -> Tensor:
-    """L1 distance relative to the L1 norm of the original, each item by itself, averaged. Less than -40 dB counts as that."""
+    """L1 distance relative to the L1 norm of the original, averaged over items. Levels below -40 dB count as that."""
     level = x.abs().mean(dim=(1, 2)).clamp_min(1e-2)
     return ((x - y).abs().mean(dim=(1, 2)) / level).mean()
 

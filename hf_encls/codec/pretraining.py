@@ -74,8 +74,8 @@ class CodecLoss(nn.Module):
 def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel) -> dict[str, float | int]:
     """Reconstruction of whole clips (their first 10 s): mel distance and SI-SDR in dB, and how alive the latents are.
 
-    SI-SDR leaves silent clips out. `latent_std` is over everything, `latent_std_over_time` the mean over latents of the
-    standard deviation inside a clip: near zero, the encoder gives the same for every sound.
+    SI-SDR leaves silent clips out. `latent_std` is over everything, `latent_std_over_time` the mean over latents of
+    the standard deviation inside a clip: near zero, the encoder gives the same for every sound.
     """
     was_training = model.training
     model.eval()
@@ -168,14 +168,16 @@ def train_codec(
             optimizer.zero_grad()
             step += 1
             last = step == recipe.max_steps or _any(accelerator, stop())
-            if step % log_steps == 0 or last or step == first + 1:
-                row = {"step": step, **{name: round(float(value), 5) for name, value in parts.items()}}
-                history.append(row)
+            logged = step % log_steps == 0 or step in (1, recipe.max_steps)
+            if logged:
+                history.append({"step": step, **{name: round(float(value), 5) for name, value in parts.items()}})
+            if logged or last or step == first + 1:
                 pace = (time.monotonic() - started) / (step - first)
+                numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
                 say(
-                    f"step {step}/{recipe.max_steps}  "
-                    + "  ".join(f"{name} {value:.3f}" for name, value in list(row.items())[1:])
-                    + f"  {pace:.2f} s/step  {seconds / pace:.1f}x real time  {_left(pace * (recipe.max_steps - step))} left"
+                    f"step {step}/{recipe.max_steps}  {numbers}"
+                    f"  {pace:.2f} s/step  {seconds / pace:.1f}x real time"
+                    f"  {_left(pace * (recipe.max_steps - step))} left"
                 )
             if accelerator.is_main_process and (step % eval_steps == 0 or step == recipe.max_steps):
                 row = {"step": step, "validation": measure(model, held_out, codec)}

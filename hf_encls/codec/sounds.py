@@ -1,4 +1,4 @@
-"""Generated sounds for the pretraining of a codec: pitches, sweeps, noises and knocks that real recordings are poor in.
+"""Generated sounds for the pretraining of a codec: pitches, sweeps, noises and knocks beside recordings.
 
 They are not the offline data set (`hf_encls.data.synthetic`): no code and no seed is shared, and there are no classes.
 """

@@ -11,14 +11,15 @@ with the same arguments, an interrupted run goes on from its last checkpoint.
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
-from hf_encls.codec.autoencoder import initialise
+from hf_encls.codec.autoencoder import Autoencoder, initialise
 from hf_encls.codec.corpus import Corpus, generated_corpus, read_corpus
+from hf_encls.codec.finishing import finish_codec, loudest, save_example
 from hf_encls.codec.loading import load_codec
 from hf_encls.codec.pretraining import Recipe, train_codec
 
@@ -96,6 +97,9 @@ class PretrainingArguments:
     save_steps: int = field(default=500)
     resume: bool = field(default=True, metadata={"help": "go on from the newest checkpoint in output_dir"})
     float16: bool = field(default=True, metadata={"help": "store the result in half precision"})
+    name: str | None = field(default=None, metadata={"help": "what the card calls it (default: the folder's name)"})
+    license: str | None = field(default=None, metadata={"help": "for the card, as the Hub spells it: cc-by-4.0, mit"})
+    attribution: str | None = field(default=None, metadata={"help": "for the card: whose sounds these are"})
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -141,7 +145,11 @@ def main(args: list[str] | None = None) -> dict:
         mixed_precision=training_args.mixed_precision,
     )
     output_dir = Path(training_args.output_dir)
-    started = time.time()
+    started = time.monotonic()
+
+    def show_example(step: int, model: Autoencoder) -> None:
+        save_example(model, codec, loudest(held_out), output_dir / "examples", f"step-{step:08d}")
+
     steps, history = train_codec(
         codec,
         recipe,
@@ -154,17 +162,26 @@ def main(args: list[str] | None = None) -> dict:
         eval_steps=training_args.eval_steps,
         save_steps=training_args.save_steps,
         resume=training_args.resume,
+        on_validation=show_example,
         say=say,
     )
-    results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": vars(recipe)}
-    results["time_s"] = time.time() - started
+    results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": asdict(recipe)}
+    results |= {"init": codec_args.init, "license": training_args.license, "attribution": training_args.attribution}
+    results["time_s"] = round(time.monotonic() - started, 1)
     if steps < recipe.max_steps:
         say(f"stopped after step {steps} of {recipe.max_steps}: the same command goes on from there")
         return results
     if accelerator.is_main_process:
-        from hf_encls.codec.finishing import finish_codec
-
-        results = finish_codec(codec, corpora, held_out, output_dir, results, float16=training_args.float16, say=say)
+        results = finish_codec(
+            codec,
+            corpora,
+            held_out,
+            output_dir,
+            results,
+            float16=training_args.float16,
+            name=training_args.name,
+            say=say,
+        )
     return results
 
 
@@ -179,7 +196,8 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
         fixed = [name for name in changes if name != "target_bandwidths"]
         if fixed or arguments.config:
             raise ValueError(
-                f"--init brings its own architecture: leave out {', '.join('--' + name for name in fixed) or '--config'}"
+                f"--init brings its own architecture: leave out "
+                f"{', '.join('--' + name for name in fixed) or '--config'}"
             )
         codec = load_codec(arguments.init)
         if "target_bandwidths" in changes and changes["target_bandwidths"] != codec.config.target_bandwidths:
@@ -202,7 +220,7 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
 def read_sounds(
     arguments: SoundArguments, config: EncodecConfig, seed: int
 ) -> tuple[list[Corpus], list[float], Corpus, dict]:
-    """(corpora to draw from, their shares, held-out clips, what was read). Raises `ValueError` where there is nothing."""
+    """(corpora to draw from, their shares, held-out clips, what was read). Raises `ValueError` for no sounds."""
     rate, channels = config.sampling_rate, config.audio_channels
     corpora, shares, left_out = [], [], []
     if arguments.data_dir:

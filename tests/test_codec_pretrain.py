@@ -1,0 +1,208 @@
+"""Pretraining a codec: any sounds in, an `EncodecModel` folder out; an interrupted run ends like an unbroken one."""
+
+import json
+import os
+import signal
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
+
+from hf_encls.codec.autoencoder import Autoencoder, initialise, run_clip
+from hf_encls.codec.corpus import draw_batch, generated_corpus, read_corpus
+from hf_encls.codec.loading import load_codec
+from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr
+from hf_encls.codec.pretraining import Recipe
+from hf_encls.codec.sounds import generate_sound
+from hf_encls.commands import pretrain_codec
+
+TINY = {
+    "num_filters": 2,
+    "hidden_size": 16,
+    "codebook_dim": 16,
+    "codebook_size": 16,
+    "num_lstm_layers": 1,
+    "target_bandwidths": [0.3, 0.6],
+}
+QUICK = [
+    "--generated_sounds", "4", "--max_validation_clips", "1", "--batch_size", "2", "--crop_s", "0.3",
+    "--eval_steps", "100", "--save_steps", "100", "--warmup_steps", "2", "--cpu", "true",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    EncodecConfig(**TINY).to_json_file(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(config_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "codec"
+    results = pretrain_codec.main([*QUICK, "--config", config_file, "--max_steps", "4", "--output_dir", str(folder)])
+    return folder, results
+
+
+def tone(path, channels=1, rate=16_000, duration_s=0.5):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(round(duration_s * rate)) / rate
+    soundfile.write(path, np.stack([0.3 * np.sin(2 * np.pi * 440 * (c + 1) * t) for c in range(channels)], 1), rate)
+
+
+def test_result_loads_with_the_library_and_with_ours(trained):
+    folder, results = trained
+    codec, info = EncodecModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert load_codec(folder).config.num_filters == 2
+    assert all(
+        value.dtype in (torch.float16, torch.int64) for value in load_file(folder / "model.safetensors").values()
+    )
+    assert EncodecFeatureExtractor.from_pretrained(folder).sampling_rate == 24_000
+    codes = codec.encode(torch.randn(1, 1, 4800) * 0.1, bandwidth=0.6)
+    assert codes.audio_codes.shape == (1, 1, 2, 15)
+    assert codec.decode(codes.audio_codes, codes.audio_scales).audio_values.shape == (1, 1, 4800)
+    assert results["validation"]["num_clips"] == 1 and len(results["quantizer_error"]) == 2
+
+
+def test_everything_promised_is_written_and_nothing_is_pickled(trained):
+    folder, results = trained
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert {"README.md", "example.png", "example.wav", "training.json", "config.json", "model.safetensors"} <= names
+    assert {name.rsplit(".", 1)[-1] for name in names} <= {"md", "png", "wav", "json", "safetensors"}
+    assert not [name for name in names if "partial" in name or name.rsplit("/")[-1].startswith(".")]
+    card = (folder / "README.md").read_text()
+    assert "not one of Meta's" in card and f"{results['validation']['mel_distance']:.3f}" in card
+    assert json.loads((folder / "training.json").read_text())["steps"] == 4
+    sound, rate = soundfile.read(folder / "example.wav")
+    assert rate == 24_000 and np.isfinite(sound).all()
+
+
+def test_interrupted_and_resumed_run_ends_like_an_unbroken_one(config_file, tmp_path, monkeypatch, capsys):
+    args = [*QUICK, "--config", config_file, "--max_steps", "10", "--log_steps", "5", "--float16", "false"]
+    pretrain_codec.main([*args, "--output_dir", str(tmp_path / "whole")])
+
+    def press_ctrl_c(*lines, **_):
+        if str(lines[0]).startswith("step 5/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_codec, "print", press_ctrl_c, raising=False)
+        stopped = pretrain_codec.main([*args, "--output_dir", str(tmp_path / "broken")])
+    assert 5 <= stopped["steps"] < 10 and not (tmp_path / "broken/model.safetensors").exists()
+    resumed = pretrain_codec.main([*args, "--output_dir", str(tmp_path / "broken")])
+    assert resumed["steps"] == 10 and "resuming after step" in capsys.readouterr().out
+    for name in ("model.safetensors", "checkpoints/step-00000010/optimizer.safetensors"):
+        whole, broken = load_file(tmp_path / "whole" / name), load_file(tmp_path / "broken" / name)
+        assert whole.keys() == broken.keys()
+        assert all(torch.equal(whole[key], broken[key]) for key in whole), name
+
+
+def test_resume_refuses_another_recipe(config_file, tmp_path):
+    args = [*QUICK, "--config", config_file, "--max_steps", "2", "--output_dir", str(tmp_path)]
+    pretrain_codec.main(args)
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.0005, is 0\.001"):
+        pretrain_codec.main([*args, "--learning_rate", "0.001"])
+
+
+def test_init_goes_on_from_a_checkpoint(trained, tmp_path):
+    folder, _ = trained
+    args = [
+        *QUICK,
+        "--init",
+        str(folder),
+        "--max_steps",
+        "1",
+        "--learning_rate",
+        "1e-9",
+        "--output_dir",
+        str(tmp_path),
+    ]
+    pretrain_codec.main(args)
+    before, after = load_codec(folder).encoder.state_dict(), load_codec(tmp_path).encoder.state_dict()
+    assert all(torch.allclose(before[key], after[key], atol=1e-3) for key in before)
+    assert "base_model" in (tmp_path / "README.md").read_text()
+    with pytest.raises(ValueError, match="leave out --num_filters"):
+        pretrain_codec.main([*args, "--num_filters", "4"])
+
+
+def test_stereo_48khz_with_chunks_and_normalization(tmp_path):
+    for name in ("a", "b"):
+        tone(tmp_path / f"sounds/{name}.wav", channels=2, rate=48_000, duration_s=1.3)
+    config = EncodecConfig(**{**TINY, **pretrain_codec.STEREO_48KHZ, "target_bandwidths": [1.2]})
+    config.to_json_file(tmp_path / "config.json")
+    args = ["--data_dir", str(tmp_path / "sounds"), "--config", str(tmp_path / "config.json"), "--batch_size", "1"]
+    results = pretrain_codec.main([*args, "--max_steps", "1", "--anchor_weight", "1", "--anchor_bands", "8",
+                                   "--cpu", "true", "--output_dir", str(tmp_path / "out")])  # fmt: skip
+    assert results["recipe"]["crop_samples"] == 48_000
+    assert load_codec(tmp_path / "out").config.normalize
+
+
+def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path):
+    tone(tmp_path / "a.wav")
+    tone(tmp_path / "x/y/z/b.flac", channels=2)
+    (tmp_path / "x/broken.wav").write_bytes(b"RIFFnot audio")
+    (tmp_path / "x/notes.txt").write_text("no audio")
+    corpus = read_corpus([tmp_path], 24_000, 1)
+    assert [clip.shape for clip in corpus.clips] == [(1, 12_000)] * 2
+    assert [row["file"].endswith("broken.wav") for row in corpus.left_out] == [True]
+    assert read_corpus([tmp_path], 24_000, 2).clips[0].shape == (2, 12_000)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="expected audio files"):
+        read_corpus([tmp_path / "empty"], 24_000, 1)
+
+
+def test_batches_depend_on_seed_step_and_process_only():
+    corpus = generated_corpus(2, 24_000, 1)
+    settings = {"batch_size": 3, "crop_samples": 7200, "seed": 1}
+    first = draw_batch([corpus], [1.0], step=5, **settings)
+    assert first.shape == (3, 1, 7200) and first.dtype == np.float32 and np.abs(first).max() <= 1
+    assert np.array_equal(first, draw_batch([corpus], [1.0], step=5, **settings))
+    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=6, **settings))
+    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=5, rank=1, **settings))
+
+
+def test_generated_sounds_are_the_same_every_time_and_differ_from_each_other():
+    sounds = [generate_sound(0, index, 16_000, duration_s=1.0) for index in range(20)]
+    assert all(s.shape == (16_000,) and np.isfinite(s).all() and 0.05 < np.abs(s).max() <= 0.9 for s in sounds)
+    assert np.array_equal(sounds[3], generate_sound(0, 3, 16_000, duration_s=1.0))
+    assert all(np.abs(a - b).max() > 0.01 for a, b in pairwise(sounds))
+
+
+def test_initialisation_makes_latents_that_move():
+    codec = EncodecModel(EncodecConfig(num_filters=4)).eval()
+    x = torch.from_numpy(generate_sound(0, 1, 24_000, duration_s=1.0))[None]
+    before = run_clip(Autoencoder(codec), x)[0].std(dim=1).mean()
+    initialise(codec, seed=0)
+    assert run_clip(Autoencoder(codec), x)[0].std(dim=1).mean() > 3 * before
+
+
+def test_losses_know_equal_sounds_and_known_ratios():
+    x = torch.from_numpy(generate_sound(0, 2, 24_000, duration_s=1.0))[None, None]
+    assert MelDistance(24_000)(x, x).item() == 0
+    noise = torch.randn(1, 24_000, generator=torch.Generator().manual_seed(0))
+    tone_ = torch.sin(torch.arange(24_000) * 0.1)[None]
+    noise -= (noise * tone_).sum() / tone_.square().sum() * tone_  # orthogonal, so that the ratio is known
+    noise *= tone_.norm() / noise.norm() / 10
+    assert si_sdr(tone_, 0.5 * (tone_ + noise)).item() == pytest.approx(20, abs=0.1)
+
+
+def test_anchor_looks_at_the_frame_that_the_encoder_has_seen():
+    anchor = SpectralAnchor(24_000, 320, num_bands=32, causal=True)
+    x = torch.zeros(1, 1, 24_000)
+    x[..., 12_000:] = 0.1 * torch.randn(12_000, generator=torch.Generator().manual_seed(0))
+    target = anchor.target(x)
+    assert target.shape == (1, 32, 75)
+    assert target[..., :37].max() < -1.9 and target[..., 40:].mean() > -1.5  # 12,000 samples are 37.5 frames
+    assert anchor(torch.cat([target, target], dim=1), x).item() == 0
+
+
+def test_learning_rate_rises_stays_and_falls_to_zero():
+    recipe = Recipe(100, 1, 1, 1.0, 10, 20, 1, 1, 0, 0, 1, 0, 1, "no")
+    assert recipe.rate_at(0) == pytest.approx(0.1)
+    assert recipe.rate_at(10) == recipe.rate_at(80) == 1
+    assert recipe.rate_at(99) == pytest.approx(0.05)
