@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import SMALL, small_codec
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.codec.bitstream import BitstreamError, is_ecdc, pack, pack_numbers, read_ecdc, unpack, write_ecdc
@@ -19,30 +20,6 @@ from hf_encls.codec.coding import decode, encode
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.codec.loading import codebook_hash
 from hf_encls.hub.configuration_encls import EnclsConfig
-
-SMALL = {"num_filters": 2, "hidden_size": 8, "num_lstm_layers": 1, "codebook_dim": 8}
-
-
-def small_codec(khz: int) -> EncodecModel:
-    """An untrained EncodecModel with few filters and codebooks of noise."""
-    config = EncodecConfig(**SMALL, target_bandwidths=[1.5, 3.0, 6.0])
-    if khz == 48:
-        config = EncodecConfig(
-            **SMALL,
-            target_bandwidths=[3.0, 6.0],
-            sampling_rate=48_000,
-            audio_channels=2,
-            normalize=True,
-            chunk_length_s=1.0,
-            overlap=0.01,
-            use_causal_conv=False,
-            norm_type="time_group_norm",
-        )
-    torch.manual_seed(0)
-    codec = EncodecModel(config).eval()
-    for layer in codec.quantizer.layers:
-        torch.nn.init.normal_(layer.codebook.embed, std=0.05)
-    return codec
 
 
 @pytest.fixture(scope="module", params=[24, 48])

@@ -1,0 +1,310 @@
+"""EnclsPipeline: labels and timelines of whatever holds a sound, of any length, at any rate."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AudioClassificationPipeline
+
+from hf_encls.audio import AudioError
+from hf_encls.codec.codes import Codes, CodesError
+from hf_encls.codec.identity import check_fits, codebooks_of
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.hub.frontend_encls import window_starts_s
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.hub.windows_encls import WindowStream
+from hf_encls.inference.sources import Clip, name_of, open_source
+from hf_encls.inference.timeline import cell_probabilities, make_timeline
+
+SHORT_S = 60.0  # clips up to this go through the model together, longer ones piece by piece
+BATCH = 8  # short clips at a time
+PIECE_S = 10.0  # of codes that are embedded at a time
+WINDOWS_PER_PASS = 64
+TIMELINE_SETTINGS = frozenset({"smoothing", "median_s", "switch_penalty", "min_duration_s", "all_scores"})
+SOURCE_SETTINGS = frozenset({"return_timestamps", "sampling_rate", "family", "assume_codec", "progress"})
+
+
+@dataclass
+class Analysis:
+    """What a model says of one clip."""
+
+    name: str
+    probabilities: np.ndarray  # (W, L) of the windows
+    starts_s: np.ndarray  # (W,)
+    duration_s: float
+    config: EnclsConfig
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the L classes."""
+        return [self.config.id2label[i] for i in range(self.config.num_labels)]
+
+    def scores(self) -> np.ndarray:
+        """(L,) the clip's probabilities: the mean of its windows'."""
+        return self.probabilities.mean(axis=0)
+
+    def top(self, top_k: int | None = 5) -> list[dict]:
+        """The `top_k` most probable labels as the stock pipeline gives them, `[{"score", "label"}]`; None: all."""
+        scores, labels = self.scores(), self.labels
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [{"score": float(scores[i]), "label": labels[i]} for i in order]
+
+    def timeline(self, **settings) -> list[dict]:
+        """Segments; settings as in `make_timeline`."""
+        return make_timeline(self.probabilities, self.labels, duration_s=self.duration_s, **self._grid, **settings)
+
+    def cells(self) -> np.ndarray:
+        """(cells, L) probabilities at the resolution of the timeline."""
+        return cell_probabilities(self.probabilities, duration_s=self.duration_s, **self._grid)
+
+    @property
+    def step_s(self) -> float:
+        """Length of a cell of the timeline in seconds."""
+        return self.config.step_units * self.config.samples_per_unit / self.config.sampling_rate
+
+    @property
+    def _grid(self) -> dict:
+        window_s = self.config.window_units * self.config.samples_per_unit / self.config.sampling_rate
+        return {"window_s": window_s, "step_s": self.step_s, "starts_s": self.starts_s}
+
+
+class EnclsPipeline(AudioClassificationPipeline):
+    """
+    Audio classification with labels or a timeline.
+
+    ```python
+    >>> pipe = EnclsPipeline.from_pretrained("me/encodec24k-cnn-esc10")
+    >>> pipe("street.flac")
+    [{'score': 0.91, 'label': 'Siren'}, ...]
+    >>> pipe("street.flac", return_timestamps=True, smoothing="viterbi", min_duration_s=0.5)
+    [{'start': 0.0, 'end': 4.0, 'label': 'Rain', 'score': 0.87}, ...]
+    ```
+
+    `pipeline("audio-classification", model=..., pipeline_class=EnclsPipeline)` gives one too. Unlike the stock one it
+    takes any sampling rate and channel count, needs no ffmpeg or torchaudio, streams long files in constant memory,
+    and gives a clip the same scores alone, in a batch and in pieces. Models on codes take `.ecdc` files and saved
+    codes.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike,
+        device: int | str | torch.device | None = None,
+        revision: str | None = None,
+        **settings,
+    ) -> "EnclsPipeline":
+        """A pipeline from a folder or Hub id, in one line. `settings` are defaults of every call, as in `__call__`."""
+        model = EnclsForAudioClassification.from_pretrained(name_or_path, revision=revision)
+        extractor = EnclsFeatureExtractor.from_pretrained(name_or_path, revision=revision)
+        return cls(
+            model=model.eval(), feature_extractor=extractor, task="audio-classification", device=device, **settings
+        )
+
+    def _sanitize_parameters(self, function_to_apply: str | None = None, **settings):
+        # The library calls this at construction and at each call: what is not given must not undo what was.
+        known = TIMELINE_SETTINGS | SOURCE_SETTINGS | {"top_k"}
+        unknown = settings.keys() - known
+        if unknown:
+            raise ValueError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+        if function_to_apply not in (None, "softmax"):
+            raise ValueError(
+                f"expected function_to_apply softmax (probabilities are averaged), found {function_to_apply}"
+            )
+        return {}, {}, settings
+
+    def __call__(self, inputs, batch_size: int | None = None, **settings) -> list[dict] | list | Iterator:
+        """Classify one source, or several.
+
+        Args:
+            inputs: a source (see `hf_encls.inference.sources.open_source`): path, bytes, file object, array, dict, row
+                of `datasets`, codes; or a list of them (a list of answers comes back); or another iterable of them, a
+                generator or a `Dataset` (an iterator comes back).
+            batch_size: short clips that go through the model together; 8 for a list, 1 for other iterables.
+            top_k: labels to return, 5 where not given; `None` gives all.
+            return_timestamps: return segments `{"start", "end", "label", "score"}` instead of labels.
+            smoothing, median_s, switch_penalty, min_duration_s, all_scores: of segments, see
+                `hf_encls.inference.timeline.make_timeline`.
+            sampling_rate: rate in hertz of plain arrays; the model's where not given.
+            family: of codes that do not say what they are: `encodec_24khz` or `encodec_48khz`.
+            assume_codec: take codes for codes of the model's own codec, whatever they say.
+            progress: show a progress bar for clips longer than a minute; on a terminal where not given.
+
+        Raises `ValueError` (`AudioError`, `CodesError`) for a source that cannot be classified.
+        """
+        settings = {**self._postprocess_params, **self._sanitize_parameters(**settings)[2]}
+        top_k = settings.pop("top_k", 5)
+        timestamps = settings.pop("return_timestamps", False)
+        timeline = {name: settings.pop(name) for name in TIMELINE_SETTINGS & settings.keys()}
+        if timeline and not timestamps:
+            raise ValueError(f"expected return_timestamps=True with {', '.join(sorted(timeline))}")
+
+        def answer(analysis: Analysis) -> list[dict]:
+            return analysis.timeline(**timeline) if timestamps else analysis.top(top_k)
+
+        if isinstance(inputs, list | tuple):
+            size = batch_size or self._batch_size or BATCH
+            return [answer(each) for each in self.analyse_many(inputs, batch_size=size, **settings)]
+        if _is_several(inputs):
+            size = batch_size or self._batch_size or 1
+            return (answer(each) for each in self.analyse_many(inputs, batch_size=size, **settings))
+        return answer(self.analyse(inputs, **settings))
+
+    def analyse(self, source, **settings) -> Analysis:
+        """Probabilities of all windows of one source; `settings` and errors as in `__call__`."""
+        return next(self.analyse_many([source], batch_size=1, **settings))
+
+    def analyse_many(
+        self,
+        sources: Iterable,
+        batch_size: int = BATCH,
+        sampling_rate: int | None = None,
+        family: str | None = None,
+        assume_codec: bool = False,
+        progress: bool | None = None,
+        return_errors: bool = False,
+    ) -> Iterator[Analysis | ValueError]:
+        """Analyses of sources, in their order. Short clips go through the model `batch_size` at a time.
+
+        `return_errors`: a source that cannot be classified gives its `ValueError` and the next one follows; otherwise
+        it is raised, with the source's name. Other settings as in `__call__`.
+        """
+        config = self.model.config
+        waiting: list[tuple[str, np.ndarray] | Analysis | ValueError] = []
+
+        def due() -> bool:
+            # An error or a long clip waits for the short ones before it, so that the order is kept.
+            return sum(isinstance(each, tuple) for each in waiting) >= batch_size or not isinstance(waiting[-1], tuple)
+
+        for source in sources:
+            try:
+                clip = open_source(source, config.sampling_rate, sampling_rate, family)
+                if clip.codes is not None:
+                    check_fits(clip.codes, config, assume_codec)
+                    waiting.append(self._of_codes(clip))
+                else:
+                    waiting.append(self._of_audio(clip, progress))
+            except ValueError as error:
+                if not return_errors:
+                    kind = type(error) if isinstance(error, AudioError | CodesError) else ValueError
+                    raise kind(f"{name_of(source)}: {error}") from error
+                waiting.append(error)
+            if due():
+                yield from self._flush(waiting)
+                waiting = []
+        yield from self._flush(waiting)
+
+    def _of_audio(self, clip: Clip, progress: bool | None) -> Analysis | tuple[str, np.ndarray]:
+        """A long clip's analysis; of a short clip its name and samples, for a batch."""
+        rate = self.model.config.sampling_rate
+        head, length = [], 0
+        for block in clip.blocks:
+            head.append(block)
+            length += len(block)
+            if length > SHORT_S * rate:
+                break
+        if not length:
+            raise ValueError("expected at least one sample, found an empty clip")
+        if length <= SHORT_S * rate:
+            return clip.name, np.concatenate(head)
+        counter = _Counter(clip, rate, progress)
+        with counter:
+            blocks = (torch.from_numpy(block).to(self.device) for block in counter(itertools.chain(head, clip.blocks)))
+            with torch.inference_mode():
+                rows = [self._classify(piece) for piece in self._frontend.stream(blocks)]
+        return self._analysis(clip.name, np.concatenate(rows), counter.num_samples / rate)
+
+    def _of_codes(self, clip: Clip) -> Analysis:
+        """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
+        config = self.model.config
+        cutter = WindowStream(config.window_units, config.step_units)
+        rows = []
+        with torch.inference_mode():
+            for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
+                rows.append(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
+            rows.append(self._classify(cutter.finish()))
+        return self._analysis(clip.name, np.concatenate(rows), clip.codes.duration_s)
+
+    def _flush(self, waiting: Sequence) -> Iterator[Analysis | ValueError]:
+        """Classify the short clips among `waiting` together, and give all of them in order."""
+        rate = self.model.config.sampling_rate
+        waves = [torch.from_numpy(each[1]).to(self.device) for each in waiting if isinstance(each, tuple)]
+        windows = []
+        if waves:
+            with torch.inference_mode():
+                windows = self._frontend.windows(waves)
+                rows = self._classify(torch.cat(windows))
+        done = 0
+        clips = iter(windows)
+        for each in waiting:
+            if not isinstance(each, tuple):
+                yield each
+                continue
+            count = len(next(clips))
+            yield self._analysis(each[0], rows[done : done + count], len(each[1]) / rate)
+            done += count
+
+    def _classify(self, windows: torch.Tensor) -> np.ndarray:
+        """(W, C, T) -> probabilities (W, L)."""
+        parts = [
+            self.model.classify(part).float().softmax(-1) for part in windows.split(WINDOWS_PER_PASS) if len(part)
+        ]
+        return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, self.model.config.num_labels), np.float32)
+
+    def _analysis(self, name: str, rows: np.ndarray, duration_s: float) -> Analysis:
+        return Analysis(name, rows, window_starts_s(self.model.config, len(rows)), duration_s, self.model.config)
+
+    @property
+    def _frontend(self) -> torch.nn.Module:
+        if self.model.frontend is None:
+            raise ValueError(
+                f"this checkpoint was saved without its codec ({self.model.config.codec_id}): give it the codec with "
+                "pipe.model.attach_codec(codec)"
+            )
+        return self.model.frontend
+
+
+class _Counter:
+    """Passes blocks on, counts their samples and shows a progress bar."""
+
+    def __init__(self, clip: Clip, rate: int, progress: bool | None):
+        self.rate, self.num_samples = rate, 0
+        total = None if clip.expected_s is None else round(clip.expected_s)
+        # None lets tqdm decide: it shows bars on terminals only.
+        self.bar = tqdm(
+            total=total, desc=clip.name[-40:], unit="s", disable=None if progress is None else not progress
+        )
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield block
+            before = self.num_samples // self.rate
+            self.num_samples += len(block)
+            self.bar.update(self.num_samples // self.rate - before)
+
+    def __enter__(self) -> "_Counter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+
+def _pieces(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]:
+    """Codes -> (K, f) int64 with the model's K codebooks, at most `frames` at a time."""
+    for chunk in codes.chunks:
+        for start in range(0, chunk.shape[1], frames):
+            yield torch.from_numpy(chunk[:codebooks, start : start + frames].astype(np.int64))
+
+
+def _is_several(inputs) -> bool:
+    """Whether an input is a generator or data set of sources, not a source."""
+    one = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | Mapping | Codes | torch.Tensor)
+    one = one or any(
+        hasattr(inputs, name) for name in ("__array__", "detach", "read", "audio_codes", "get_all_samples")
+    )
+    return not one and (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
