@@ -154,8 +154,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         return self.classifier(self.dropout(hidden.flatten(1)))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        """Keep statistics (C,) of the training windows. A band without energy (std 0) is left alone."""
-        self.feature_mean.copy_(torch.where(std > 0, mean, 0.0))
+        """Keep statistics (C,) of the training windows. A band that never changes (std 0) is shifted, not scaled."""
+        self.feature_mean.copy_(mean)
         self.feature_scale.copy_(torch.where(std > 0, 1 / std.clamp_min(torch.finfo(torch.float32).tiny), 1.0))
 
     def attach_codec(self, codec: EncodecModel) -> None:
