@@ -1,17 +1,14 @@
-"""Model and data set cards, written from the JSON files that lie beside them: no number comes from anywhere else."""
+"""Model cards, written from the JSON files that lie beside them: no number comes from anywhere else."""
 
 import json
 import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 from huggingface_hub import (
-    DatasetCard,
-    DatasetCardData,
     EvalResult,
     EvalResultEntry,
     ModelCard,
@@ -35,21 +32,6 @@ PROTOCOL_TEXTS = {
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
 FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectrogram in decibels"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the audio of a feature data set comes from."""
-
-    name: str
-    licence: str = "not stated by the source"
-    licence_id: str = "unknown"  # as the Hub spells it: cc-by-nc-4.0, other, unknown
-    url: str | None = None
-    citation: str | None = None
-    hub_id: str | None = None  # the data set's own id on the Hub, where it has one
-
-
-# --------------------------------------------------------------------------------------------------- models
 
 
 def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
@@ -89,7 +71,7 @@ def model_card(
         template_path=str(TEMPLATES / "model_card.md"),
         name=name,
         model=model,
-        config={"window_s": _plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
+        config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
         dataset=results["dataset"],
         classes=results["classes"],
         num_classes=len(results["classes"]),
@@ -98,8 +80,9 @@ def model_card(
         protocol=protocol_name(results),
         protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
         leak=leak_text(results),
+        codec_name=_codec_name(results),
         codec_text=codec_text(codec),
-        codec_warning=codec_warning(codec),
+        codec_warning=codec_warning(results),
         results_table=results_table(results, markdown=True),
         per_class=class_table(results, markdown=True) if results.get("per_class") else "",
         pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
@@ -116,7 +99,7 @@ def eval_results(results: Mapping) -> dict[str, str]:
             dataset_id=results.get("dataset_id") or _slug(results["dataset"]),
             task_id=f"{_slug(protocol_name(results))}_{key}_accuracy",
             value=results["test"][key]["accuracy"],
-            notes=f"protocol {protocol_name(results)}; leak: {leak_text(results)}; {codec_text(results.get('codec'))}",
+            notes=_notes(results),
         )
         for key, *_ in SCORES
         if (results.get("test") or {}).get(key)
@@ -147,22 +130,39 @@ def codec_text(codec: Mapping | None) -> str:
         return "No codec is involved."
     parts = [f"Codec: `{codec['id']}`"]
     parts += ["untrained: its latents are random projections of the audio"] if codec.get("untrained") else []
-    parts += [f"trained on {codec['trained_on']}"] if codec.get("trained_on") else []
+    if codec.get("trained_on"):
+        names = codec["trained_on"]
+        parts.append(f"trained on {names if isinstance(names, str) else ', '.join(map(str, names))}")
     parts += [f"{name} {codec[key]}" for name, key in (("policy", "policy"), ("precision", "dtype")) if codec.get(key)]
     parts += [f"weights {codec['hash'][:12]}"] if codec.get("hash") else []
     return ", ".join(parts) + "."
 
 
-def codec_warning(codec: Mapping | None) -> str:
+def codec_warning(results: Mapping) -> str:
     """What a reader must know of the codec before the scores; empty where there is nothing."""
+    codec = results.get("codec")
     if codec and codec.get("untrained"):
         return "The codec of this model is **untrained**. It shows that everything works; its scores say nothing else."
-    if codec and codec.get("heard_test_clips"):
+    if has_heard(codec, results["dataset"]):
         return (
-            f"The codec `{codec['id']}` was itself trained on clips of this test set: its scores are not those of "
-            "a codec that never heard them."
+            f"The codec `{codec['id']}` was itself trained on {results['dataset']}, clips of this test included: "
+            "these scores are not those of a codec that never heard them."
         )
     return ""
+
+
+def has_heard(codec: Mapping | None, dataset: str) -> bool:
+    """Whether the codec was trained on clips of the data set, as far as its facts (`trained_on`) tell."""
+    if not codec or not codec.get("trained_on"):
+        return False
+    names = [codec["trained_on"]] if isinstance(codec["trained_on"], str) else codec["trained_on"]
+    told = " ".join(_family(str(name)) for name in names)
+    return _family(dataset) in told
+
+
+def _family(name: str) -> str:
+    """A data set's name without its punctuation; ESC-10 is a part of ESC-50."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()).replace("esc10", "esc50")
 
 
 def feature_text(features: str) -> str:
@@ -172,6 +172,12 @@ def feature_text(features: str) -> str:
     rate = re.sub(r"\D", "", features)
     what = "the codes" if features.endswith("_codes") else "the latents"
     return f"{what} of a {rate} kHz EnCodec encoder"
+
+
+def _notes(results: Mapping) -> str:
+    parts = [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
+    parts += [codec_text(results.get("codec")), codec_warning(results).replace("*", "").replace("`", "")]
+    return "; ".join(part.rstrip(".") for part in parts if part)
 
 
 def _score_rows(results: Mapping) -> list[dict]:
@@ -201,11 +207,25 @@ def _model_index(results: Mapping) -> list[EvalResult]:
                         dataset_config=protocol_name(results),
                         dataset_split="test",
                         metric_type=kind,
-                        metric_name=f"{name} {text} (protocol {protocol_name(results)}, leak {leak_text(results)})",
+                        metric_name=_metric_name(f"{name} {text}", results),
                         metric_value=scores[metric],
                     )
                 )
     return found
+
+
+def _metric_name(name: str, results: Mapping) -> str:
+    beside = f"protocol {protocol_name(results)}; leak {leak_text(results)}; codec {_codec_name(results)}"
+    return f"{name} ({beside})"
+
+
+def _codec_name(results: Mapping) -> str:
+    """The codec in a few words, as it stands beside a score."""
+    codec = results.get("codec")
+    if not codec:
+        return "none"
+    heard = " (heard the test clips)" if has_heard(codec, results["dataset"]) else ""
+    return codec["id"] + (" (untrained)" if codec.get("untrained") and "untrained" not in codec["id"] else "") + heard
 
 
 def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
@@ -213,7 +233,7 @@ def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
     settings = {
         "features": f"`{config['features']}`",
         "sampling rate": f"{config['sampling_rate']} Hz",
-        "window and step": f"{_plain(config['window_s'])} s and {_plain(config['step_s'])} s",
+        "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
         **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
         **({f"codec {key}": f"`{value}`" for key, value in codec.items() if isinstance(value, str)}),
         "standardisation": config.get("standardization"),
@@ -247,55 +267,7 @@ def _is_hub_id(codec: Mapping | None) -> bool:
     return bool(codec) and re.fullmatch(r"[\w.-]+/[\w.-]+", str(codec.get("id"))) is not None
 
 
-# --------------------------------------------------------------------------------------------------- data sets
-
-
-def dataset_card(repo_id: str, made: Sequence[Mapping], source: Source, data: DatasetCardData) -> DatasetCard:
-    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says."""
-    configs = [_describe(entry) for entry in made]
-    windows = max(entry["num_windows"] for entry in made)
-    data.license = source.licence_id
-    data.task_categories = ["audio-classification"]
-    data.pretty_name = f"Audio features of {source.name}"
-    data.size_categories = [next((text for limit, text in _SIZES if windows < limit), "n>1M")]
-    data.source_datasets = [f"extended|{source.hub_id}"] if source.hub_id else ["original"]
-    data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in made})]
-    return DatasetCard.from_template(
-        data,
-        template_path=str(TEMPLATES / "dataset_card.md"),
-        name=repo_id.split("/")[-1],
-        repo_id=repo_id,
-        source=asdict(source),
-        configs=configs,
-        codecs=sorted({f"`{entry['config']['codec_id']}`" for entry in made if entry["config"].get("codec_id")}),
-    )
-
-
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-
-def _describe(entry: Mapping) -> dict:
-    config = entry["config"]
-    keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
-    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
-    settings = {key: f"`{config[key]}`" for key in keys if config.get(key) is not None}
-    settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
-    return {
-        **entry,
-        "config": {key: _plain(value) if key.endswith("_s") else value for key, value in config.items()},
-        "text": feature_text(config["features"]),
-        "shape": " x ".join(map(str, entry["shape"])) + f" {entry['dtype']}",
-        "codec": f"`{config['codec_id']}`" if config.get("codec_id") else "none",
-        "num_windows": f"{entry['num_windows']:,}",
-        "num_clips": f"{entry['num_clips']:,}",
-        "settings": settings,
-    }
-
-
-# --------------------------------------------------------------------------------------------------- small things
-
-
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
     return f"{value:g}"
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetInfo, IterableDataset, load_dataset
+from datasets import Dataset, DatasetInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import (
@@ -20,18 +20,18 @@ from huggingface_hub import (
     DatasetCard,
     DatasetCardData,
     HfApi,
-    hf_hub_download,
 )
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
 from hf_encls import __version__
-from hf_encls.cards import Source, dataset_card
+from hf_encls.data.splits import PROTOCOLS, LeakError, LeakReport, enforce, leak_check, make_splits, official_folds
+from hf_encls.dataset_cards import Source, dataset_card
+from hf_encls.feature_pictures import window_panel
 from hf_encls.features import feature_identity
-from hf_encls.hub.configuration_encls import MEL_KINDS, EnclsConfig
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.published import FACTS, download
 from hf_encls.report import Panel, save_feature_picture
 from hf_encls.upload import Operation, Published, PublishError, push
 
-FACTS = "encls_features.json"  # beside the parquet files of each configuration
 COLUMNS = ("input_features", "label", "clip_id", "start", "group", "fold", "silent")
 VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
 SHARD_BYTES = 256 << 20
@@ -64,6 +64,8 @@ def push_model(
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     names = model_files(folder)
+    if "results.json" in names:
+        _check_leak(json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
     def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
         readme = (folder / "README.md").read_text(encoding="utf-8")
@@ -78,6 +80,11 @@ def model_files(folder: Path) -> list[str]:
     """The files of a model folder that are published, as posix paths."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in paths if any(_matches(path, pattern) for pattern in MODEL_FILES))
+
+
+def _check_leak(results: Mapping) -> None:
+    if results.get("leak"):
+        enforce(LeakReport(**results["leak"]), results["protocol"])
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -123,13 +130,13 @@ def push_features(
     facts = describe_features(windows, config, source, name)
     with tempfile.TemporaryDirectory() as work:
         files = _write_parquet(windows, Path(work), name)
-        picture = save_feature_picture(panels or [_panel_of(windows, config)], Path(work) / "picture.png")
+        picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
         files[f"{name}/picture.png"] = picture
 
         def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
             there = api.list_repo_files(found, repo_type="dataset", revision=revision)
             others = [
-                json.loads(Path(_download(found, path, revision, token)).read_text(encoding="utf-8"))
+                json.loads(Path(download(found, path, revision, token)).read_text(encoding="utf-8"))
                 for path in there
                 if path.endswith(f"/{FACTS}")
             ]
@@ -171,67 +178,33 @@ def describe_features(windows: Dataset, config: EnclsConfig, source: Source, con
         ],
         "num_windows": len(windows),
         "num_clips": len(clips),
+        "leaks": check_protocols(windows),
         "source": source.name,
         "picture": True,
         "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
     }
 
 
-def load_published(
-    name: str | os.PathLike,
-    config_name: str,
-    *,
-    revision: str | None = None,
-    streaming: bool = False,
-    expected: Mapping | None = None,
-    token: str | None = None,
-) -> tuple[Dataset | IterableDataset, EnclsConfig]:
-    """Windows of a published feature data set (Hub id, or folder), and the configuration they were made with.
+def check_protocols(windows: Dataset) -> list[dict]:
+    """The leak count of every protocol that these windows can be divided by, official folds added up.
 
-    The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`. Raises `ValueError` when there is no such
-    repository or configuration, or when it was made with other settings than `expected`.
+    Raises `LeakError` when `clip` or `official` would leak.
     """
-    name = str(name)
-    if Path(name).is_dir():
-        facts_file = Path(name) / config_name / FACTS
-        if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
-        revision = None
-    else:
+    rows = {name: np.asarray(windows[name][:]) for name in ("clip_id", "group", "fold", "label", "start")}
+    found = []
+    for protocol in PROTOCOLS:
         try:
-            # Both parts from one commit, also when somebody pushes in between.
-            info = HfApi(token=token).dataset_info(name, revision=revision)
-            revision = info.sha
-            facts_file = Path(_download(name, f"{config_name}/{FACTS}", revision, token))
-        except EntryNotFoundError as error:
-            paths = (file.rfilename for file in info.siblings or ())
-            found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found)) from error
-        except (OSError, HfHubHTTPError) as error:
-            raise ValueError(f"could not read the data set {name!r} from the Hub: {error}") from error
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    config = EnclsConfig(**{**facts["config"], "codec_config": None})
-    for key, value in (expected or {}).items():
-        if getattr(config, key) != value:
-            raise ValueError(
-                f"expected features with {key}={value!r}, found {key}={getattr(config, key)!r} in {name} "
-                f"({config_name}): take another configuration, or leave {key} as it was made"
-            )
-    windows = load_dataset(name, config_name, split="train", revision=revision, streaming=streaming, token=token)
-    shape = tuple(windows.features["input_features"].shape)
-    if shape != (config.num_bands, config.num_frames):
-        raise ValueError(
-            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.num_bands} x "
-            f"{config.num_frames}, its data are {shape[0]} x {shape[1]}"
-        )
-    return windows, config
-
-
-def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:
-    there = f"it has {', '.join(found)}" if found else f"it is no feature data set of hf_encls (no {FACTS} in it)"
-    return f"the data set {name} has no configuration {config_name!r} of features: {there}"
+            folds = official_folds(rows) if protocol == "official" else [None]
+            reports = [leak_check(rows, make_splits(rows, protocol, fold=fold)) for fold in folds]
+        except LeakError:
+            raise
+        except ValueError:
+            continue  # no official division, or too few clips for this one
+        for report in reports:
+            enforce(report, protocol)
+        counts = (sum(values) for values in zip(*(report.as_dict().values() for report in reports)))
+        found.append({"protocol": protocol, **dict(zip(reports[0].as_dict(), counts))})
+    return found
 
 
 def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
@@ -282,7 +255,7 @@ def _card_data(
     """The front matter: `configs` and `dataset_info` of what is there, with ours added or replaced."""
     data = DatasetCardData()
     if has_readme:
-        old = DatasetCard(Path(_download(repo_id, "README.md", revision, token)).read_text(encoding="utf-8")).data
+        old = DatasetCard(Path(download(repo_id, "README.md", revision, token)).read_text(encoding="utf-8")).data
         for key in ("configs", "dataset_info"):
             if key in old:
                 data[key] = old[key]
@@ -293,25 +266,3 @@ def _card_data(
     DatasetInfosDict({name: info}).to_dataset_card_data(data)
     MetadataConfigs({name: {"data_files": [{"split": "train", "path": f"{name}/train-*"}]}}).to_dataset_card_data(data)
     return data
-
-
-def _panel_of(windows: Dataset, config: EnclsConfig) -> Panel:
-    heard = np.flatnonzero(~np.asarray(windows["silent"][:]))
-    row = windows[int(heard[0]) if len(heard) else 0]
-    image = np.asarray(row["input_features"], np.float32)
-    title = f"{config.features}: {windows.features['label'].int2str(row['label'])}"
-    return feature_panel(image, config, title)
-
-
-def feature_panel(image: np.ndarray, config: EnclsConfig, title: str) -> Panel:
-    """An image (bands, frames) of one window for `report.save_feature_picture`, with its units."""
-    duration_s = config.num_frames / config.frame_rate
-    if config.features not in MEL_KINDS:
-        return Panel(image, title, duration_s, "Latent channel", "Latent value")
-    if config.features == "mel":  # power spans too many orders of magnitude for an eye
-        image = 10 * np.log10(np.maximum(image, 1e-10))
-    return Panel(image, title, duration_s, "Mel band", "Power (dB)")
-
-
-def _download(repo_id: str, path: str, revision: str, token: str | None) -> str:
-    return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)

@@ -5,6 +5,7 @@ imported when a picture is drawn, and always through `Figure`, so no state of th
 """
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -115,7 +116,11 @@ def _draw_run(axes: "Axes", history: Sequence[Mapping], metric: str, colour: str
 
 
 def save_confusion_matrix(
-    matrix: Sequence[Sequence[int]], classes: Sequence[str], path: str | os.PathLike, unit: str = "windows"
+    matrix: Sequence[Sequence[int]],
+    classes: Sequence[str],
+    path: str | os.PathLike,
+    unit: str = "windows",
+    title: str | None = None,
 ) -> Path:
     """The confusion matrix (rows: true class, columns: predicted), coloured by the share of its row.
 
@@ -139,7 +144,10 @@ def save_confusion_matrix(
     axes.set_yticks(range(size), names, fontsize=small)
     axes.set(xlabel="Predicted", ylabel="True")
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    axes.set_title(f"Test {unit}: {counts.sum():,}, accuracy {accuracy:.3f}", fontsize=11)
+    measured = f"{counts.sum():,} test {unit}, accuracy {accuracy:.3f}"
+    # Wrapped, so that a long title does not make the picture of two classes wide.
+    lines = [*textwrap.wrap(title or "", round(10 * (side + margin))), measured]
+    axes.set_title("\n".join(lines), fontsize=10)
     if size <= COUNTS_UP_TO:
         for row, column in np.argwhere(counts):
             colour = "white" if shares[row, column] > 0.55 else "black"

@@ -14,9 +14,11 @@ from hub_server import DROP, LOST, READ_TOKEN, USER
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.cards import Source, write_model_card
+from hf_encls.cards import write_model_card
+from hf_encls.dataset_cards import Source
 from hf_encls.features import feature_columns
-from hf_encls.publishing import config_name_of, load_published, push_features, push_model
+from hf_encls.published import load_published
+from hf_encls.publishing import config_name_of, push_features, push_model
 from hf_encls.upload import PublishError
 
 REPO = f"{USER}/sounds-features"

@@ -79,6 +79,7 @@ class Inputs:
     report: ScanReport | None = None
     facts: Any = None
     dataset_id: str | None = None
+    clips: Dataset | None = None
 
 
 def prepare(args: FeatureArguments, **network) -> Inputs:
@@ -123,7 +124,7 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     # Every process takes part; they share the work through the cache folder.
     windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     name = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    return Inputs(windows, config, name, codec, report, facts)
+    return Inputs(windows, config, name, codec, report, facts, clips=clips)
 
 
 def _offline_codec(khz: int) -> str | None:

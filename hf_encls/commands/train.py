@@ -131,10 +131,13 @@ def _inputs(args: DataArguments, network: dict) -> Inputs:
         return prepare_features(args, **network)
     if args.data_dir is not None:
         raise ValueError("expected --data_dir (audio) or --dataset (published features), found both")
-    from hf_encls.publishing import load_published
+    from hf_encls.published import load_published
 
     windows, config = load_published(
-        args.dataset, args.dataset_config or args.features, revision=args.dataset_revision
+        args.dataset,
+        args.dataset_config or args.features,
+        revision=args.dataset_revision,
+        expected={"window_s": args.window_s},
     )
     for name, value in network.items():
         setattr(config, name, value)

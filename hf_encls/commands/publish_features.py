@@ -1,0 +1,77 @@
+"""Publish the features of a folder of sounds as a data set on the Hub. Features only: no audio leaves this machine.
+
+    python scripts/publish_features.py --data_dir my_sounds --features encodec_24khz --push_to_hub USER/NAME
+
+Every kind of features, and every policy of a codec, is one configuration of the repository; others in it stay.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+
+from transformers import HfArgumentParser
+
+from hf_encls.commands.inputs import FeatureArguments, prepare
+from hf_encls.dataset_cards import Source
+from hf_encls.feature_pictures import example_panels
+
+
+@dataclass
+class PublishArguments:
+    """Where to, and under which licence."""
+
+    push_to_hub: str = field(metadata={"help": "Name of the data set on the Hub: USER/NAME."})
+    config_name: str | None = field(
+        default=None, metadata={"help": "Name of this kind of features in it. None: from the kind and the policy."}
+    )
+    private: bool = field(default=False, metadata={"help": "Make a new repository private."})
+    replace: bool = field(default=False, metadata={"help": "Replace other features of the same name."})
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the audio as the Hub spells it. None: that of a known data set."}
+    )
+    license_text: str | None = field(default=None, metadata={"help": "The licence in words, for the card."})
+    source_url: str | None = field(default=None, metadata={"help": "Where the audio comes from, for the card."})
+
+
+def main(args: list[str] | None = None) -> dict:
+    """Run the program. Returns the facts of the push: `repo_id`, `commit`, `url`, `config_name`.
+
+    Raises `ValueError` for what a user can mend.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = HfArgumentParser((FeatureArguments, PublishArguments), description=__doc__.splitlines()[0])
+    features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
+    inputs = prepare(features)
+    # Imported here: everything above fails early without it.
+    from hf_encls.publishing import check_protocols, config_name_of, push_features
+
+    for row in check_protocols(inputs.windows):
+        print(
+            f"protocol {row['protocol']}: {row['clip_leaks']} of {row['test_windows']} test windows share a clip with "
+            f"training, {row['group_leaks']} a recording"
+        )
+    name = options.config_name or config_name_of(inputs.config)
+    published = push_features(
+        inputs.windows,
+        inputs.config,
+        options.push_to_hub,
+        _source(inputs, options),
+        config_name=name,
+        panels=example_panels(inputs.windows, inputs.config, inputs.clips),
+        replace=options.replace,
+        private=options.private or None,
+    )
+    print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")
+    print(f"  python scripts/train.py --dataset {published.repo_id} --dataset_config {name}")
+    return {"repo_id": published.repo_id, "commit": published.commit, "url": published.url, "config_name": name}
+
+
+def _source(inputs, options: PublishArguments) -> Source:
+    known = Source.of(inputs.facts, inputs.dataset)
+    return Source(
+        known.name,
+        licence=options.license_text or options.license or known.licence,
+        licence_id=options.license or known.licence_id,
+        url=options.source_url or known.url,
+        citation=known.citation,
+    )

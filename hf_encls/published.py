@@ -1,0 +1,78 @@
+"""Reading published features: windows to train on, with neither codec nor audio."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from datasets import Dataset, IterableDataset, load_dataset
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+from hf_encls.hub.configuration_encls import EnclsConfig
+
+FACTS = "encls_features.json"  # beside the parquet files of each configuration
+
+
+def load_published(
+    name: str | os.PathLike,
+    config_name: str,
+    *,
+    revision: str | None = None,
+    streaming: bool = False,
+    expected: Mapping | None = None,
+    token: str | None = None,
+) -> tuple[Dataset | IterableDataset, EnclsConfig]:
+    """Windows of a published feature data set (Hub id, or folder), and the configuration they were made with.
+
+    The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
+    configuration that the caller relies on, such as `{"window_s": 1.0}`. Raises `ValueError` when there is no such
+    repository or configuration, or when it was made with other settings than `expected`.
+    """
+    name = str(name)
+    if Path(name).is_dir():
+        facts_file = Path(name) / config_name / FACTS
+        if not facts_file.is_file():
+            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found))
+        revision = None
+    else:
+        try:
+            # Both parts from one commit, also when somebody pushes in between.
+            info = HfApi(token=token).dataset_info(name, revision=revision)
+            revision = info.sha
+            facts_file = Path(download(name, f"{config_name}/{FACTS}", revision, token))
+        except EntryNotFoundError as error:
+            paths = (file.rfilename for file in info.siblings or ())
+            found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found)) from error
+        except (OSError, HfHubHTTPError) as error:
+            raise ValueError(f"could not read the data set {name!r} from the Hub: {error}") from error
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    config = EnclsConfig(**{**facts["config"], "codec_config": None})
+    for key, value in (expected or {}).items():
+        found = getattr(config, key)
+        # Lengths were rounded to whole frames when the features were made.
+        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
+            raise ValueError(
+                f"expected features with {key}={value!r}, found {key}={found!r} in {name} ({config_name}): "
+                f"ask for --{key} {found}, or take other features"
+            )
+    windows = load_dataset(name, config_name, split="train", revision=revision, streaming=streaming, token=token)
+    shape = tuple(windows.features["input_features"].shape)
+    if shape != (config.num_bands, config.num_frames):
+        raise ValueError(
+            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.num_bands} x "
+            f"{config.num_frames}, its data are {shape[0]} x {shape[1]}"
+        )
+    return windows, config
+
+
+def download(repo_id: str, path: str, revision: str, token: str | None) -> str:
+    """A file of a data set repository, from the cache where it is there already."""
+    return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)
+
+
+def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:
+    there = f"it has {', '.join(found)}" if found else f"it is no feature data set of hf_encls (no {FACTS} in it)"
+    return f"the data set {name} has no configuration {config_name!r} of features: {there}"
