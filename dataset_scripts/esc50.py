@@ -1,4 +1,4 @@
-"""Prepare ESC-50: fetch it where asked, read every clip, compare it with its facts. `--help` lists the options."""
+"""Prepare ESC-50: `--help` lists the options."""
 
 from functools import partial
 

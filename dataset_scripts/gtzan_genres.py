@@ -1,4 +1,4 @@
-"""Prepare GTZAN genres: fetch it where asked, read every clip, compare it with its facts. `--help` lists the options."""
+"""Prepare GTZAN genres: `--help` lists the options."""
 
 from functools import partial
 
