@@ -1,6 +1,7 @@
 """What Trainer needs from us: windows in memory, ready batches, scores of windows and clips."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -164,6 +165,15 @@ class EpochLines(TrainerCallback):
             self.bar = None
 
 
+class EpochClock(TrainerCallback):
+    """Seconds of training since the epoch began; validation and checkpoints do not count."""
+
+    started: float | None = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.started = time.monotonic()
+
+
 class EnclsTrainer(Trainer):
     """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
 
@@ -172,6 +182,8 @@ class EnclsTrainer(Trainer):
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(EpochLines())
+        self._clock = EpochClock()
+        self.add_callback(self._clock)
         self._hits: torch.Tensor | None = None
         self._seen = 0
         self._evaluated: FeatureStore | None = None
@@ -189,6 +201,8 @@ class EnclsTrainer(Trainer):
         if "loss" in logs and self._seen:
             logs["accuracy"] = self._hits.item() / self._seen
             self._hits, self._seen = None, 0
+            if self._clock.started is not None and self.args.logging_strategy == "epoch":
+                logs["epoch_s"] = time.monotonic() - self._clock.started
         super().log(logs, *args, **kwargs)
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
@@ -214,6 +228,7 @@ def history(log_history: Sequence[dict]) -> list[dict]:
     names = {
         "loss": "train_loss",
         "accuracy": "train_accuracy",
+        "epoch_s": "epoch_s",  # of training alone
         "eval_loss": "validation_loss",
         "eval_accuracy": "validation_accuracy",
         "eval_clip_accuracy": "validation_clip_accuracy",
