@@ -30,12 +30,13 @@ from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.metrics import confusion, evaluate_split, per_class
-from hf_encls.results import save_model, save_results, usage
+from hf_encls.results import save_model, save_results, usage, write_json
 from hf_encls.training import EnclsTrainer, FeatureStore, Windows, history
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+CLIPS = "clips.json"  # which clips were in which part
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -107,6 +108,7 @@ def main(args: list[str] | None = None) -> dict:
     if trainer.is_world_process_zero():
         _attach(model, inputs)
         save_model(model, config, folder)
+        write_json({part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()}, folder / CLIPS)
         save_results(results, folder)
         if inputs.report is not None:
             inputs.report.save(folder / "left_out.json")
