@@ -1,12 +1,16 @@
 """The public data sets: facts that agree with each other, every layout, and what is wrong with a copy said by name."""
 
+import pkgutil
 import re
 import shutil
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
 from miniature_data import esc50_archive, gtzan_genres, gtzan_music_speech, write_noise
 
+from hf_encls import data
 from hf_encls.commands import prepare as prepare_command
 from hf_encls.commands import validate as validate_command
 from hf_encls.data import esc50
@@ -15,7 +19,7 @@ from hf_encls.data.facts import checksums
 from hf_encls.data.gtzan_genres import EQUAL_FILES, GTZAN_GENRES, load_gtzan_genres, official_lists
 from hf_encls.data.gtzan_genres import expected_clips as expected_genres
 from hf_encls.data.gtzan_music_speech import GTZAN_MUSIC_SPEECH, load_gtzan_music_speech
-from hf_encls.data.load import KNOWN, load_clips, recognise
+from hf_encls.data.load import KNOWN, MODULES, load_clips, recognise
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, enforce, leak_check, make_splits
 from hf_encls.data.validate import validate
 
@@ -69,6 +73,16 @@ def test_gtzan_lists_are_443_197_290_and_split_no_pair_of_equal_files():
     for first, second in EQUAL_FILES:
         assert digests[first] == digests[second] and not {first, second} <= set(lists)
     assert len(set(digests.values())) == 1000 - len(EQUAL_FILES)
+
+
+def test_every_module_with_facts_is_asked_and_has_a_script():
+    modules = [import_module(f"hf_encls.data.{item.name}") for item in pkgutil.iter_modules(data.__path__)]
+    assert {module for module in modules if hasattr(module, "FACTS")} == set(MODULES)
+    scripts = Path(__file__).parents[1] / "dataset_scripts"
+    for module in MODULES:
+        assert (scripts / (module.__name__.rpartition(".")[2] + ".py")).is_file()
+        assert all(callable(getattr(module, name)) for name in ("recognises", "load", "clip_name", "expected_clips"))
+        assert module.__doc__ and "Where the facts come from" in module.__doc__
 
 
 # ESC-50

@@ -98,6 +98,7 @@ ESC10 = replace(
     classes=ESC10_CLASSES,
     known_faults=tuple(fault for fault in ESC50.known_faults if "131943" not in fault),
 )
+FACTS = (ESC50, ESC10)
 META = Path("meta", "esc50.csv")
 NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z])(?:-(?P<target>\d{1,2}))?")
 
@@ -145,6 +146,11 @@ def load_esc50(
     facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50
     report.warnings += differences(facts, clips)
     return clips, report, facts
+
+
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
+    """`load_esc50` for the data set called `name`: esc50, esc10, or None for whichever it is."""
+    return load_esc50(data_dir, subset=name, strict=strict)
 
 
 def clip_name(stem: str) -> str:

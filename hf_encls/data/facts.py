@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -47,7 +47,6 @@ class DatasetFacts:
     known_faults: tuple[str, ...]
     archive: Archive | None = None
     checksums_file: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_clips(self) -> int:

@@ -1,17 +1,17 @@
 """One door to every data set on disk: what it is called decides who reads it, and without a name it is recognised."""
 
 from pathlib import Path
+from types import ModuleType
 
 from datasets import Dataset
 
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
-from hf_encls.data.esc50 import ESC10, ESC50, load_esc50
 from hf_encls.data.facts import DatasetFacts
 from hf_encls.data.folders import ScanReport, scan_folder
-from hf_encls.data.gtzan_genres import GTZAN_GENRES, load_gtzan_genres
-from hf_encls.data.gtzan_music_speech import GTZAN_MUSIC_SPEECH, load_gtzan_music_speech
 
-KNOWN = (ESC50, ESC10, GTZAN_GENRES, GTZAN_MUSIC_SPEECH)
+# Each has FACTS, recognises(), load(), clip_name() and expected_clips(); asked in this order.
+MODULES = (esc50, gtzan_genres, gtzan_music_speech)
+KNOWN: tuple[DatasetFacts, ...] = tuple(facts for module in MODULES for facts in module.FACTS)
 FOLDER = "folder"  # the name that asks for a plain class-named folder tree, whatever its files are called
 
 
@@ -29,26 +29,25 @@ def load_clips(
     Raises `ValueError` for an unknown name and as the reader of that data set does.
     """
     name = dataset or recognise(data_dir)
-    if name in (ESC50.name, ESC10.name):
-        return load_esc50(data_dir, subset=dataset, strict=strict)  # recognised, not named: whichever it is
-    if name == GTZAN_GENRES.name:
-        return load_gtzan_genres(data_dir, strict=strict)
-    if name == GTZAN_MUSIC_SPEECH.name:
-        return load_gtzan_music_speech(data_dir, strict=strict)
     if name == FOLDER:
         return *scan_folder(data_dir, strict=strict), None
-    names = ", ".join(facts.name for facts in KNOWN)
-    raise ValueError(f"unknown data set {name!r}: expected one of {names}, or {FOLDER} for class-named folders")
+    return module_of(name).load(data_dir, dataset, strict)
 
 
 def recognise(data_dir: str | Path) -> str:
     """The name of the data set that a folder holds, `folder` where it is none of the known ones."""
     root = Path(data_dir)
     if root.is_dir():
-        if esc50.recognises(root):
-            return ESC50.name
-        if gtzan_genres.recognises(root):
-            return GTZAN_GENRES.name
-        if gtzan_music_speech.recognises(root):
-            return GTZAN_MUSIC_SPEECH.name
+        for module in MODULES:
+            if module.recognises(root):
+                return module.FACTS[0].name
     return FOLDER
+
+
+def module_of(name: str) -> ModuleType:
+    """The module that holds a data set's facts and reads it. Raises `ValueError` for an unknown name."""
+    for module in MODULES:
+        if name in [facts.name for facts in module.FACTS]:
+            return module
+    names = ", ".join(facts.name for facts in KNOWN)
+    raise ValueError(f"unknown data set {name!r}: expected one of {names}, or {FOLDER} for class-named folders")

@@ -20,7 +20,8 @@ PROTOCOLS = ("clip", "paper", "official")
 PARTS = ("train", "validation", "test")
 SHARES = (0.6, 0.2, 0.2)
 TRAIN, VALIDATION, TEST = -1, -2, -3  # values of the `fold` column that mean a fixed list, not a fold
-STRADDLING = 0.01  # share of training clips that may be taken out because their recording is tested; more is an error
+# Training clips that may be taken out because their recording is tested: a share, or a few. More are an error.
+STRADDLING, STRADDLING_CLIPS = 0.01, 2
 ATTEMPTS = 20  # orders of the groups that are tried before a class counts as impossible to place
 
 
@@ -150,8 +151,8 @@ def _official(rows: Any, labels: np.ndarray, fold: int | None, names: list[str] 
     part = np.select([folds == fold, folds == following], [2, 1], default=0)
     groups = _column(rows, "group")
     straddling = (part == 0) & np.isin(groups, np.unique(groups[part == 2]))
-    # More than a few are a mistake in the columns, for `enforce` to refuse.
-    if len(np.unique(clips[straddling])) <= STRADDLING * len(np.unique(clips[part == 0])):
+    most = max(STRADDLING * len(np.unique(clips[part == 0])), STRADDLING_CLIPS)
+    if len(np.unique(clips[straddling])) <= most:  # else a mistake in the columns, for `enforce` to refuse
         part[straddling] = -1
     return part
 

@@ -4,11 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
 
-from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
 from hf_encls.data.facts import DatasetFacts, checksums
-from hf_encls.data.load import FOLDER, KNOWN, load_clips, recognise
+from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, recognise
 
 
 @dataclass
@@ -60,7 +58,7 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
             f"{root} is none of the data sets whose facts are known ({names}): nothing to compare it with"
         )
     clips, report, facts = load_clips(root, dataset)
-    module = _module(facts)
+    module = module_of(facts.name)
     result = Validation(facts.name, str(root), report.used, warnings=list(report.warnings))
     expected = module.expected_clips(facts)
     digests = {Path(path).stem: (Path(path).suffix, digest) for path, digest in checksums(facts).items()}
@@ -105,12 +103,6 @@ def _off(facts: DatasetFacts, suffix: str, rate: int, duration_s: float, channel
     if not shortest - 1e-5 <= duration_s <= longest + 1e-5:
         span = f"{shortest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
         yield f"{duration_s:.3f} s long, expected {span}"
-
-
-def _module(facts: DatasetFacts) -> ModuleType:
-    if facts.name in (esc50.ESC50.name, esc50.ESC10.name):
-        return esc50
-    return gtzan_genres if facts.name == gtzan_genres.GTZAN_GENRES.name else gtzan_music_speech
 
 
 def _md5(path: Path) -> str:
