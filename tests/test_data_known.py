@@ -189,6 +189,14 @@ def test_a_file_in_the_wrong_class_folder_is_left_out_by_name(tmp_path):
         load_clips(tmp_path, strict=True)
 
 
+def test_strict_names_every_file_whatever_is_wrong_with_it(tmp_path):
+    root = esc50_archive(tmp_path)
+    (root / "audio" / "1-1001-A-0.wav").unlink()
+    (root / "audio" / "1-1002-A-0.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"(?s)--strict, and 2 files.*1-1001-A.*not there.*1-1002-A.*empty"):
+        load_clips(root, strict=True)
+
+
 def test_two_files_of_one_clip_are_an_error(tmp_path):
     write_noise(tmp_path / "dog" / "1-100032-A.ogg")
     write_noise(tmp_path / "dog" / "1-100032-A-0.wav")

@@ -134,14 +134,10 @@ def load_esc50(
     refuse_twins({row["path"]: clip_name(row["path"].stem) for row in found}, root)
     if subset == ESC10.name:
         found = [row for row in found if row["label"] in ESC10_CLASSES]
-    if strict and left_out:
-        reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
-        raise ValueError(f"--strict, and {len(left_out)} files under {root} cannot be used:{reasons}")
     if not found:
         reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
         raise ValueError(f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons}")
-    clips, report = inspect_clips(root, found, strict=strict)
-    report.left_out = left_out + report.left_out
+    clips, report = inspect_clips(root, found, strict=strict, left_out=left_out)
     only_esc10 = set(clips.features["label"].names) <= set(ESC10_CLASSES)
     facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50
     report.warnings += differences(facts, clips)

@@ -66,14 +66,19 @@ def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
 
 
 def inspect_clips(
-    root: Path, candidates: Sequence[dict], strict: bool = False, class_names: Sequence[str] | None = None
+    root: Path,
+    candidates: Sequence[dict],
+    strict: bool = False,
+    class_names: Sequence[str] | None = None,
+    left_out: Sequence[dict[str, str]] = (),
 ) -> tuple[Dataset, ScanReport]:
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
+    `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's.
     Raises `ValueError` as `scan_folder` does.
     """
-    report = ScanReport(str(root))
+    report = ScanReport(str(root), left_out=list(left_out))
     records = []
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

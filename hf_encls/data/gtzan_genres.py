@@ -158,16 +158,13 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
         found.append(row | {"group": groups.get(path.stem, path.stem)})
     refuse_twins({row["path"]: row["path"].stem for row in found}, root)
     reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
-    if strict and left_out:
-        raise ValueError(f"--strict, and {len(left_out)} files under {root} cannot be used:{reasons}")
     if not found:
         raise ValueError(f"expected clips named GENRE.NNNNN.wav or .au under {root}, found none:{reasons}")
-    clips, report = inspect_clips(root, found, strict=strict)
+    clips, report = inspect_clips(root, found, strict=strict, left_out=left_out)
     for row in report.left_out:
         advice = BROKEN.get(Path(row["file"]).stem)
         if advice:
             row["reason"] = f"{row['reason']} ({advice})"
-    report.left_out = left_out + report.left_out
     report.warnings += differences(GTZAN_GENRES, clips)
     return clips, report, GTZAN_GENRES
 
