@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from datasets import Array2D, Dataset, Features, Value
 from filelock import FileLock, Timeout
+from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import EncodecModel
 
@@ -101,7 +102,10 @@ def feature_config(
         rounded[name] = units * unit / rate
         if abs(rounded[name] - value) > 1e-9:
             logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
-    return EnclsConfig(features=features, **rounded, **settings, **network)
+    try:
+        return EnclsConfig(features=features, **rounded, **settings, **network)
+    except StrictDataclassError as error:  # the library's own kind of error; its cause is ours
+        raise ValueError(str(error.__cause__ or error)) from error
 
 
 def feature_identity(config: EnclsConfig) -> dict:

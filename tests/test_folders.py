@@ -1,0 +1,100 @@
+"""Class-named folder trees become data sets; what is left out is named with its reason."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from hf_encls.data.folders import clips_to_dataset, scan_folder
+
+
+def write(path, seconds=0.5, rate=16_000, channels=1, **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(path.name))
+    soundfile.write(path, rng.standard_normal((round(seconds * rate), channels)) * 0.1, rate, **kwargs)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    write(tmp_path / "dog bark" / "one.wav")
+    write(tmp_path / "dog bark" / "take 2" / "deep" / "two.FLAC", rate=44_100, channels=2, format="FLAC")
+    write(tmp_path / "Égoïne" / "scie à métaux.ogg", rate=22_050, seconds=1.0)
+    write(tmp_path / "Égoïne" / "many.wav", channels=6)
+    write(tmp_path / "ambient" / "x.mp3", rate=48_000)
+    write(tmp_path / "ambient" / "y.au")
+    return tmp_path
+
+
+def test_tree(tree):
+    clips, report = scan_folder(tree)
+    assert clips.features["label"].names == ["ambient", "dog bark", "Égoïne"]
+    assert clips.features["audio"].decode is False
+    rows = {row["clip_id"]: row for row in clips}
+    assert set(rows) == {
+        "dog bark/one.wav",
+        "dog bark/take 2/deep/two.FLAC",
+        "Égoïne/scie à métaux.ogg",
+        "Égoïne/many.wav",
+        "ambient/x.mp3",
+        "ambient/y.au",
+    }
+    two = rows["dog bark/take 2/deep/two.FLAC"]
+    assert (two["sampling_rate"], two["num_channels"], two["duration_s"]) == (44_100, 2, 0.5)
+    assert rows["Égoïne/many.wav"]["num_channels"] == 6
+    assert report.used == 6 and not report.left_out
+
+
+def test_bad_files_are_left_out_and_named(tree, tmp_path):
+    (tree / "ambient" / "empty.wav").touch()
+    (tree / "ambient" / "text.wav").write_text("hello")
+    whole = (tree / "dog bark" / "one.wav").read_bytes()
+    (tree / "ambient" / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(tree / "ambient" / "nan.wav", np.full(100, np.nan), 8_000, subtype="FLOAT")
+    soundfile.write(tree / "ambient" / "zero.wav", np.zeros(0), 8_000)
+    (tree / "ambient" / "notes.txt").write_text("not a sound, and nobody thinks it is")
+    (tree / "beside.wav").write_bytes(whole)
+    _, report = scan_folder(tree)
+    reasons = {row["file"].split("/")[1]: row["reason"] for row in report.left_out}
+    assert set(reasons) == {"empty.wav", "text.wav", "cut.wav", "nan.wav", "zero.wav"}
+    for name, reason in {"empty": "empty", "text": "not audio", "cut": "truncated", "nan": "NaN", "zero": "zero"}.items():
+        assert reason in reasons[f"{name}.wav"]
+        assert f"{name}.wav" in report.text()
+    report.save(tmp_path / "report.json")
+    assert len(json.loads((tmp_path / "report.json").read_text())["left_out"]) == 5
+    with pytest.raises(ValueError, match=r"--strict.*5 files") as error:
+        scan_folder(tree, strict=True)
+    assert "cut.wav" in str(error.value)
+
+
+def test_errors_say_what_was_expected_and_found(tmp_path):
+    with pytest.raises(ValueError, match="found nothing"):
+        scan_folder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="found none"):
+        scan_folder(tmp_path)
+    write(tmp_path / "loose.wav")
+    with pytest.raises(ValueError, match="no label"):
+        scan_folder(tmp_path)
+    write(tmp_path / "only" / "a.wav")
+    with pytest.raises(ValueError, match="found one: 'only'"):
+        scan_folder(tmp_path)
+    with pytest.raises(ValueError, match="found a file"):
+        scan_folder(tmp_path / "loose.wav")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.wav").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"found one[\s\S]*b.wav"):
+        scan_folder(tmp_path)
+
+
+def test_a_class_that_lost_all_its_files_is_said(tree):
+    (tree / "lost").mkdir()
+    (tree / "lost" / "a.wav").write_bytes(b"junk")
+    clips, report = scan_folder(tree)
+    assert "lost" not in clips.features["label"].names
+    assert "lost" in report.text()
+
+
+def test_two_clips_with_one_id_are_refused():
+    record = {"path": "a", "label": "x", "clip_id": "same", "group": "g", "fold": 0}
+    record |= {"sampling_rate": 1, "duration_s": 1.0, "num_channels": 1}
+    with pytest.raises(ValueError, match="same"):
+        clips_to_dataset([record, record], ["x"])
