@@ -30,6 +30,7 @@ def finish_codec(
     *,
     float16: bool = True,
     name: str | None = None,
+    unheard: Corpus | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict:
     """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds.
@@ -49,6 +50,10 @@ def finish_codec(
     results["validation_by_bandwidth"] = measure_bandwidths(codec, held_out)
     say(f"held out: {json.dumps(results['validation'])}")
     say(f"held out, through the codebooks: {json.dumps(results['validation_by_bandwidth'])}")
+    if unheard is not None:
+        results["unheard"] = {**results["unheard"], **measure(Autoencoder(codec), unheard, codec)}
+        results["unheard"]["by_bandwidth"] = measure_bandwidths(codec, unheard)
+        say(f"never heard: {json.dumps(results['unheard'])}")
     results["config"] = {
         key: value for key, value in codec.config.to_dict().items() if key not in ("dtype", "architectures")
     }

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.autoencoder import Autoencoder, initialise
-from hf_encls.codec.corpus import Corpus, generated_corpus, read_corpus
+from hf_encls.codec.corpus import Corpus, find_audio, generated_corpus, read_corpus
 from hf_encls.codec.finishing import finish_codec, loudest, save_example
 from hf_encls.codec.loading import load_codec
 from hf_encls.codec.pretraining import Recipe, train_codec
@@ -66,6 +66,9 @@ class SoundArguments:
     generated_sounds: int = field(default=0, metadata={"help": "how many 4 s generated sounds to add"})
     generated_share: float = field(default=0.2, metadata={"help": "how much of each batch is drawn from them"})
     validation_share: float = field(default=0.05, metadata={"help": "of the clips, held out"})
+    measure_dir: str | None = field(
+        default=None, metadata={"help": "a folder of other sounds, measured at the end and never trained on"}
+    )
     max_validation_clips: int = field(default=40, metadata={"help": "at most so many clips are held out"})
 
 
@@ -109,6 +112,9 @@ def main(args: list[str] | None = None) -> dict:
     )
     codec_args, sound_args, training_args = parser.parse_args_into_dataclasses(args)
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
+    unheard = None
+    if sound_args.measure_dir:
+        find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
     accelerator = Accelerator(mixed_precision=training_args.mixed_precision, cpu=training_args.cpu)
 
     def say(line: str) -> None:
@@ -172,6 +178,9 @@ def main(args: list[str] | None = None) -> dict:
         say(f"stopped after step {steps} of {recipe.max_steps}: the same command goes on from there")
         return results
     if accelerator.is_main_process:
+        if sound_args.measure_dir:
+            unheard = read_corpus([sound_args.measure_dir], config.sampling_rate, config.audio_channels, max_hours=1)
+            results["unheard"] = {"data_dir": Path(sound_args.measure_dir).name}
         results = finish_codec(
             codec,
             corpora,
@@ -180,6 +189,7 @@ def main(args: list[str] | None = None) -> dict:
             results,
             float16=training_args.float16,
             name=training_args.name,
+            unheard=unheard,
             say=say,
         )
     return results
