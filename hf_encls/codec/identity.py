@@ -56,7 +56,7 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
         raise CodesError(
             f"does not say which weights made it, so it is taken for {OFFICIAL[codes.family]}, and this model's codec "
             f"is {config.codec_id}: encode the audio with `hf-encls encode --codec {config.codec_id}`, or say that "
-            "the codec is the same with assume_codec=True (--assume-codec)"
+            "the codec is the same with assume_codec=True (--assume_codec)"
         )
 
 

@@ -1,0 +1,121 @@
+"""The command `hf-encls`: one door to every program of the package.
+
+Exit status: 0 all went well, 1 a file could not be used (it is named), 2 wrong arguments, 130 interrupted.
+"""
+
+import importlib
+import io
+import os
+import re
+import sys
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+
+from hf_encls.commands.parser import near
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program: the module whose `main` it is, and what it does."""
+
+    module: str
+    help: str
+
+
+GROUPS = {
+    "use a model": {
+        "classify": Command("hf_encls.commands.classify", "label files and folders"),
+        "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
+        "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
+        "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
+    },
+    "make a model": {
+        "train": Command("hf_encls.commands.train", "train a classifier on class-named folders"),
+        "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
+        "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
+        "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
+    },
+    "the codec": {
+        "encode": Command("hf_encls.commands.codec_files", "audio -> .ecdc files or saved codes"),
+        "decode": Command("hf_encls.commands.codec_files", ".ecdc files or saved codes -> audio"),
+    },
+}
+# Their parsers are not ours: unknown options are explained after the fact.
+OTHER_PARSERS = ("train", "extract", "validate", "publish")
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    args = list(sys.argv[1:] if args is None else args)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if args else 2
+    if args[0] in ("-V", "--version"):
+        import hf_encls
+
+        print(f"hf-encls {hf_encls.__version__}")
+        return 0
+    name, rest = args[0], args[1:]
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}{near(name, COMMANDS)}\nsee hf-encls --help", file=sys.stderr)
+        return 2
+    return _run(name, rest)
+
+
+def overview() -> str:
+    """The text of `hf-encls --help`."""
+    lines = ["usage: hf-encls COMMAND [OPTIONS]", "", "Audio classification on EnCodec latents.", ""]
+    for group, commands in GROUPS.items():
+        lines.append(f"{group}:")
+        lines += [f"  {name:<10}{command.help}" for name, command in commands.items()]
+        lines.append("")
+    lines.append("hf-encls COMMAND --help says more; hf-encls --version says which one this is.")
+    return "\n".join(lines)
+
+
+def _run(name: str, args: list[str]) -> int:
+    command = COMMANDS[name]
+    given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
+    try:
+        program = importlib.import_module(command.module).main
+        status = program([name, *args] if name in ("encode", "decode") else args)
+        sys.stdout.flush()
+        if isinstance(status, dict):  # the comparison of `validate` says whether all is well
+            return 0 if status.get("ok", True) else 1
+        return status if isinstance(status, int) else 0
+    except SystemExit as stop:
+        if stop.code == 2 and name in OTHER_PARSERS:
+            _hint(program, args)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if name in OTHER_PARSERS:
+            _hint(program, args)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    finally:
+        sys.argv = given
+
+
+def _hint(program, args: list[str]) -> None:
+    """Name the option that an unknown one is near to; the known ones are those in the program's own help."""
+    from hf_encls.commands.parser import underscored
+
+    text = io.StringIO()
+    with suppress(SystemExit), redirect_stdout(text):
+        program(["--help"])
+    known = set(re.findall(r"(?<!\S)--\w+", text.getvalue()))
+    for option in (underscored(each.split("=")[0]) for each in args if each.startswith("--")):
+        if option not in known and near(option, known):
+            print(f"unknown option {option}{near(option, known)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Audio to `.ecdc` files or saved codes, and back, through an EnCodec."""
+
+import sys
+from pathlib import Path
+
+from hf_encls.commands.classify import expand
+from hf_encls.commands.parser import Parser
+
+ENCODE = """Write audio as codes: .ecdc files (the format of EnCodec's reference implementation) or saved codes.
+
+The files say which codebooks they point into, so that a model trained on codes can tell whether they fit it.
+"""
+ENCODE_EXAMPLES = """examples:
+  hf-encls encode clip.wav                                     # clip.ecdc, facebook/encodec_24khz
+  hf-encls encode sounds/ --codec mini --bandwidth 6 --output codes/
+"""
+DECODE = "Write .ecdc files or saved codes as WAV files of 16 bits."
+DECODE_EXAMPLES = """examples:
+  hf-encls decode clip.ecdc
+  hf-encls decode codes/ --codec mini --output decoded/
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run `encode` or `decode`, whichever `args` begins with; returns the exit status."""
+    args = list(sys.argv[1:] if args is None else args)
+    if args and args[0] == "decode":
+        return decode_files(args[1:])
+    return encode_files(args[1:] if args and args[0] == "encode" else args)
+
+
+def encode_files(args: list[str]) -> int:
+    """Audio -> codes."""
+    parser = Parser(prog="hf-encls encode", description=ENCODE, epilog=ENCODE_EXAMPLES)
+    parser.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER", help="audio, or folders of it")
+    parser.add_argument(
+        "--codec",
+        default="facebook/encodec_24khz",
+        metavar="C",
+        help="Hub id, folder or bundled name (default: %(default)s)",
+    )
+    parser.add_argument("--codec_revision", metavar="R", help="revision of the codec on the Hub")
+    parser.add_argument("--bandwidth", type=float, metavar="KBPS", help="kilobits per second (default: the highest)")
+    parser.add_argument("--format", choices=["ecdc", "safetensors"], default="ecdc", help="default: ecdc")
+    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    options = parser.parse(args)
+    files = expand(options.sources)
+    targets = _targets(files, options.sources, options.output, f".{options.format}")
+
+    from hf_encls.audio import stream
+    from hf_encls.codec.bitstream import write_ecdc
+    from hf_encls.codec.codes import save_codes
+    from hf_encls.codec.coding import encode
+
+    codec = _codec(options.codec, options.codec_revision, options.device)
+    bandwidth = options.bandwidth or max(codec.config.target_bandwidths)
+    if bandwidth not in codec.config.target_bandwidths:
+        parser.error(f"--bandwidth must be one of {', '.join(f'{b:g}' for b in codec.config.target_bandwidths)}")
+    write = write_ecdc if options.format == "ecdc" else save_codes
+
+    def one(source: Path, target: Path) -> str:
+        codes = encode(codec, stream(source, codec.config.sampling_rate), bandwidth)
+        path = write(codes, target)
+        size = path.stat().st_size
+        return f"{size} bytes, {size / codes.duration_s:.0f} per second"
+
+    return _each(files, targets, one)
+
+
+def decode_files(args: list[str]) -> int:
+    """Codes -> audio."""
+    parser = Parser(prog="hf-encls decode", description=DECODE, epilog=DECODE_EXAMPLES)
+    parser.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER", help=".ecdc files, saved codes, or folders")
+    parser.add_argument("--codec", metavar="C", help="Hub id, folder or bundled name (default: the published one)")
+    parser.add_argument("--codec_revision", metavar="R", help="revision of the codec on the Hub")
+    parser.add_argument(
+        "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
+    )
+    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    options = parser.parse(args)
+    files = []
+    for source in map(Path, options.sources):
+        inside = (path for path in source.rglob("*") if path.suffix.lower() in (".ecdc", ".safetensors", ".npy"))
+        files += sorted(inside) if source.is_dir() else [source]
+    if not files:
+        raise ValueError("expected .ecdc files or saved codes, found none")
+    targets = _targets(files, options.sources, options.output, ".wav")
+
+    import soundfile
+
+    from hf_encls.codec.bitstream import read_ecdc
+    from hf_encls.codec.codes import load_codes
+    from hf_encls.codec.coding import decode
+
+    codecs = {}
+
+    def one(source: Path, target: Path) -> str:
+        saved = source.suffix.lower() in (".safetensors", ".npy")
+        codes = load_codes(source, options.family) if saved else read_ecdc(source)
+        name = options.codec or f"facebook/{codes.family}"
+        if name not in codecs:
+            codecs[name] = _codec(name, options.codec_revision, options.device)
+        wave = decode(codecs[name], codes).clip(-1, 1)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.tmp")
+        soundfile.write(partial, wave, codes.layout.sampling_rate, subtype="PCM_16", format="WAV")
+        partial.replace(target)
+        return f"{codes.duration_s:.2f} s"
+
+    return _each(files, targets, one)
+
+
+def _each(files: list[Path], targets: list[Path], one) -> int:
+    """Do `one` for every file; a `ValueError` is a line, and the others go on."""
+    errors = 0
+    for source, target in zip(files, targets, strict=True):
+        try:
+            print(f"{source} -> {target}: {one(source, target)}", flush=True)
+        except ValueError as error:
+            errors += 1
+            print(f"{source}: ERROR {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _targets(files: list[Path], sources: list[str], output: str | None, suffix: str) -> list[Path]:
+    """Where each file goes: beside itself, to the one file named, or into the folder named."""
+    if output is None:
+        return [file.with_suffix(suffix) for file in files]
+    target = Path(output)
+    if len(files) == 1 and not Path(sources[0]).is_dir() and target.suffix:
+        return [target]
+    folders = [Path(source) for source in sources if Path(source).is_dir()]
+    targets = []
+    for file in files:
+        folder = next((each for each in folders if file.is_relative_to(each)), file.parent)
+        targets.append(target / file.relative_to(folder).with_suffix(suffix))
+    if len(set(targets)) != len(targets):
+        twice = next(each for each in targets if targets.count(each) > 1)
+        raise ValueError(f"two files would be written to {twice}: give them one by one")
+    return targets
+
+
+def _codec(name: str, revision: str | None, device: str | None):
+    import torch
+    import transformers
+
+    from hf_encls.codec.loading import load_codec
+
+    transformers.utils.logging.disable_progress_bar()
+    return load_codec(name, revision).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

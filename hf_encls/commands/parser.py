@@ -1,0 +1,62 @@
+"""The argument parser of the `hf-encls` commands: unknown names are answered with the near one."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` without abbreviations, for which `--top-k` is `--top_k` too."""
+
+    def __init__(self, **settings):
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            fromfile_prefix_chars=None,
+            **settings,
+        )
+
+    def parse(self, args: list[str]) -> argparse.Namespace:
+        """Parsed `args`; an unknown option ends the program with status 2 and names the nearest one."""
+        options, rest = self.parse_known_args([underscored(each) for each in args])
+        unknown = [each for each in rest if each.startswith("-")]
+        if unknown:
+            known = [name for action in self._actions for name in action.option_strings]
+            self.error(f"unknown option {unknown[0].split('=')[0]}{near(unknown[0], known)}")
+        if rest:
+            self.error(f"unexpected argument {rest[0]!r}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is, without the whole usage."""
+        print(f"error: {message}\nsee {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def underscored(argument: str) -> str:
+    """`--top-k=3` -> `--top_k=3`; what is no long option stays."""
+    name, equals, value = argument.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if re.match(r"--\w", name) else argument
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` where a known name is near, otherwise nothing."""
+    found = difflib.get_close_matches(name.split("=")[0], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that runs a model on sources."""
+    parser.add_argument("--model", required=True, metavar="M", help="checkpoint: a folder, or a name on the Hub")
+    parser.add_argument("--revision", metavar="R", help="revision of a model on the Hub; pin one that you trust")
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the first accelerator, else cpu)"
+    )
+    codes = parser.add_argument_group("compressed input (.ecdc files, saved codes)")
+    codes.add_argument("--assume_codec", action="store_true", help="the codes are of the model's own codec, trust me")
+    codes.add_argument(
+        "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
+    )

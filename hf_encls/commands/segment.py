@@ -1,0 +1,82 @@
+"""Say what sounds when in a file: segments as JSON, CSV, RTTM, Audacity labels or a TextGrid, and a picture."""
+
+import sys
+from pathlib import Path
+
+from hf_encls.commands.classify import load_pipe, output
+from hf_encls.commands.parser import Parser, add_model_options
+
+EXAMPLES = """examples:
+  hf-encls segment show.flac --model my_model
+  hf-encls segment show.flac --model my_model --smoothing viterbi --min_duration_s 1 --output show.TextGrid
+  hf-encls segment show.flac --model my_model --format audacity --plot show.png
+
+Segments are as fine as the model's step: train with --step_s 0.5 for half seconds.
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    from hf_encls.inference.formats import EXTENSIONS, FORMATS, render
+
+    parser = Parser(prog="hf-encls segment", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("file", metavar="FILE", help="audio of any length, .ecdc, or saved codes")
+    add_model_options(parser)
+    parser.add_argument("--format", choices=FORMATS, help="default: what the name of --output says, else json")
+    parser.add_argument("--output", metavar="FILE", help="write here instead of to the terminal")
+    parser.add_argument("--plot", metavar="PNG", help="draw waveform, segments and class probabilities")
+    shape = parser.add_argument_group("segments")
+    shape.add_argument("--smoothing", choices=["none", "median", "viterbi"], default="none", help="default: none")
+    shape.add_argument("--median_s", type=float, metavar="S", help="length of the median (default: 5 steps)")
+    shape.add_argument(
+        "--switch_penalty", type=float, default=2.0, metavar="P", help="viterbi: cost of a change in nats (default: 2)"
+    )
+    shape.add_argument("--min_duration_s", type=float, default=0.0, metavar="S", help="join shorter ones (default: 0)")
+    shape.add_argument("--all_scores", action="store_true", help="every class's mean probability in each segment")
+    options = parser.parse(list(sys.argv[1:] if args is None else args))
+    format = options.format
+    if format is None:
+        by_name = {extension.lower(): name for name, extension in EXTENSIONS.items()}
+        format = by_name.get(Path(options.output or "x.json").suffix.lower(), "json")
+
+    pipe = load_pipe(options)
+    source = {"family": options.family, "assume_codec": options.assume_codec}
+    try:
+        analysis = pipe.analyse(options.file, **source)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    segments = analysis.timeline(
+        smoothing=options.smoothing,
+        median_s=options.median_s,
+        switch_penalty=options.switch_penalty,
+        min_duration_s=options.min_duration_s,
+        all_scores=options.all_scores,
+    )
+    with output(options.output) as out:
+        out.write(render(segments, format, name=Path(options.file).name, duration_s=analysis.duration_s))
+    if options.plot:
+        _draw(options, analysis, segments, pipe.model.config.sampling_rate)
+    return 0
+
+
+def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
+    from hf_encls.inference.picture import Envelope, save_timeline_picture
+    from hf_encls.inference.sources import open_source
+
+    clip = open_source(options.file, sampling_rate, family=options.family)
+    envelope = None
+    if clip.blocks is not None:  # codes have no waveform, and none is decoded for a picture
+        envelope = Envelope(sampling_rate)
+        for block in clip.blocks:
+            envelope.add(block)
+    save_timeline_picture(
+        options.plot,
+        segments,
+        analysis.cells(),
+        analysis.labels,
+        step_s=analysis.step_s,
+        duration_s=analysis.duration_s,
+        envelope=envelope,
+        title=Path(options.file).name,
+    )

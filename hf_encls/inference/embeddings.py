@@ -1,0 +1,141 @@
+"""Embeddings with the interface of HEAR (https://hearbenchmark.com/hear-api.html).
+
+A timestamp embedding is one frame of the frontend: EnCodec's latents before the quantizer (or the embeddings of their
+codes, or mel bands), standardised by the statistics of the model's training windows. A scene embedding is the mean and
+the standard deviation of a sound's frames.
+
+    model = load_model("my_model")
+    scenes = get_scene_embeddings(audio, model)                  # (n, 2 C)
+    frames, milliseconds = get_timestamp_embeddings(audio, model)    # (n, t, C), (n, t)
+"""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from hf_encls.audio import resample
+from hf_encls.hub.configuration_encls import EnclsConfig, encodec_config
+from hf_encls.hub.frontend_encls import window_starts_s
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+
+HEAR_RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
+GROUP = 10  # frames that are cut together; the end of a sound is lost to less than one frame
+BLOCK_S = 10.0
+
+
+class EmbeddingModel(nn.Module):
+    """A frontend that gives frames instead of windows.
+
+    Attributes:
+        sample_rate: hertz at which audio is taken. 48,000 where the model's own rate is none of HEAR's: 24 kHz is not.
+        timestamp_embedding_size: C, the size of a frame.
+        scene_embedding_size: 2 C.
+    """
+
+    def __init__(self, model: EnclsForAudioClassification):
+        super().__init__()
+        if model.frontend is None:
+            raise ValueError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+        own_rate = model.config.sampling_rate
+        self.sample_rate = own_rate if own_rate in HEAR_RATES else 48_000
+        self.timestamp_embedding_size = model.config.num_bands
+        self.scene_embedding_size = 2 * model.config.num_bands
+        self.grid = frame_grid(model.config)
+        self.frontend = copy.copy(model.frontend)  # the same weights under another grid
+        self.frontend.config = self.grid
+        self.mean = nn.Buffer(model.feature_mean.float().cpu().clone())
+        self.scale = nn.Buffer(model.feature_scale.float().cpu().clone())
+        self.eval()
+
+    @torch.inference_mode()
+    def frames(self, sound: torch.Tensor) -> Iterator[torch.Tensor]:
+        """One sound (N,) at `sample_rate` -> its frames (f, C) piece by piece, standardised."""
+        wave = torch.from_numpy(
+            resample(sound.detach().float().cpu().numpy(), self.sample_rate, self.grid.sampling_rate)
+        )
+        length = len(wave)
+        blocks = (block.to(self.mean.device) for block in wave.split(round(BLOCK_S * self.grid.sampling_rate)))
+        left = self.num_frames(length)
+        for windows in self.frontend.stream(blocks):
+            piece = windows.transpose(1, 2).flatten(0, 1)[:left]
+            left -= len(piece)
+            yield (piece - self.mean) * self.scale
+
+    def num_frames(self, length: int) -> int:
+        """Frames of `length` samples at the frontend's rate that are not mirror images beyond the end."""
+        if self.grid.codec_policy == "codec":  # overlapping chunks: some frames repeat
+            codec = encodec_config(self.grid)
+            starts = range(0, length, codec.chunk_stride)
+            return sum(-(-min(codec.chunk_length, length - start) // codec.hop_length) for start in starts)
+        if self.grid.is_codec:
+            return -(-length // self.grid.frame_length)
+        return max(1, (length - self.grid.n_fft) // self.grid.hop_length + 1)
+
+    def times_ms(self, count: int) -> np.ndarray:
+        """Milliseconds (count,) of the centres of the first `count` frames."""
+        groups = window_starts_s(self.grid, -(-count // GROUP))
+        inside = np.arange(GROUP) / self.grid.frame_rate
+        centre = (
+            0.5 * self.grid.frame_length if self.grid.is_codec else 0.5 * self.grid.n_fft
+        ) / self.grid.sampling_rate
+        return 1000 * ((groups[:, None] + inside).reshape(-1)[:count] + centre)
+
+
+def frame_grid(config: EnclsConfig) -> EnclsConfig:
+    """A configuration whose windows are groups of frames side by side, so that all frames are one even series."""
+    rate = config.sampling_rate
+    if config.is_codec:
+        window_s = step_s = GROUP * config.frame_length / rate
+    else:
+        step_s = GROUP * config.hop_length / rate
+        window_s = (config.n_fft + (GROUP - 1) * config.hop_length) / rate
+    # A network of size 1: the grid of frames is not for the classifier.
+    changes = {"window_s": window_s, "step_s": step_s, "kernel_size": 1, "pool_size": 1}
+    return EnclsConfig(**(config.to_dict() | changes))
+
+
+def load_model(model_file_path: str, device: str | torch.device | None = None) -> EmbeddingModel:
+    """The embeddings of a checkpoint: a folder or a name on the Hub. On the first accelerator where there is one."""
+    model = EnclsForAudioClassification.from_pretrained(model_file_path)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return EmbeddingModel(model).to(device)
+
+
+def get_timestamp_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sounds (n, samples) at `model.sample_rate` -> frames (n, t, C) and the milliseconds (n, t) of their centres."""
+    rows = [torch.cat(list(model.frames(sound))) for sound in _checked(audio)]
+    frames = torch.stack(rows)
+    times = torch.from_numpy(model.times_ms(frames.shape[1])).float().to(frames.device)
+    return frames, times.expand(len(frames), -1).clone()
+
+
+def get_scene_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> torch.Tensor:
+    """Sounds (n, samples) at `model.sample_rate` -> (n, 2 C): mean and standard deviation of each sound's frames.
+
+    Frames are summed as they come, so memory does not grow with the sound.
+    """
+    return torch.stack([_scene(model.frames(sound)) for sound in _checked(audio)])
+
+
+def _scene(pieces: Iterator[torch.Tensor]) -> torch.Tensor:
+    count, mean, square = 0, 0.0, 0.0
+    for piece in pieces:  # Chan's update: no difference of large sums
+        values = piece.double()
+        n, own = len(values), values.mean(dim=0)
+        delta = own - mean
+        square = square + (values - own).square().sum(dim=0) + delta.square() * (count * n / (count + n))
+        mean = mean + delta * (n / (count + n))
+        count += n
+    return torch.cat([mean, (square / count).sqrt()]).float()
+
+
+def _checked(audio: torch.Tensor) -> torch.Tensor:
+    if not isinstance(audio, torch.Tensor) or audio.ndim != 2 or not audio.numel() or not audio.is_floating_point():
+        found = tuple(audio.shape) if hasattr(audio, "shape") else type(audio).__name__
+        raise ValueError(f"expected a float tensor of sounds, (n_sounds, n_samples), found {found}")
+    if not audio.isfinite().all():
+        raise ValueError("expected finite samples, found NaN or infinity")
+    return audio
