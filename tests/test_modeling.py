@@ -1,0 +1,167 @@
+"""The model: its size, its initialisation, saving, batches, and what training changes."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import save_small_model, small_codec, small_model
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.dynamic_module_utils import check_imports, get_relative_import_files
+
+import hf_encls
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+
+HUB = Path(hf_encls.__file__).parent / "hub"
+
+
+def waves(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A padded batch and its mask; the padding is loud, so that a model that hears it is found out."""
+    generator = torch.Generator().manual_seed(3)
+    values = torch.full((len(lengths), max(lengths)), 0.7)
+    mask = torch.zeros(values.shape, dtype=torch.int32)
+    for row, length in enumerate(lengths):
+        values[row, :length] = torch.randn(length, generator=generator) * 0.1
+        mask[row, :length] = 1
+    return values, mask
+
+
+def test_size_is_the_reference_networks():
+    model = EnclsForAudioClassification(EnclsConfig(num_labels=50))
+    assert sum(weight.numel() for weight in model.parameters()) == 1_650_866
+
+
+def test_initialisation_is_pytorchs_own():
+    torch.manual_seed(0)
+    model = EnclsForAudioClassification(EnclsConfig(num_labels=50))
+    for layer in (model.conv1, model.conv2, model.classifier):
+        fan_in = layer.weight[0].numel()
+        # uniform within 1/sqrt(fan_in) has this deviation; the library's would be 0.02
+        assert layer.weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.1)
+        assert layer.bias.abs().max() > 0
+
+
+@pytest.mark.parametrize("features", ["encodec_24khz", "encodec_48khz", "encodec_24khz_codes", "mel", "log_mel"])
+def test_save_and_reload_to_the_bit(features, tmp_path):
+    model = small_model(features)
+    folder = save_small_model(tmp_path / "model", features)
+    reloaded = AutoModelForAudioClassification.from_pretrained(folder).eval()
+    values, mask = waves(model.config.sampling_rate * 2, 3000)
+    with torch.no_grad():
+        one, two = (m(input_values=values, attention_mask=mask) for m in (model, reloaded))
+    assert torch.equal(one.logits, two.logits) and torch.equal(one.window_logits, two.window_logits)
+    assert isinstance(AutoConfig.from_pretrained(folder), EnclsConfig)
+    assert isinstance(AutoFeatureExtractor.from_pretrained(folder), EnclsFeatureExtractor)
+
+
+@pytest.mark.parametrize("features", ["encodec_24khz", "encodec_48khz", "log_mel"])
+def test_padding_never_changes_a_score(features):
+    model = small_model(features)
+    rate = model.config.sampling_rate
+    lengths = (rate * 3 + 17, 500, rate, rate + rate // 2)
+    values, mask = waves(*lengths)
+    with torch.no_grad():
+        together = model(input_values=values, attention_mask=mask)
+        for row, length in enumerate(lengths):
+            alone = model(input_values=values[row : row + 1, :length])
+            torch.testing.assert_close(together.logits[row], alone.logits[0], atol=1e-5, rtol=0)
+            count = together.num_windows[row]
+            torch.testing.assert_close(together.window_logits[row, :count], alone.window_logits[0], atol=1e-5, rtol=0)
+    assert together.num_windows.tolist() == [3, 1, 1, 2]
+
+
+def test_a_clips_probabilities_are_the_mean_of_its_windows():
+    model = small_model("log_mel")
+    values, _ = waves(model.config.sampling_rate * 4)
+    with torch.no_grad():
+        output = model(input_values=values)
+        windows = model.windows(values)[0]
+        expected = model(input_features=windows).logits.softmax(-1).mean(0)
+    torch.testing.assert_close(output.logits.softmax(-1)[0], expected)
+    torch.testing.assert_close(output.logits.exp().sum(-1), torch.ones(1))
+
+
+def test_standardisation_shifts_a_band_without_change_and_scales_the_others():
+    model = small_model("log_mel")
+    std = torch.ones(model.config.num_bands) * 4
+    std[3] = 0
+    model.set_standardization(torch.full_like(std, -100), std)
+    assert model.feature_scale[3] == 1 and model.feature_scale[0] == 0.25 and model.feature_mean[3] == -100
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    model = small_model("log_mel")
+    with pytest.raises(ValueError, match="both or neither"):
+        model()
+    with pytest.raises(ValueError, match=r"expected windows of shape \(batch_size, 32, 341\), found \(2, 32, 75\)"):
+        model(input_features=torch.zeros(2, 32, 75))
+    with pytest.raises(ValueError, match=r"\(batch_size, num_samples\)"):
+        model(input_values=torch.zeros(1, 1, 2000))
+    with pytest.raises(ValueError, match="at least one sample"):
+        model(input_values=torch.zeros(1, 2000), attention_mask=torch.zeros(1, 2000))
+    bare = EnclsForAudioClassification(EnclsConfig(num_labels=2, codec_id="some/codec"))
+    with pytest.raises(ValueError, match=r"without its codec \(some/codec\)"):
+        bare(input_values=torch.zeros(1, 24_000))
+
+
+def test_training_changes_every_weight_of_the_network_and_none_of_the_codec():
+    model = small_model("encodec_24khz")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    assert not model.frontend.training
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-2)
+    values, mask = waves(24_000 * 2, 24_000)
+    loss = model(input_values=values, attention_mask=mask, labels=torch.tensor([0, 1])).loss
+    loss.backward()
+    optimizer.step()
+    network = ("conv1.", "conv2.", "classifier.")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith(network), name
+
+
+def test_it_can_learn_eight_clips_by_heart():
+    torch.manual_seed(0)
+    model = EnclsForAudioClassification(EnclsConfig(num_labels=4, features="log_mel", num_bands=32, window_s=0.3))
+    windows = torch.randn(8, 32, model.config.num_frames)
+    labels = torch.arange(8) % 4
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model.train()
+    for _ in range(40):
+        optimizer.zero_grad()
+        model(input_features=windows, labels=labels).loss.backward()
+        optimizer.step()
+    assert (model.eval()(input_features=windows).logits.argmax(-1) == labels).all()
+
+
+def test_attached_codec_is_a_copy_and_must_fit():
+    codec = small_codec(24)
+    model = small_model("encodec_24khz", codec=codec)
+    assert codec.decoder is not None and model.frontend.codec.decoder is None
+    with pytest.raises(ValueError, match="48000 Hz"):
+        model.attach_codec(small_codec(48))
+    with pytest.raises(ValueError, match="needs no codec"):
+        small_model("mel").attach_codec(codec)
+
+
+def test_published_files_import_each_other_flat_and_nothing_of_ours():
+    modeling = HUB / "modeling_encls.py"
+    travelling = {Path(file).name for file in get_relative_import_files(str(modeling))}
+    assert travelling == {"configuration_encls.py", "frontend_encls.py", "windows_encls.py"}
+    for file in HUB.glob("*.py"):
+        check_imports(str(file))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(name.name.split(".")[0] == "hf_encls" for name in node.names), file
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 1 or (node.module or "").split(".")[0] != "hf_encls", file
+                assert node.level != 1 or (node.module and "." not in node.module), f"{file}: not flat"
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ("datasets", "matplotlib", "sklearn", "evaluate", "accelerate", "tensorboard", "gradio", "onnx")
+    code = f"import transformers.modeling_utils as _, sys; before = set(sys.modules)\nimport hf_encls\n" \
+           f"print([name for name in {heavy} if name in set(sys.modules) - before])"  # fmt: skip
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
