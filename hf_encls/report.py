@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPLITS = ("train", "validation", "test")
-UNITS = (("window", "windows"), ("window_without_silence", "windows without silence"), ("clip", "clips"))
+WITHOUT_SILENCE = "num_windows_without_silence"
+UNITS = (
+    ("window", "num_windows", "windows"),
+    ("window_without_silence", WITHOUT_SILENCE, "windows without silence"),
+    ("clip", "num_clips", "clips"),
+)
 SMOOTHING = 0.8  # as in the paper's figure 4
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
 MAX_NAME = 28  # characters of a class name that a picture shows
@@ -86,24 +91,95 @@ def save_curves(runs: Mapping[str, Sequence[Mapping]], path: str | os.PathLike, 
     return _save(figure, path)
 
 
-def _draw_legend(figure: "Figure", labels: Sequence[str], marker: str | None) -> None:
-    """One entry for each run's colour (one run needs none), then what solid and dashed mean."""
+def save_curve_panels(
+    panels: Mapping[str, Mapping[str, Sequence[Mapping]]], path: str | os.PathLike, title: str | None = None
+) -> Path:
+    """The paper's figure 4: validation accuracy above, validation loss below, one column for each data set.
+
+    `panels` maps a data set's name to its runs, as in `save_curves`. A run's label has one colour in all columns. Raw
+    values are faint, smoothed ones solid.
+    """
+    if not panels or not all(runs and all(runs.values()) for runs in panels.values()):
+        raise ValueError("No history to draw: expected at least one run with at least one epoch in each panel.")
+    labels = list(dict.fromkeys(label for runs in panels.values() for label in runs))
+    colours = dict(zip(labels, cycle(COLOURS)))
+    figure = _figure(max(6.6, 4.6 * len(panels)), 7.2)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+    grid = figure.subplots(2, len(panels), squeeze=False, sharex="col")
+    for column, (name, runs) in enumerate(panels.items()):
+        for axes, metric in zip(grid[:, column], ("accuracy", "loss")):
+            for label, history in runs.items():
+                _draw_run(axes, history, metric, colours[label], splits=("validation",))
+            axes.grid(alpha=0.25)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.spines[["top", "right"]].set_visible(False)
+            if column == 0:
+                axes.set_ylabel(f"Validation {metric} of windows" + (" (nats)" if metric == "loss" else ""))
+        grid[0, column].set_title("\n".join(textwrap.wrap(name, 36)), fontsize=11)
+        grid[0, column].set_ylim(0, 1.02)
+        grid[1, column].set_ylim(bottom=0)
+        grid[1, column].set_xlabel("Epoch")
+    _draw_legend(figure, labels, marker=None, splits=False)
+    figure.suptitle(
+        "\n".join(textwrap.wrap(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)", 90))
+    )
+    return _save(figure, path)
+
+
+def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathLike, title: str | None = None) -> Path:
+    """Milliseconds per second of audio, one bar for each row, its parts side by side (label -> part -> seconds)."""
+    if not rows:
+        raise ValueError("No times to draw: expected at least one row.")
+    figure = _figure(9.5, 1.5 + 0.5 * len(rows))
+    axes = figure.subplots()
+    names = list(rows)
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    left = np.zeros(len(names))
+    for part, colour in zip(parts, cycle(COLOURS)):
+        values = 1000 * np.array([rows[name].get(part, 0.0) for name in names])
+        axes.barh(range(len(names)), values, left=left, color=colour, label=part, height=0.6)
+        left += values
+    for index, name in enumerate(names):
+        each = " + ".join(f"{1000 * rows[name].get(part, 0.0):.1f}" for part in parts)
+        axes.text(left[index] + 0.01 * left.max(), index, f"{each} ms", va="center", fontsize=9)
+    axes.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, 44)) for name in names], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.28 * left.max())
+    axes.set_xlabel("Milliseconds per second of audio")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=len(parts), frameon=False)
+    if title:
+        figure.suptitle(title)
+    return _save(figure, path)
+
+
+def _draw_legend(figure: "Figure", labels: Sequence[str], marker: str | None, splits: bool = True) -> None:
+    """One entry for each run's colour, then what solid and dashed mean; with that, a single run needs no entry."""
     from matplotlib.lines import Line2D
 
     lines = {label: Line2D([], [], color=colour) for colour, label in zip(cycle(COLOURS), labels)}
-    if len(labels) == 1:
-        lines = {}
-    neutral = "#555555" if lines else COLOURS[0]
-    lines["validation"] = Line2D([], [], color=neutral, marker=marker)
-    lines["train"] = Line2D([], [], color=neutral, linestyle="--", marker=marker, markerfacecolor="white")
-    columns = min(len(lines), 5)
+    if splits:
+        if len(labels) == 1:
+            lines = {}
+        neutral = "#555555" if lines else COLOURS[0]
+        lines["validation"] = Line2D([], [], color=neutral, marker=marker)
+        lines["train"] = Line2D([], [], color=neutral, linestyle="--", marker=marker, markerfacecolor="white")
+    columns = min(len(lines), 5 if max(map(len, lines)) <= MAX_NAME else 2)
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _draw_run(axes: "Axes", history: Sequence[Mapping], metric: str, colour: str) -> None:
+def _draw_run(
+    axes: "Axes",
+    history: Sequence[Mapping],
+    metric: str,
+    colour: str,
+    splits: Sequence[str] = ("train", "validation"),
+) -> None:
     epochs = [entry["epoch"] for entry in history]
     marker = "o" if len(epochs) < 3 else None  # a line of one point would not be seen
-    for split, style in (("train", "--"), ("validation", "-")):
+    for split in splits:
+        style = {"train": "--", "validation": "-"}[split]
         values = [entry.get(f"{split}_{metric}") for entry in history]
         values = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
         if np.isfinite(values).any():
@@ -209,13 +285,13 @@ def results_table(results: Mapping, markdown: bool = False) -> str:
     rows = []
     for split in SPLITS:
         scores = results.get(split) or {}
-        for key, unit in UNITS:
-            if scores.get(key):
-                number = scores.get(
-                    f"num_{key}s" if key != "window_without_silence" else "num_windows_without_silence"
-                )
-                numbers = [_number(scores[key].get(name)) for name in ("accuracy", "macro_f1", "loss")]
-                rows.append([split, unit, "" if number is None else f"{number:,}", *numbers])
+        for key, count, unit in UNITS:
+            if not scores.get(key) or (count == WITHOUT_SILENCE and scores.get(count) == scores["num_windows"]):
+                continue  # not measured, or nothing is silent
+            number = "" if scores.get(count) is None else f"{scores[count]:,}"
+            rows.append(
+                [split, unit, number, *(_number(scores[key].get(x)) for x in ("accuracy", "macro_f1", "loss"))]
+            )
     return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
 
 
@@ -230,6 +306,11 @@ def class_table(results: Mapping, markdown: bool = False) -> str:
         for entry in results.get("per_class") or []
     ]
     return _table(["class", "number", "precision", "recall", "F1"], rows, left=1, markdown=markdown)
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the first `left` columns are texts, the others numbers."""
+    return _table(head, rows, left=left, markdown=True)
 
 
 def _number(value: float | None) -> str:

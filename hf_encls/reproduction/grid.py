@@ -1,0 +1,182 @@
+"""The cells of the grid: which runs there are, in which order, with which arguments of scripts/train.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from hf_encls.data.splits import official_folds
+from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.reproduction.measures import multiply_adds
+from hf_encls.reproduction.sources import Source
+
+PRESETS = ("paper", "recommended")
+FOLDER = Path(__file__).with_name("presets")
+MEL_NAMES = {"mel": "mel (power)", "log_mel": "log-mel (dB)"}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One representation: a kind of features, and the codec that makes it."""
+
+    features: str
+    codec: str | None = None  # what --codec is given
+    codec_name: str | None = None  # what tables and pictures call it
+    untrained: bool = False
+
+    @property
+    def key(self) -> str:
+        """A short name that can stand in a path."""
+        return self.features if self.codec is None else f"{self.features}-{self.codec_name.replace('/', '--')}"
+
+    @property
+    def label(self) -> str:
+        """What tables and pictures say; the codec is always named."""
+        if self.codec is None:
+            return MEL_NAMES[self.features]
+        untrained = ", untrained" if self.untrained and "untrained" not in self.codec_name else ""
+        return f"{codec_khz(self.features)} kHz ({self.codec_name}{untrained})"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How the cells of one preset or variant are trained: options of scripts/train.py."""
+
+    name: str
+    protocols: tuple[str, ...]
+    inputs: tuple[str, ...]
+    options: Mapping[str, object]
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: data set x input x protocol (and fold) x preset x seed."""
+
+    source: Source
+    input: Input
+    preset: Preset
+    protocol: str
+    fold: int | None
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The cell's name and its folder below `cells/`."""
+        fold = "" if self.fold is None else f"-fold{self.fold}"
+        return f"{self.source.key}/{self.preset.name}/{self.protocol}{fold}/{self.input.key}/seed{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """The cell for a person."""
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return (
+            f"{self.source.label} | {self.preset.name} | protocol {self.protocol}{fold} | {self.input.label} | "
+            f"seed {self.seed}"
+        )
+
+    def arguments(self, cache_dir: str | None) -> list[str]:
+        """Arguments of scripts/train.py, without its output folder."""
+        given = {
+            "data_dir": self.source.data_dir,
+            "features": self.input.features,
+            "codec": self.input.codec,
+            "protocol": self.protocol,
+            "fold": self.fold,
+            "seed": self.seed,
+            **self.preset.options,
+            "cache_dir": cache_dir,
+            "report_to": "none",
+        }
+        return [text for name, value in given.items() if value is not None for text in (f"--{name}", str(value))]
+
+    def network(self) -> EnclsConfig:
+        """The configuration of the network, for counting; a codec's weights play no part in it."""
+        return network(self.input, self.source, self.preset.options)
+
+    def work(self) -> float:
+        """Multiply-adds of the whole run, roughly: what the time left is estimated by."""
+        windows = max(1.0, self.source.seconds / float(self.preset.options.get("step_s", 1.0)))
+        return multiply_adds(self.network())["training"] * windows * float(self.preset.options["num_train_epochs"])
+
+
+def network(entry: Input, source: Source, options: Mapping[str, object]) -> EnclsConfig:
+    """The network's configuration for an input of a data set."""
+    khz = codec_khz(entry.features)
+    labels = dict(enumerate(source.classes))
+    return EnclsConfig(
+        features=entry.features,
+        sampling_rate=source.sampling_rate if khz is None else khz * 1000,
+        window_s=float(options.get("window_s", 1.0)),
+        step_s=float(options.get("step_s", 1.0)),
+        hop_length=int(options.get("hop_length", 128)),
+        id2label=labels,
+        label2id={name: index for index, name in labels.items()},
+    )
+
+
+def read_preset(name: str, changes: Mapping[str, object]) -> Preset:
+    """The preset `paper` or `recommended`, with `changes` to its options (None leaves one as it is)."""
+    values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    options = values["options"] | {key: value for key, value in changes.items() if value is not None}
+    return Preset(name, tuple(values["protocols"]), tuple(values["inputs"]), options)
+
+
+def read_variants(names: Sequence[str], paper: Preset) -> list[Preset]:
+    """The preset `paper` with one thing changed: one for each name of variants.yaml.
+
+    Raises `ValueError` for a name that is not there.
+    """
+    known = yaml.safe_load((FOLDER / "variants.yaml").read_text(encoding="utf-8"))
+    names = list(known) if list(names) == ["all"] else [] if list(names) == ["none"] else names
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"expected --variants to be all, none, or among {', '.join(known)}; found {unknown[0]!r}")
+    variants = []
+    for name in names:
+        options = paper.options | known[name]["options"]
+        if options != paper.options:  # with --hop_length 256 the variant hop_256 is the preset itself
+            variants.append(Preset(f"paper+{name}", paper.protocols, tuple(known[name]["inputs"]), options, name))
+    return variants
+
+
+def plan(
+    sources: Sequence[Source],
+    inputs: Sequence[Input],
+    presets: Sequence[Preset],
+    seeds: Sequence[int],
+    protocols: Sequence[str] | None = None,
+) -> list[Cell]:
+    """The cells in the order in which they run: the first seed of the presets as they are named, then variants of the
+    first seed, then the other seeds.
+
+    `protocols` leaves out what is not in it. A data set without an official division has no cells of that protocol.
+    """
+    cells = []
+    for seed in seeds:
+        for preset in presets:
+            if preset.variant and seed != seeds[0]:
+                continue
+            for protocol in preset.protocols:
+                if protocols is not None and protocol not in protocols:
+                    continue
+                for source in sources:
+                    for fold in folds(source, protocol):
+                        for kind in preset.inputs:
+                            cells += [
+                                Cell(source, entry, preset, protocol, fold, seed)
+                                for entry in inputs
+                                if entry.features == kind
+                            ]
+    return cells
+
+
+def folds(source: Source, protocol: str) -> list[int | None]:
+    """The folds that a protocol is run with; none where the data set has no official division."""
+    if protocol != "official":
+        return [None]
+    try:
+        return official_folds({"fold": source.folds})
+    except ValueError:
+        return []

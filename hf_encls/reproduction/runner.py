@@ -1,0 +1,116 @@
+"""Running the cells one after the other, each in its own process and folder, with the progress of the whole."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from hf_encls.reproduction.cell import RESULTS, progress
+from hf_encls.reproduction.grid import Cell
+from hf_encls.results import write_json
+
+ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
+LOG = "log.txt"
+POLL_S = 1.0
+
+
+def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> None:
+    """Raise `ValueError` where a cell's folder was made with other settings: numbers of two kinds never mix."""
+    for cell in cells:
+        file = folder / cell.id / ARGUMENTS
+        if file.is_file():
+            before, now = json.loads(file.read_text(encoding="utf-8")), identity(cell.arguments(cache_dir))
+            if before != now:
+                names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+                changed = [f"{name} {before.get(name)}, now {now.get(name)}" for name in names]
+                raise ValueError(
+                    f"{folder / cell.id} was started with other settings ({', '.join(changed)}): give the same ones, or "
+                    "another --output_dir"
+                )
+
+
+def identity(arguments: Sequence[str]) -> dict[str, str]:
+    """Arguments as a dict, without the place of the cache, which changes no number."""
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    pairs.pop("--cache_dir", None)
+    return pairs
+
+
+def is_finished(cell: Cell, folder: Path) -> bool:
+    """Whether the cell's results are there."""
+    return (folder / cell.id / RESULTS).is_file()
+
+
+def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dict[str, str]:
+    """Run what is not finished; returns the ids of cells that failed, with the last lines they said.
+
+    A cell that fails does not stop the others.
+    """
+    check_settings(cells, folder, cache_dir)
+    todo = [cell for cell in cells if not is_finished(cell, folder)]
+    done = sum(cell.work() for cell in cells if is_finished(cell, folder))
+    total = sum(cell.work() for cell in cells)
+    failed = {}
+    layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
+    with tqdm(total=total, initial=done, desc="the whole grid", bar_format=layout, mininterval=1.0) as bar:
+        bar.write(f"{len(cells)} cells, {len(cells) - len(todo)} of them finished")
+        for number, cell in enumerate(todo, len(cells) - len(todo) + 1):
+            bar.write(f"[{number}/{len(cells)}] {cell.title}")
+            started = time.monotonic()
+            error = _run(cell, folder / cell.id, cache_dir, bar)
+            if error is None:
+                bar.write(f"    {_scores(folder / cell.id)}, {time.monotonic() - started:.0f} s")
+            else:
+                failed[cell.id] = error
+                bar.write(f"    failed: {error} (all of it in {folder / cell.id / LOG})")
+    return failed
+
+
+def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | None:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = cell.arguments(cache_dir)
+    write_json(identity(arguments), folder / ARGUMENTS)
+    command = [sys.executable, "-m", "hf_encls.reproduction.cell", str(folder), *arguments]
+    before, share = bar.n, _share(folder)
+    bar.update(share * cell.work())
+    bar.initial += share * cell.work()  # done in an earlier start: it says nothing about the speed of this one
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(POLL_S)
+                bar.update(max(0.0, before + _share(folder) * cell.work() - bar.n))
+                bar.refresh()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    bar.update(before + cell.work() - bar.n)
+    if process.returncode == 0 and (folder / RESULTS).is_file():
+        return None
+    return last_words(folder / LOG) or f"ended with status {process.returncode}"
+
+
+def _share(folder: Path) -> float:
+    """The share of a cell's training that its newest checkpoint has behind it."""
+    shares = [progress(checkpoint) for checkpoint in folder.glob("checkpoint-*")]
+    return max((share for share in shares if share is not None), default=0.0)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log: of an error, the one that says what it was."""
+    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
+def _scores(folder: Path) -> str:
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    test = results["test"]
+    return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"

@@ -1,0 +1,64 @@
+"""The data sets of the grid: what is on disk, what stands in for what, and what is missing."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_encls.data.load import load_clips
+from hf_encls.reproduction import paper
+
+COMPLETE = 0.99  # share of the clips that a copy must have: a known broken file may be missing
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that takes the place of one of the paper's, or stands for itself."""
+
+    key: str  # the place: esc50, gtzan_genres, gtzan_music_speech, or a name of the user's
+    data_dir: str
+    name: str  # what it really is
+    classes: tuple[str, ...]
+    clips: int
+    seconds: float
+    sampling_rate: int
+    folds: tuple[int, ...]  # the `fold` column
+    files: Mapping[str, tuple[str, str]]  # clip_id -> its path and its class
+    left_out: int
+    is_original: bool  # whether it is the paper's data set, complete
+
+    @property
+    def label(self) -> str:
+        """What tables and pictures say: a stand-in is always named as one."""
+        place = paper.DATASETS.get(self.key)
+        if place is None or self.is_original:
+            return self.name
+        if self.name == place["title"]:
+            return f"{self.name} (incomplete copy)"
+        return f"{self.name} in place of {place['title']}"
+
+
+def read_source(key: str, data_dir: str) -> Source | None:
+    """Scan a data set; None where the folder is not there.
+
+    Raises `ValueError` as `load_clips` does for a folder that holds nothing usable.
+    """
+    if not Path(data_dir).is_dir():
+        return None
+    clips, report, facts = load_clips(data_dir)
+    classes = tuple(clips.features["label"].names)
+    rows = zip(clips["clip_id"][:], clips["audio"][:], clips["label"][:], strict=True)
+    rates = Counter(clips["sampling_rate"][:])
+    return Source(
+        key=key,
+        data_dir=data_dir,
+        name=facts.title if facts else Path(data_dir).resolve().name,
+        classes=classes,
+        clips=len(clips),
+        seconds=float(sum(clips["duration_s"][:])),
+        sampling_rate=max(rates, key=lambda hz: (rates[hz], hz)),
+        folds=tuple(clips["fold"][:]),
+        files={clip_id: (audio["path"], classes[label]) for clip_id, audio, label in rows},
+        left_out=len(report.left_out),
+        is_original=bool(facts and facts.name == key and len(clips) >= COMPLETE * facts.num_clips),
+    )
