@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -21,9 +21,9 @@ from hf_encls.report import class_table, results_table
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
 SCORES = (
-    ("window", "window", "num_windows", "windows"),
-    ("window_without_silence", "window without silence", "num_windows_without_silence", "windows"),
-    ("clip", "clip", "num_clips", "clips"),
+    ("window", "window {}", "num_windows", "windows"),
+    ("window_without_silence", "window {} without silence", "num_windows_without_silence", "windows"),
+    ("clip", "clip {}", "num_clips", "clips"),
 )
 PROTOCOL_TEXTS = {
     "clip": "Protocol `clip`: whole clips, and recordings where they are known, are in one part of the split only.",
@@ -98,11 +98,11 @@ def eval_results(results: Mapping) -> dict[str, str]:
         EvalResultEntry(
             dataset_id=results.get("dataset_id") or _slug(results["dataset"]),
             task_id=f"{_slug(protocol_name(results))}_{key}_accuracy",
-            value=results["test"][key]["accuracy"],
+            value=value,
             notes=_notes(results),
         )
-        for key, *_ in SCORES
-        if (results.get("test") or {}).get(key)
+        for key, _, kind, value, _ in _test_scores(results)
+        if kind == "accuracy"
     ]
     content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
     return {f"{_slug(results['dataset'])}.yaml": content} if entries else {}
@@ -129,7 +129,7 @@ def codec_text(codec: Mapping | None) -> str:
     if not codec:
         return "No codec is involved."
     parts = [f"Codec: `{codec['id']}`"]
-    parts += ["untrained: its latents are random projections of the audio"] if codec.get("untrained") else []
+    parts += ["whose weights are random"] if codec.get("untrained") else []
     if codec.get("trained_on"):
         names = codec["trained_on"]
         parts.append(f"trained on {names if isinstance(names, str) else ', '.join(map(str, names))}")
@@ -180,38 +180,40 @@ def _notes(results: Mapping) -> str:
     return "; ".join(part.rstrip(".") for part in parts if part)
 
 
-def _score_rows(results: Mapping) -> list[dict]:
-    rows = []
+def _test_scores(results: Mapping) -> Iterator[tuple[str, str, str, float, str]]:
+    """(key, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
+    test = results.get("test") or {}
     for key, name, count, unit in SCORES:
-        scores = (results.get("test") or {}).get(key) or {}
-        number = results["test"].get(count) if scores else None
-        for metric, text in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
-            if scores.get(metric) is not None:
-                measured = unit if number is None else f"{number:,} {unit}"
-                rows.append({"name": f"{name} {text}", "value": f"{scores[metric]:.3f}", "number": measured})
-    return rows
+        if key == "window_without_silence" and test.get(count) == test.get("num_windows"):
+            continue
+        for metric, text, kind in (("accuracy", "accuracy", "accuracy"), ("macro_f1", "macro F1", "f1")):
+            value = (test.get(key) or {}).get(metric)
+            if value is not None:
+                yield key, name.format(text), kind, value, f"{test[count]:,} {unit}" if test.get(count) else unit
+
+
+def _score_rows(results: Mapping) -> list[dict]:
+    return [
+        {"name": name, "value": f"{value:.3f}", "number": measured_on}
+        for _, name, _, value, measured_on in _test_scores(results)
+    ]
 
 
 def _model_index(results: Mapping) -> list[EvalResult]:
-    found = []
-    for key, name, _, _ in SCORES:
-        scores = (results.get("test") or {}).get(key) or {}
-        for metric, text, kind in (("accuracy", "accuracy", "accuracy"), ("macro_f1", "macro F1", "f1")):
-            if scores.get(metric) is not None:
-                found.append(
-                    EvalResult(
-                        task_type="audio-classification",
-                        task_name="Audio Classification",
-                        dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
-                        dataset_name=results["dataset"],
-                        dataset_config=protocol_name(results),
-                        dataset_split="test",
-                        metric_type=kind,
-                        metric_name=_metric_name(f"{name} {text}", results),
-                        metric_value=scores[metric],
-                    )
-                )
-    return found
+    return [
+        EvalResult(
+            task_type="audio-classification",
+            task_name="Audio Classification",
+            dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
+            dataset_name=results["dataset"],
+            dataset_config=protocol_name(results),
+            dataset_split="test",
+            metric_type=kind,
+            metric_name=_metric_name(name, results),
+            metric_value=value,
+        )
+        for _, name, kind, value, _ in _test_scores(results)
+    ]
 
 
 def _metric_name(name: str, results: Mapping) -> str:

@@ -47,7 +47,8 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], source: Source, data: Da
         repo_id=repo_id,
         source=asdict(source),
         configs=configs,
-        codecs=sorted({f"`{entry['config']['codec_id']}`" for entry in made if entry["config"].get("codec_id")}),
+        # Only those of other people: the bundled ones are this project's own.
+        codecs=sorted({f"`{id}`" for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
     )
 
 

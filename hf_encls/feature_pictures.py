@@ -28,12 +28,13 @@ def example_panels(windows: Dataset, config: EnclsConfig, clips: Dataset) -> lis
 
 def feature_panel(image: np.ndarray, config: EnclsConfig, title: str) -> Panel:
     """An image (bands, frames) of one window for `report.save_feature_picture`, with its units."""
-    duration_s = config.num_frames / config.frame_rate
     if config.features not in MEL_KINDS:
-        return Panel(image, title, duration_s, "Latent channel", "Latent value")
+        # Channels differ in their means by more than they move: without this every latent looks like a bar code.
+        image = image - image.mean(axis=1, keepdims=True)
+        return Panel(image, title, config.window_s, "Latent channel", "Latent, less its mean in the window")
     if config.features == "mel":  # power spans too many orders of magnitude for an eye
         image = 10 * np.log10(np.maximum(image, 1e-10))
-    return Panel(image, title, duration_s, "Mel band", "Power (dB)")
+    return Panel(image, title, config.window_s, "Mel band", "Power (dB)")
 
 
 def _example(windows: Dataset) -> dict:

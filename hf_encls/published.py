@@ -22,8 +22,8 @@ def load_published(
     streaming: bool = False,
     expected: Mapping | None = None,
     token: str | None = None,
-) -> tuple[Dataset | IterableDataset, EnclsConfig]:
-    """Windows of a published feature data set (Hub id, or folder), and the configuration they were made with.
+) -> tuple[Dataset | IterableDataset, EnclsConfig, str]:
+    """Windows of a published feature data set (Hub id, or folder), their configuration, and the name of their source.
 
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
     configuration that the caller relies on, such as `{"window_s": 1.0}`. Raises `ValueError` when there is no such
@@ -65,7 +65,7 @@ def load_published(
             f"{name} ({config_name}) contradicts itself: its facts say windows of {config.num_bands} x "
             f"{config.num_frames}, its data are {shape[0]} x {shape[1]}"
         )
-    return windows, config
+    return windows, config, facts["source"]
 
 
 def download(repo_id: str, path: str, revision: str, token: str | None) -> str:

@@ -68,12 +68,17 @@ def push_model(
         _check_leak(json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
     def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-        readme = (folder / "README.md").read_text(encoding="utf-8")
-        named = re.sub(r'model="[^"]*"', f'model="{found}"', readme)
+        named = _named((folder / "README.md").read_text(encoding="utf-8"), folder.resolve().name, found)
         rest = [CommitOperationAdd(name, str(folder / name)) for name in names if name != "README.md"]
         return [CommitOperationAdd("README.md", named.encode()), *rest]
 
     return push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
+
+
+def _named(readme: str, local: str, repo_id: str) -> str:
+    """The card of a local folder with the repository's name in its examples, its title and its model index."""
+    readme = re.sub(r'model="[^"]*"', f'model="{repo_id}"', readme)
+    return re.sub(rf"^(# |- name: ){re.escape(local)}$", rf"\g<1>{repo_id.split('/')[-1]}", readme, flags=re.MULTILINE)
 
 
 def model_files(folder: Path) -> list[str]:

@@ -48,6 +48,8 @@ def main(args: list[str] | None = None) -> dict:
     model_args, data_args, training_args = parse(command)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     transformers.utils.logging.disable_progress_bar()  # its bars for weights would break up the one of training
+    # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
+    push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     folder = Path(training_args.output_dir)
     resume_from = _checkpoint(folder, training_args.resume_from_checkpoint)
     set_seed(training_args.seed)
@@ -113,7 +115,7 @@ def main(args: list[str] | None = None) -> dict:
         if inputs.report is not None:
             inputs.report.save(folder / "left_out.json")
         print(usage(results, folder, _example(inputs)))
-        if training_args.push_to_hub:
+        if push_to_hub:
             from hf_encls.publishing import push_model
 
             name = training_args.hub_model_id or folder.resolve().name
@@ -135,7 +137,7 @@ def _inputs(args: DataArguments, network: dict) -> Inputs:
         raise ValueError("expected --data_dir (audio) or --dataset (published features), found both")
     from hf_encls.published import load_published
 
-    windows, config = load_published(
+    windows, config, source = load_published(
         args.dataset,
         args.dataset_config or args.features,
         revision=args.dataset_revision,
@@ -143,7 +145,7 @@ def _inputs(args: DataArguments, network: dict) -> Inputs:
     )
     for name, value in network.items():
         setattr(config, name, value)
-    return Inputs(windows, config, Path(args.dataset).name, dataset_id=args.dataset)
+    return Inputs(windows, config, source, dataset_id=None if Path(args.dataset).is_dir() else args.dataset)
 
 
 def _stores(inputs: Inputs, splits: dict[str, np.ndarray], data_args: DataArguments, training_args) -> dict:

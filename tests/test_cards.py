@@ -1,0 +1,198 @@
+"""Cards say what the JSON says, and nothing else; the lines of code on them work."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.cards import TEMPLATES, codec_warning, eval_results, has_heard, leak_text, model_card, write_model_card
+
+CONFIG = {
+    "features": "encodec_24khz",
+    "sampling_rate": 24_000,
+    "window_s": 1.0,
+    "step_s": 0.5,
+    "standardization": "band",
+}
+
+
+def results_with(seed: int = 0, **changes) -> dict:
+    draw = random.Random(seed)
+
+    def scores() -> dict:
+        return {name: round(draw.random(), 4) for name in ("accuracy", "loss", "macro_f1")}
+
+    def split() -> dict:
+        parts = {name: scores() for name in ("window", "window_without_silence", "clip")}
+        counts = {
+            name: draw.randrange(1000, 9999) for name in ("num_windows", "num_windows_without_silence", "num_clips")
+        }
+        return parts | counts
+
+    codec = {"id": "facebook/encodec_24khz", "revision": "abc", "hash": "0123456789abcdef", "policy": "whole"}
+    return {
+        "dataset": "ESC-10",
+        "features": "encodec_24khz",
+        "protocol": "clip",
+        "fold": None,
+        "seed": draw.randrange(100, 999),
+        "codec": codec,
+        "classes": ["dog", "rain"],
+        "leak": {"test_windows": 399, "clip_leaks": 0, "group_leaks": 0},
+        **{name: split() for name in ("train", "validation", "test")},
+        "per_class": [
+            {"class": name, "support": draw.randrange(100, 999)}
+            | {key: round(draw.random(), 4) for key in ("precision", "recall", "f1")}
+            for name in ("dog", "rain")
+        ],
+        "epochs": draw.randrange(100, 999),
+        "best_epoch": draw.randrange(10, 99),
+        "times_s": {"training": round(1000 * draw.random(), 1)},
+        "versions": {"torch": "2.13.0"},
+        "command": ["scripts/train.py", "--seed", "7"],
+    } | changes
+
+
+def card_of(results: dict, **changes) -> ModelCard:
+    return model_card(results, CONFIG | changes, name="a-model", model="user/a-model")
+
+
+def numbers_in(value: object) -> set[str]:
+    """All numbers of nested JSON as a card may write them."""
+    if isinstance(value, dict):
+        return set().union(*(numbers_in(item) | numbers_in(key) for key, item in value.items()))
+    if isinstance(value, list):
+        return set().union(*map(numbers_in, value))
+    if isinstance(value, str):
+        return set(re.findall(r"\d+(?:\.\d+)?", value))
+    if isinstance(value, bool) or value is None:
+        return set()
+    return {str(value), f"{value:,}", f"{value:g}", f"{value:.3f}", f"{value:.1f}"}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_number_comes_from_the_json(seed):
+    results = results_with(seed)
+    card = card_of(results)
+    template = (TEMPLATES / "model_card.md").read_text()
+    fixed = numbers_in(re.sub(r"{{.*?}}|{%.*?%}", "", template))
+    known = (
+        numbers_in(results)
+        | numbers_in(CONFIG)
+        | fixed
+        | {"1", "2", str(len(results["classes"])), "2.0", "apache-2.0"}
+    )
+    body = card.text.split("## Citation")[0]
+    unknown = {number for number in re.findall(r"\d[\d,]*(?:\.\d+)?", body) if number.rstrip(",") not in known}
+    assert not unknown
+    for key in ("window", "window_without_silence", "clip"):
+        assert f"{results['test'][key]['accuracy']:.3f}" in body
+    assert not re.findall(r"\d\.\d{2,}", re.sub(r"{{.*?}}", "", template.split("## Citation")[0]))
+
+
+def test_protocol_leak_and_codec_stand_beside_every_score():
+    results = results_with(protocol="paper", leak={"test_windows": 399, "clip_leaks": 366, "group_leaks": 370})
+    card = card_of(results)
+    rows = [line for line in card.text.splitlines() if re.match(r"\| (window|clip) (accuracy|macro)", line)]
+    assert len(rows) == 6
+    for row in rows:
+        assert "| paper |" in row and "366 of 399 (370 by recording)" in row and "facebook/encodec_24khz" in row
+    for result in card.data.eval_results:
+        assert result.dataset_config == "paper"
+        assert "paper" in result.metric_name and "366 of 399" in result.metric_name and "encodec" in result.metric_name
+    assert "It leaks" in card.text
+
+
+def test_model_index_and_eval_results_hold_the_same_values():
+    results = results_with(protocol="official", fold=3, dataset="ESC-50")
+    data = yaml.safe_load(card_of(results).content.split("---")[1])
+    metrics = data["model-index"][0]["results"][0]["metrics"]
+    by_name = {metric["name"].split(" (")[0]: metric["value"] for metric in metrics}
+    test = results["test"]
+    assert by_name["clip accuracy"] == test["clip"]["accuracy"]
+    assert by_name["window accuracy without silence"] == test["window_without_silence"]["accuracy"]
+    assert by_name["window macro F1"] == test["window"]["macro_f1"]
+    assert data["model-index"][0]["results"][0]["dataset"]["config"] == "official, fold 3"
+
+    ((name, content),) = eval_results(results).items()
+    assert name == "esc-50.yaml"
+    entries = {entry["dataset"]["task_id"]: entry for entry in yaml.safe_load(content)}
+    assert entries["official-fold-3_clip_accuracy"]["value"] == test["clip"]["accuracy"]
+    assert all("official, fold 3" in entry["notes"] and "0 of 399" in entry["notes"] for entry in entries.values())
+
+
+def test_a_codec_that_heard_the_test_clips_is_named_beside_the_scores():
+    mini = {"id": "mini", "hash": "f" * 64, "policy": "whole", "trained_on": ["ESC-10", "synthetic sounds"]}
+    assert (
+        has_heard(mini, "ESC-10") and has_heard(mini, "ESC-50") and has_heard(mini | {"trained_on": "esc10"}, "ESC-10")
+    )
+    assert not has_heard(mini, "GTZAN") and not has_heard({"id": "mini"}, "ESC-10") and not has_heard(None, "ESC-10")
+    results = results_with(codec=mini)
+    card = card_of(results)
+    assert card.text.count("mini (heard the test clips)") == 6
+    assert "itself trained on ESC-10" in card.text
+    assert "heard the test clips" in card.data.eval_results[0].metric_name
+    (content,) = eval_results(results).values()
+    assert all("itself trained on ESC-10" in entry["notes"] for entry in yaml.safe_load(content))
+
+
+def test_an_untrained_codec_is_called_untrained_and_none_is_none():
+    untrained = results_with(codec={"id": "untrained", "untrained": True, "policy": "whole"})
+    assert "**untrained**" in codec_warning(untrained) and "**untrained**" in card_of(untrained).text
+    assert card_of(untrained).data.license == "apache-2.0"
+
+    mel = card_of(results_with(codec=None, features="log_mel"), features="log_mel", hop_length=128)
+    assert "No codec is involved" in mel.text and "128 samples" in mel.text
+    assert mel.data.base_model is None
+
+    real = card_of(results_with())
+    assert real.data.base_model == "facebook/encodec_24khz" and real.data.license == "other"
+    assert "under that codec's own licence" in real.text
+
+
+def test_what_was_not_measured_is_not_invented():
+    results = results_with(leak=None, per_class=[], command=[], versions={}, times_s={})
+    del results["test"]["window_without_silence"], results["test"]["num_windows_without_silence"]
+    results["test"]["clip"]["macro_f1"] = None
+    card = card_of(results)
+    assert leak_text(results) == "not measured"
+    assert "without silence" not in card.text.split("All parts")[0]
+    assert "clip macro F1" not in card.text
+    results["test"] |= {"window_without_silence": results["test"]["window"]}
+    results["test"]["num_windows_without_silence"] = results["test"]["num_windows"]
+    assert "without silence" not in card_of(results).text.split("All parts")[0]  # nothing is silent: said once
+
+
+def test_missing_results_are_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"results\.json"):
+        write_model_card(tmp_path)
+
+
+def test_the_lines_of_the_card_work(tmp_path):
+    folder = tmp_path / "model"
+    config = EnclsConfig(features="log_mel", sampling_rate=8000, window_s=0.5, num_bands=32, n_fft=256)
+    EnclsForAudioClassification(config).save_pretrained(folder)
+    EnclsFeatureExtractor(sampling_rate=8000).save_pretrained(folder)
+    (folder / "results.json").write_text(json.dumps(results_with(codec=None, features="log_mel")))
+    blocks = re.findall(r"```python\n(.*?)```", write_model_card(folder).read_text(), flags=re.DOTALL)
+    soundfile.write(tmp_path / "sound.wav", 0.1 * np.random.default_rng(0).standard_normal((9000, 2)), 11_025)
+    assert len(blocks) == 2
+    assert len(blocks[0].strip().splitlines()) == 3
+    root = str(Path(__file__).parents[1])
+    for block, path in ((blocks[0], [root]), (blocks[1], [])):  # with the package, and without it
+        code = f"import sys; sys.path[:0] = {path!r}\n{block}"
+        run = subprocess.run(
+            [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": ""},
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        assert "LABEL_0" in run.stdout
