@@ -1,0 +1,82 @@
+"""Our model and a transformer side by side, on the same test clips, through the stock evaluator."""
+
+import pytest
+import torch
+from transformers import (
+    AutoFeatureExtractor,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+)
+from transformers import pipeline as make_pipeline
+
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.data.folders import scan_folder
+from hf_encls.data.synthetic import write_synthetic
+from hf_encls.metrics.compare import compare
+from hf_encls.metrics.compare import test_clips as clips_of_test
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = write_synthetic(tmp_path_factory.mktemp("sounds"), clips_per_class=5)
+    return scan_folder(folder)[0]
+
+
+@pytest.fixture
+def ours(tmp_path, clips):
+    torch.manual_seed(0)
+    names = clips.features["label"].names
+    settings = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    config = EnclsConfig(features="log_mel", sampling_rate=22_050, num_bands=32, **settings)
+    EnclsForAudioClassification(config).save_pretrained(tmp_path / "ours")
+    EnclsFeatureExtractor(sampling_rate=22_050).save_pretrained(tmp_path / "ours")
+    return tmp_path / "ours"
+
+
+@pytest.fixture
+def theirs(tmp_path, clips):
+    names = clips.features["label"].names
+    config = Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), classifier_proj_size=8,
+        conv_kernel=(10, 8), conv_stride=(5, 8), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2, id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )  # fmt: skip
+    Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path / "theirs")
+    Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(tmp_path / "theirs")
+    return tmp_path / "theirs"
+
+
+def test_two_models_hear_the_same_clips_each_at_its_own_rate(clips, ours, theirs, no_network):
+    test = clips_of_test(clips, "clip")
+    assert 0 < len(test) < len(clips)
+    rows = compare({"ours": ours, "wav2vec2": make_pipeline("audio-classification", model=str(theirs))}, test)
+    assert [(row["model"], row["sampling_rate"], row["num_clips"]) for row in rows] == [
+        ("ours", 22_050, len(test)),
+        ("wav2vec2", 16_000, len(test)),
+    ]
+    assert all(0 <= row["accuracy"] <= 1 and 0 <= row["macro_f1"] <= 1 and row["seconds"] > 0 for row in rows)
+
+    # The same accuracy by hand.
+    from hf_encls.audio import load
+
+    classify, names = make_pipeline("audio-classification", model=str(ours)), clips.features["label"].names
+    right = [classify(load(row["audio"], 22_050), top_k=1)[0]["label"] == names[row["label"]] for row in test]
+    assert rows[0]["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_models_of_other_classes_are_refused(clips, theirs):
+    model = Wav2Vec2ForSequenceClassification.from_pretrained(theirs, id2label={0: "cat", 1: "dog"}, num_labels=2,
+                                                              ignore_mismatched_sizes=True)  # fmt: skip
+    pipe = make_pipeline(
+        "audio-classification", model=model, feature_extractor=AutoFeatureExtractor.from_pretrained(theirs)
+    )
+    with pytest.raises(ValueError, match=r"expected theirs to know the \d classes .* others \(cat, dog\)"):
+        compare({"theirs": pipe}, clips)
+
+
+def test_windows_of_a_clip_are_no_test_of_it(clips):
+    with pytest.raises(ValueError, match="clip or official"):
+        clips_of_test(clips, "paper")
