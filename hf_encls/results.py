@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from hf_encls.cards import write_model_card
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
@@ -50,6 +52,52 @@ def write_json(value: object, path: Path) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def over_folds(runs: dict[int, dict]) -> dict:
+    """Results of all folds as one: mean and standard deviation (of the population) of each test score.
+
+    The first fold's results say what the runs have in common.
+    """
+    common = next(iter(runs.values()))
+    shared = (
+        "dataset",
+        "dataset_id",
+        "features",
+        "sampling_rate",
+        "window_s",
+        "step_s",
+        "hop_length",
+        "standardization",
+    )
+    shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
+    test: dict = {}
+    for unit in ("window", "window_without_silence", "clip"):
+        scored = [run["test"][unit] for run in runs.values() if run["test"].get(unit)]
+        for metric in ("accuracy", "loss", "macro_f1") if scored else ():
+            values = np.array([scores[metric] for scores in scored])
+            test.setdefault(unit, {})[metric] = values.mean().item()
+            test[unit][f"{metric}_std"] = values.std().item()
+    leak = {name: sum(run["leak"][name] for run in runs.values()) for name in common["leak"]}
+    folds = {
+        str(fold): {"test": run["test"], "leak": run["leak"], "times_s": run["times_s"]} for fold, run in runs.items()
+    }
+    return {name: common[name] for name in shared if name in common} | {"leak": leak, "test": test, "folds": folds}
+
+
+def folds_table(results: dict) -> str:
+    """The test accuracy of every fold, and their mean and standard deviation, as text."""
+    lines = [f"{'fold':<6}{'windows':>10}{'clips':>10}"]
+    for fold, run in results["folds"].items():
+        lines.append(f"{fold:<6}{run['test']['window']['accuracy']:>10.3f}{run['test']['clip']['accuracy']:>10.3f}")
+    for name, key in (("mean", "accuracy"), ("std", "accuracy_std")):
+        lines.append(f"{name:<6}{results['test']['window'][key]:>10.3f}{results['test']['clip'][key]:>10.3f}")
+    return "\n".join(["", *lines])
 
 
 def usage(results: dict, folder: Path, example: str | None) -> str:
