@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.cards import write_model_card
+from hf_encls.data.synthetic import write_synthetic
 from hf_encls.dataset_cards import Source
 from hf_encls.features import feature_columns
 from hf_encls.published import load_published
@@ -243,6 +244,59 @@ def test_an_unfinished_model_is_not_sent(hub, tmp_path):
     with pytest.raises(PublishError, match=r"found no model\.safetensors"):
         push_model(folder, MODEL)
     assert not hub.requests
+
+
+def test_a_split_that_leaks_is_not_published_as_one_that_does_not(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    (folder / "results.json").write_text(json.dumps(results_of() | {"protocol": "clip"}))
+    with pytest.raises(ValueError, match="promises that nothing leaks"):
+        push_model(folder, MODEL)
+    assert not hub.requests
+
+
+# ----------------------------------------------------------------------------------------------- commands
+
+
+def test_from_a_folder_to_the_hub_to_a_trained_model_on_the_hub(hub, tmp_path, capsys):
+    """Publish features, train on them with neither codec nor audio, publish the model, each with its own command."""
+    from hf_encls.commands.publish import main as publish
+    from hf_encls.commands.train import main as train
+
+    sounds = write_synthetic(tmp_path / "sounds", clips_per_class=3)
+    options = ["--features", "log_mel", "--window_s", "0.5", "--hop_length", "512"]
+    arguments = ["--data_dir", str(sounds), *options, "--cache_dir", str(tmp_path / "cache")]
+    published = publish([*arguments, "--push_to_hub", REPO, "--license", "cc0-1.0"])
+    assert published["repo_id"] == REPO and published["config_name"] == "log_mel"
+    assert "protocol clip: 0 of " in capsys.readouterr().out
+    files = hub.files(REPO, "dataset")
+    facts = json.loads(files["log_mel/encls_features.json"])
+    assert [row["clip_leaks"] for row in facts["leaks"] if row["protocol"] == "clip"] == [0]
+    assert next(row["clip_leaks"] for row in facts["leaks"] if row["protocol"] == "paper") > 0
+    assert not [path for path in files if path.endswith((".wav", ".ogg", ".flac"))]
+
+    training = ["--dataset", REPO, "--features", "log_mel", "--output_dir", str(tmp_path / "model")]
+    training += ["--num_train_epochs", "1", "--use_cpu", "--push_to_hub", "--hub_model_id", MODEL]
+        REPO,
+        "--features",
+        "log_mel",
+        "--output_dir",
+        str(tmp_path / "model"),
+        "--num_train_epochs",
+        "1",
+    ]
+    training += ["--use_cpu", "--report_to", "tensorboard", "--push_to_hub", "--hub_model_id", MODEL]
+    with pytest.raises(ValueError, match=r"window_s=1\.0, found window_s=0\.5"):
+        train(training)
+    results = train([*training, "--window_s", "0.5"])
+    assert results["dataset"] == "sounds" and results["dataset_id"] == REPO
+    sent = hub.files(MODEL)
+    assert json.loads(sent["results.json"])["test"] == results["test"]
+    assert not [path for path in sent if "training_args" in path or path.startswith(("runs", "checkpoint"))]
+    assert ModelCard(sent["README.md"].decode()).data.datasets == [REPO]
+
+    hub.repos.clear()
+    assert publish(["--model_dir", str(tmp_path / "model"), "--push_to_hub", MODEL])["repo_id"] == MODEL
+    assert set(hub.files(MODEL)) == set(sent)
 
 
 # ----------------------------------------------------------------------------------------------- wrong answers

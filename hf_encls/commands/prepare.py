@@ -17,7 +17,10 @@ from hf_encls.data.validate import validate
 
 def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
     """Run the program; `dataset` is given by the scripts that stand for one data set. Returns the numbers."""
-    options = _parser(dataset).parse_args(args)
+    parser = _parser(dataset)
+    options, others = parser.parse_known_args(args)
+    if others and not options.push_to_hub:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     name = dataset or options.dataset
     facts = next(known for known in KNOWN if known.name == name)
     data_dir = Path(options.data_dir)
@@ -38,6 +41,12 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         validation = validate(name, data_dir, compare_checksums=not options.no_checksums)
         print(validation.text())
         result["validation"] = validation.as_dict()
+    if options.push_to_hub:
+        # Audio stays here: only features are published.
+        from hf_encls.commands.publish import main as publish
+
+        others += ["--strict"] if options.strict else []
+        result["published"] = publish(["--data_dir", str(data_dir), "--push_to_hub", options.push_to_hub, *others])
     protocol = "official" if facts.official else "clip"
     print(f"next: python scripts/train.py --data_dir {str(data_dir)!r} --protocol {protocol}")
     return result
@@ -54,6 +63,11 @@ def _parser(dataset: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="make every file that cannot be used an error")
     parser.add_argument("--validate", action="store_true", help="compare every file with the published facts")
     parser.add_argument("--no_checksums", action="store_true", help="with --validate: names and audio only, no md5")
+    parser.add_argument(
+        "--push_to_hub",
+        metavar="NAME",
+        help="publish features (never audio) as this data set; the options of scripts/publish.py work too",
+    )
     parser.add_argument("--report", help="write what was used and left out into this JSON file")
     return parser
 

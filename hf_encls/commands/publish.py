@@ -1,17 +1,18 @@
-"""Publish the features of a folder of sounds as a data set on the Hub. Features only: no audio leaves this machine.
+"""Publish the features of a folder of sounds, or a trained model, on the Hub. No audio leaves this machine.
 
-    python scripts/publish_features.py --data_dir my_sounds --features encodec_24khz --push_to_hub USER/NAME
+    python scripts/publish.py --data_dir my_sounds --features encodec_24khz --push_to_hub USER/NAME
+    python scripts/publish.py --model_dir my_model --push_to_hub USER/NAME
 
-Every kind of features, and every policy of a codec, is one configuration of the repository; others in it stay.
+Every kind of features, and every policy of a codec, is one configuration of a repository; others in it stay.
 """
 
 import logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from transformers import HfArgumentParser
 
-from hf_encls.commands.inputs import FeatureArguments, prepare
+from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.dataset_cards import Source
 from hf_encls.feature_pictures import example_panels
 
@@ -20,7 +21,8 @@ from hf_encls.feature_pictures import example_panels
 class PublishArguments:
     """Where to, and under which licence."""
 
-    push_to_hub: str = field(metadata={"help": "Name of the data set on the Hub: USER/NAME."})
+    push_to_hub: str = field(metadata={"help": "Name of the data set or model on the Hub: USER/NAME."})
+    model_dir: str | None = field(default=None, metadata={"help": "Publish this trained model instead of features."})
     config_name: str | None = field(
         default=None, metadata={"help": "Name of this kind of features in it. None: from the kind and the policy."}
     )
@@ -34,15 +36,29 @@ class PublishArguments:
 
 
 def main(args: list[str] | None = None) -> dict:
-    """Run the program. Returns the facts of the push: `repo_id`, `commit`, `url`, `config_name`.
+    """Run the program. Returns the facts of the push: `repo_id`, `commit`, `url`, and `config_name` of features.
 
     Raises `ValueError` for what a user can mend.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = HfArgumentParser((FeatureArguments, PublishArguments), description=__doc__.splitlines()[0])
     features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
+    if options.model_dir is not None:
+        return _push_model(options)
+    return _push_features(features, options)
+
+
+def _push_model(options: PublishArguments) -> dict:
+    from hf_encls.publishing import push_model
+
+    published = push_model(options.model_dir, options.push_to_hub, private=options.private or None)
+    print(f"the model is at {published.url}. To use it:")
+    print(f'  pipeline("audio-classification", model="{published.repo_id}", trust_remote_code=True)')
+    return asdict(published)
+
+
+def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:
     inputs = prepare(features)
-    # Imported here: everything above fails early without it.
     from hf_encls.publishing import check_protocols, config_name_of, push_features
 
     for row in check_protocols(inputs.windows):
@@ -63,10 +79,10 @@ def main(args: list[str] | None = None) -> dict:
     )
     print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")
     print(f"  python scripts/train.py --dataset {published.repo_id} --dataset_config {name}")
-    return {"repo_id": published.repo_id, "commit": published.commit, "url": published.url, "config_name": name}
+    return asdict(published) | {"config_name": name}
 
 
-def _source(inputs, options: PublishArguments) -> Source:
+def _source(inputs: Inputs, options: PublishArguments) -> Source:
     known = Source.of(inputs.facts, inputs.dataset)
     return Source(
         known.name,
