@@ -276,15 +276,6 @@ def test_from_a_folder_to_the_hub_to_a_trained_model_on_the_hub(hub, tmp_path, c
 
     training = ["--dataset", REPO, "--features", "log_mel", "--output_dir", str(tmp_path / "model")]
     training += ["--num_train_epochs", "1", "--use_cpu", "--push_to_hub", "--hub_model_id", MODEL]
-        REPO,
-        "--features",
-        "log_mel",
-        "--output_dir",
-        str(tmp_path / "model"),
-        "--num_train_epochs",
-        "1",
-    ]
-    training += ["--use_cpu", "--report_to", "tensorboard", "--push_to_hub", "--hub_model_id", MODEL]
     with pytest.raises(ValueError, match=r"window_s=1\.0, found window_s=0\.5"):
         train(training)
     results = train([*training, "--window_s", "0.5"])
