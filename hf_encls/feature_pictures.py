@@ -28,6 +28,8 @@ def example_panels(windows: Dataset, config: EnclsConfig, clips: Dataset) -> lis
 
 def feature_panel(image: np.ndarray, config: EnclsConfig, title: str) -> Panel:
     """An image (bands, frames) of one window for `report.save_feature_picture`, with its units."""
+    if config.uses_codes:
+        return Panel(image, title, config.window_s, "Codebook", "Code")
     if config.features not in MEL_KINDS:
         # Channels differ in their means by more than they move: without this every latent looks like a bar code.
         image = image - image.mean(axis=1, keepdims=True)

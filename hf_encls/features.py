@@ -95,6 +95,10 @@ def feature_config(
         if features.endswith("_codes"):
             settings["codebook_hash"] = codebook_hash(codec)
             settings["bandwidth"] = bandwidth or max(codec.config.target_bandwidths)
+            if settings["bandwidth"] not in codec.config.target_bandwidths:
+                known = ", ".join(f"{each:g}" for each in codec.config.target_bandwidths)
+                raise ValueError(f"expected a bandwidth of {known} kbit/s for this codec, found {bandwidth:g}")
+            settings["num_codebooks"] = codec.quantizer.get_num_quantizers_for_bandwidth(settings["bandwidth"])
     rate = settings["sampling_rate"]
     rounded = {}
     for name, value in (("window_s", window_s), ("step_s", step_s)):
@@ -115,9 +119,8 @@ def feature_identity(config: EnclsConfig) -> dict:
 
 def feature_columns(config: EnclsConfig, label_feature) -> Features:
     """The columns of a feature data set; one row is one window."""
-    # Power mel spans more orders of magnitude than float16 has.
-    dtype = "float32" if config.features == "mel" else "float16"
-    shape = (config.num_bands, config.num_frames)
+    shape = config.window_shape
+    dtype = stored_dtype(config).name
     return Features(
         {
             "input_features": Array2D(shape=shape, dtype=dtype),
@@ -131,6 +134,13 @@ def feature_columns(config: EnclsConfig, label_feature) -> Features:
     )
 
 
+def stored_dtype(config: EnclsConfig) -> np.dtype:
+    """Of a stored window: codes are whole numbers; power mel spans more orders of magnitude than float16 has."""
+    if config.uses_codes:
+        return np.dtype("uint16")
+    return np.dtype("float32" if config.features == "mel" else "float16")
+
+
 def extract_features(
     clips: Dataset,
     config: EnclsConfig,
@@ -140,8 +150,9 @@ def extract_features(
 ) -> Dataset:
     """Windows of features of all clips, from the cache where they are there already.
 
-    Columns: `input_features` (bands, T), `label`, `clip_id`, `start` (seconds), `group`, `fold`, `silent`. Several
-    processes may call this at once with one `cache_dir`: they share the work and all return the same data set.
+    Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
+    `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
+    the same data set.
 
     Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed since it was scanned.
     """
@@ -294,13 +305,14 @@ class Extractor:
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.frontend = frontend_of(config, codec).to(self.device).eval()
-        self.dtype = np.float32 if config.features == "mel" else np.float16
+        self.dtype = stored_dtype(config)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(2) as pool:
             waveforms = list(pool.map(self._read, batch["audio"]))
         with torch.inference_mode():
-            windows = self.frontend.windows([torch.from_numpy(w).to(self.device) for w in waveforms])
+            make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows
+            windows = make([torch.from_numpy(w).to(self.device) for w in waveforms])
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
         if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:

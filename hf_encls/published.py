@@ -60,10 +60,10 @@ def load_published(
             )
     windows = load_dataset(name, config_name, split="train", revision=revision, streaming=streaming, token=token)
     shape = tuple(windows.features["input_features"].shape)
-    if shape != (config.num_bands, config.num_frames):
+    if shape != config.window_shape:
         raise ValueError(
-            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.num_bands} x "
-            f"{config.num_frames}, its data are {shape[0]} x {shape[1]}"
+            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
+            f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
         )
     return windows, config, facts["source"]
 

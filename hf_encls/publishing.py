@@ -175,7 +175,7 @@ def describe_features(windows: Dataset, config: EnclsConfig, source: Source, con
         "identity": feature_identity(config),
         "config": {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
         | {"window_s": config.window_s, "step_s": config.step_s},
-        "shape": [config.num_bands, config.num_frames],
+        "shape": list(config.window_shape),
         "dtype": windows.features["input_features"].dtype,
         "classes": names,
         "class_counts": [
@@ -227,9 +227,9 @@ def _check_windows(windows: Dataset, config: EnclsConfig) -> None:
             f"expected windows of features with the columns {', '.join(COLUMNS)}, found "
             f"{', '.join(windows.column_names)}: only features are published, never audio"
         )
-    shape = tuple(windows.features["input_features"].shape)
-    if shape != (config.num_bands, config.num_frames):
-        raise PublishError(f"expected windows of {config.num_bands} x {config.num_frames}, found {shape}")
+    shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.window_shape
+    if shape != (rows, frames):
+        raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
     if not len(windows):
         raise PublishError("expected at least one window, found none")
 

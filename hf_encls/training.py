@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from datasets import Dataset
+from torch import nn
 from tqdm.auto import tqdm
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
+from transformers import EncodecModel, EvalPrediction, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
 from hf_encls.metrics import evaluate_split
@@ -25,10 +26,15 @@ class Windows:
         features: a data set with the columns of `extract_features`; its Arrow buffers are read without conversion.
         memory_limit_bytes: larger sets stay on disk (memory-mapped); None puts everything into memory.
         device: where the block lies; on an accelerator no batch is ever copied from the host.
+        codebooks: (K, entries, C), for windows of codes: they stay codes in memory and are embedded as they are taken.
     """
 
     def __init__(
-        self, features: Dataset, memory_limit_bytes: int | None = None, device: torch.device | str | None = None
+        self,
+        features: Dataset,
+        memory_limit_bytes: int | None = None,
+        device: torch.device | str | None = None,
+        codebooks: torch.Tensor | None = None,
     ):
         if features._indices is not None:
             features = features.flatten_indices()
@@ -38,6 +44,7 @@ class Windows:
         self.clip_ids = np.asarray(features["clip_id"][:])
         self.silent = np.asarray(features["silent"][:]) if "silent" in features.column_names else None
         self.nbytes = sum(view.nbytes for view in self.views)
+        self.codebooks = None if codebooks is None else codebooks.to(device or "cpu")
         self.block = None
         if memory_limit_bytes is None or self.nbytes <= memory_limit_bytes:
             self.block = torch.empty(len(features), *self.views[0].shape[1:], dtype=_torch_dtype(self.views[0].dtype))
@@ -55,7 +62,11 @@ class Windows:
         return len(self.labels)
 
     def take(self, rows: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """(n,) row numbers -> windows (n, C, T), in the precision they are stored in."""
+        """(n,) row numbers -> windows (n, C, T), in the precision they are stored in; codes as float32 embeddings."""
+        windows = self._stored(rows)
+        return windows if self.codebooks is None else embed(windows, self.codebooks)
+
+    def _stored(self, rows: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
         rows = torch.as_tensor(rows)
         if self.block is not None:
             return self.block.index_select(0, rows.to(self.block.device))
@@ -66,6 +77,19 @@ class Windows:
             here = parts == part
             out[here] = self.views[part][rows[here] - (self.ends[part] - len(self.views[part]))]
         return torch.from_numpy(out)
+
+
+def codebooks_of(codec: EncodecModel, num_codebooks: int) -> torch.Tensor:
+    """The first codebooks of a codec, (K, entries, C)."""
+    return torch.stack([layer.codebook.embed for layer in codec.quantizer.layers[:num_codebooks]]).float().cpu()
+
+
+def embed(codes: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:
+    """Codes (n, K, T) -> (n, C, T): the sums of their codebook entries, as the model's own frontend makes them."""
+    total = 0
+    for k, book in enumerate(codebooks):
+        total = total + nn.functional.embedding(codes[:, k].to(book.device).long(), book)
+    return total.transpose(1, 2)
 
 
 class FeatureStore(torch.utils.data.Dataset):
@@ -253,9 +277,11 @@ def _arrow_views(features: Dataset) -> list[np.ndarray]:
         if len(storage) == 0:
             continue
         values = storage.flatten().flatten().to_numpy(zero_copy_only=True)
+        if values.dtype == np.uint16:  # codes: PyTorch cannot index uint16, and they are far below 2**15
+            values = values.view(np.int16)
         views.append(values.reshape(-1, *shape))
     return views
 
 
 def _torch_dtype(dtype: np.dtype) -> torch.dtype:
-    return {"float16": torch.float16, "float32": torch.float32}[dtype.name]
+    return {"float16": torch.float16, "float32": torch.float32, "int16": torch.int16}[dtype.name]

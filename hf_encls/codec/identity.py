@@ -11,6 +11,8 @@ OFFICIAL = {"encodec_24khz": "facebook/encodec_24khz", "encodec_48khz": "faceboo
 
 def codebooks_of(config: EnclsConfig) -> int:
     """Codebooks K that a model on codes uses: its bandwidth over the bits per second of one codebook."""
+    if config.num_codebooks:
+        return config.num_codebooks
     return max(1, int(config.bandwidth * 1000 // (np.log2(_codebook_size(config)) * config.frame_rate)))
 
 

@@ -48,6 +48,8 @@ class EnclsConfig(PreTrainedConfig):
             Precision the codec computes in: `float32` or `bfloat16`.
         bandwidth (`float`, *optional*):
             Bandwidth in kilobits per second of the codes, one of the codec's `target_bandwidths`.
+        num_codebooks (`int`, *optional*):
+            Codebooks that the bandwidth comes to, for codes: the rows of a window of codes.
         frame_length (`int`, *optional*, defaults to 320):
             Samples per frame of the codec, its `hop_length`.
         standardization (`str`, *optional*, defaults to `"band"`):
@@ -79,6 +81,7 @@ class EnclsConfig(PreTrainedConfig):
     codec_policy: str | None = None
     codec_dtype: str = "float32"
     bandwidth: float | None = None
+    num_codebooks: int | None = None
     frame_length: int = 320
     standardization: str = "band"
     conv_channels: list[int] | tuple[int, ...] = (32, 64)
@@ -138,6 +141,11 @@ class EnclsConfig(PreTrainedConfig):
     def uses_codes(self) -> bool:
         """Whether the features are the embeddings of quantised codes."""
         return self.features.endswith("_codes")
+
+    @property
+    def window_shape(self) -> tuple[int, int]:
+        """Shape of one window as it is stored: (num_bands, T), of codes (num_codebooks, T)."""
+        return (self.num_codebooks if self.uses_codes else self.num_bands), self.num_frames
 
     @property
     def samples_per_unit(self) -> int:

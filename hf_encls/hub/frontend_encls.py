@@ -96,6 +96,11 @@ class EncodecFrontend(nn.Module):
             latents = [self.embed(self.codes(clip)) for clip in latents]
         return [cut(clip, self.config.window_units, self.config.step_units) for clip in latents]
 
+    def code_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Waveforms of shapes (N,) -> windows of their codes (W, K, T), int64: what `embed` makes `windows` of."""
+        clips = [self.codes(clip) for clip in self.latents(waveforms)]
+        return [cut(clip, self.config.window_units, self.config.step_units) for clip in clips]
+
     @torch.no_grad()
     def latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> what the encoder makes of them, (C, F) each, float32."""
@@ -130,7 +135,9 @@ class EncodecFrontend(nn.Module):
 
     @torch.no_grad()
     def embed(self, codes: torch.Tensor) -> torch.Tensor:
-        """(K, F) codes -> (C, F): the sum of their codebook entries."""
+        """Codes (K, F) or windows of them (W, K, T) -> (C, F) or (W, C, T): the sums of their codebook entries."""
+        if codes.ndim == 3:
+            return self.codec.quantizer.decode(codes.long().transpose(0, 1))
         return self.codec.quantizer.decode(codes.long()[:, None])[0]
 
     def copy_codec(self, codec: EncodecModel) -> None:

@@ -91,7 +91,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         r"""
         Args:
             input_features (`torch.Tensor` of shape `(batch_size, num_bands, num_frames)`, *optional*):
-                Windows of features.
+                Windows of features; for a model on codes also `(batch_size, num_codebooks, num_frames)` integers.
             input_values (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
                 Mono waveforms at `config.sampling_rate`.
             attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
@@ -141,7 +141,11 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             return self.frontend.windows(clips)
 
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows of features (W, C, T) -> logits (W, num_labels)."""
+        """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits (W, num_labels)."""
+        if self.config.uses_codes and not windows.is_floating_point():
+            if self.frontend is None:
+                raise ValueError("expected windows of embeddings: this checkpoint was saved without its codebooks")
+            windows = self.frontend.embed(windows)
         expected = (self.config.num_bands, self.config.num_frames)
         if windows.ndim != 3 or tuple(windows.shape[1:]) != expected:
             raise ValueError(
