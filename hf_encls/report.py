@@ -286,12 +286,12 @@ def results_table(results: Mapping, markdown: bool = False) -> str:
     for split in SPLITS:
         scores = results.get(split) or {}
         for key, count, unit in UNITS:
-            if not scores.get(key) or (count == WITHOUT_SILENCE and scores.get(count) == scores["num_windows"]):
-                continue  # not measured, or nothing is silent
-            number = "" if scores.get(count) is None else f"{scores[count]:,}"
-            rows.append(
-                [split, unit, number, *(_number(scores[key].get(x)) for x in ("accuracy", "macro_f1", "loss"))]
-            )
+            number = scores.get(count)
+            nothing_silent = count == WITHOUT_SILENCE and number is not None and number == scores.get("num_windows")
+            if not scores.get(key) or nothing_silent:
+                continue
+            cells = (_score(scores[key], name) for name in ("accuracy", "macro_f1", "loss"))
+            rows.append([split, unit, "" if number is None else f"{number:,}", *cells])
     return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
 
 
@@ -311,6 +311,12 @@ def class_table(results: Mapping, markdown: bool = False) -> str:
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """A Markdown table; the first `left` columns are texts, the others numbers."""
     return _table(head, rows, left=left, markdown=True)
+
+
+def _score(scores: Mapping, name: str) -> str:
+    """A score, with its standard deviation where several runs were put together."""
+    deviation = scores.get(f"{name}_std")
+    return _number(scores.get(name)) + (f" ± {deviation:.3f}" if deviation is not None else "")
 
 
 def _number(value: float | None) -> str:

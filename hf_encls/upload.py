@@ -28,6 +28,9 @@ class Published:
     commit: str
     url: str
 
+    def __str__(self) -> str:
+        return f"published at {self.url} (commit {self.commit[:12]})"
+
 
 def push(
     repo_id: str,

@@ -91,6 +91,14 @@ def test_tables_as_text_and_markdown():
     assert "| a\\|b | 7 | 1.000 | 0.500 | 0.667 |" in class_table(results, markdown=True)
 
 
+def test_tables_of_several_folds_show_the_deviation():
+    folds = {"window": {"accuracy": 0.75, "accuracy_std": 0.0124}, "window_without_silence": {"accuracy": 0.8}}
+    text = results_table({"test": folds})
+    assert "0.750 ± 0.012" in text and "windows without silence" in text
+    same = SCORES | {"window_without_silence": SCORES["window"], "num_windows_without_silence": 1993}
+    assert "silence" not in results_table({"test": same})  # nothing is silent: said once
+
+
 def test_long_names_keep_both_ends():
     assert shorten("short") == "short"
     short = shorten("washing machine in the cellar, running slowly")
