@@ -50,19 +50,31 @@ class EmbeddingModel(nn.Module):
         self.scale = nn.Buffer(model.feature_scale.float().cpu().clone())
         self.eval()
 
-    @torch.inference_mode()
     def frames(self, sound: torch.Tensor) -> Iterator[torch.Tensor]:
         """One sound (N,) at `sample_rate` -> its frames (f, C) piece by piece, standardised."""
-        wave = torch.from_numpy(
-            resample(sound.detach().float().cpu().numpy(), self.sample_rate, self.grid.sampling_rate)
-        )
-        length = len(wave)
-        blocks = (block.to(self.mean.device) for block in wave.split(round(BLOCK_S * self.grid.sampling_rate)))
-        left = self.num_frames(length)
-        for windows in self.frontend.stream(blocks):
-            piece = windows.transpose(1, 2).flatten(0, 1)[:left]
-            left -= len(piece)
+        wave = resample(sound.detach().float().cpu().numpy(), self.sample_rate, self.grid.sampling_rate)
+        return self.frames_of_blocks(iter(torch.from_numpy(wave).split(round(BLOCK_S * self.grid.sampling_rate))))
+
+    @torch.inference_mode()
+    def frames_of_blocks(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Blocks (n,) of one sound at the frontend's own rate -> its frames (f, C) piece by piece, standardised."""
+        length = given = 0
+
+        def counted() -> Iterator[torch.Tensor]:
+            nonlocal length
+            for block in blocks:
+                length += len(block)
+                yield block.to(self.mean.device)
+
+        for windows in self.frontend.stream(counted()):
+            # Only the last group reaches beyond the sound, and by then its whole length is known.
+            piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - given]
+            given += len(piece)
             yield (piece - self.mean) * self.scale
+
+    def scene(self, blocks: Iterator[torch.Tensor]) -> torch.Tensor:
+        """Blocks (n,) of one sound at the frontend's own rate -> (2 C,), in memory that does not grow with the sound."""
+        return _scene(self.frames_of_blocks(blocks))
 
     def num_frames(self, length: int) -> int:
         """Frames of `length` samples at the frontend's rate that are not mirror images beyond the end."""

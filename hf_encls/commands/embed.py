@@ -1,0 +1,159 @@
+"""Write the embeddings of a folder's files as a parquet file that `datasets` loads, and draw them as a map."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hf_encls.commands.classify import expand, load_pipe
+from hf_encls.commands.parser import Parser, add_checkpoint_options
+
+EXAMPLES = """examples:
+  hf-encls embed sounds/ --model my_model                         # embeddings.parquet
+  hf-encls embed sounds/ --model my_model --output e.parquet --map e.png
+
+  >>> datasets.load_dataset("parquet", data_files="e.parquet", split="train")
+
+One row a file: file, label (the folder it lies in), duration_s, embedding (mean and standard deviation of its frames).
+"""
+FEW = 30  # files for which neighbourhoods mean something; fewer are drawn by their principal components
+MANY = 10_000
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    parser = Parser(prog="hf-encls embed", description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("folder", metavar="FOLDER", help="audio; the folders in it name the classes of the map")
+    add_checkpoint_options(parser)
+    parser.add_argument("--output", default="embeddings.parquet", metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--map", metavar="PNG", help="draw all files as points, coloured by class")
+    options = parser.parse(list(sys.argv[1:] if args is None else args))
+    import datasets
+
+    datasets.disable_progress_bars()
+    if not Path(options.folder).is_dir():
+        raise ValueError(f"expected a folder of audio at {options.folder!r}, found none")
+    files = [file for file in expand([options.folder]) if file.suffix.lower() != ".ecdc"]
+    rows, errors = embed_files(files, Path(options.folder), load_pipe(options))
+    for file, error in errors:
+        print(f"{file}: ERROR {error}", file=sys.stderr)
+    if not rows:
+        raise ValueError(f"expected at least one file that can be read in {options.folder}, found none")
+    write_parquet(rows, Path(options.output))
+    print(f"{options.output}: {len(rows)} embeddings of {len(rows[0]['embedding'])} numbers")
+    if options.map:
+        draw_map(rows, Path(options.map))
+        print(options.map)
+    return 1 if errors else 0
+
+
+def embed_files(files: list[Path], root: Path, pipe) -> tuple[list[dict], list[tuple[Path, str]]]:
+    """Rows of the parquet file, and the files that could not be used with the reason."""
+    from tqdm.auto import tqdm
+
+    from hf_encls.audio import AudioError, stream
+    from hf_encls.inference.embeddings import EmbeddingModel
+
+    model = EmbeddingModel(pipe.model).to(pipe.device)
+    rate = pipe.model.config.sampling_rate
+    rows, errors = [], []
+    for file in tqdm(files, unit="file", disable=None):
+        counted: list[int] = []
+        try:
+            scene = model.scene(_counting(stream(file, rate), counted))
+        except AudioError as error:
+            errors.append((file, str(error)))
+            continue
+        inside = file.relative_to(root)
+        label = inside.parts[0] if len(inside.parts) > 1 else root.resolve().name
+        rows.append(
+            {
+                "file": inside.as_posix(),
+                "label": label,
+                "duration_s": sum(counted) / rate,
+                "embedding": scene.cpu().numpy(),
+            }
+        )
+    return rows, errors
+
+
+def _counting(blocks, counted: list[int]):
+    import torch
+
+    for block in blocks:
+        counted.append(len(block))
+        yield torch.from_numpy(block)
+
+
+def write_parquet(rows: list[dict], path: Path) -> None:
+    """Write the rows so that `load_dataset("parquet", ...)` gives them back with class names."""
+    from datasets import ClassLabel, Dataset, Features, List, Value
+
+    names = sorted({row["label"] for row in rows})
+    size = len(rows[0]["embedding"])
+    features = Features(
+        {
+            "file": Value("string"),
+            "label": ClassLabel(names=names),
+            "duration_s": Value("float64"),
+            "embedding": List(Value("float32"), length=size),
+        }
+    )
+    columns = {name: [row[name] for row in rows] for name in ("file", "duration_s", "embedding")}
+    columns["label"] = [names.index(row["label"]) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        with partial.open("wb") as file:
+            Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def project(embeddings: np.ndarray) -> tuple[np.ndarray, str]:
+    """(n, D) -> (n, 2) and how: t-SNE of the principal components, or those alone for few or very many points."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    scaled = (embeddings - embeddings.mean(axis=0)) / np.maximum(embeddings.std(axis=0), 1e-6)
+    if len(scaled) < 2:
+        return np.zeros((len(scaled), 2)), "one file"
+    if not FEW <= len(scaled) <= MANY:
+        points = PCA(min(2, *scaled.shape), random_state=0).fit_transform(scaled)
+        return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "principal components"
+    reduced = PCA(min(50, *scaled.shape), random_state=0).fit_transform(scaled)
+    perplexity = min(30.0, (len(scaled) - 1) / 3)
+    return TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced), "t-SNE"
+
+
+def draw_map(rows: list[dict], path: Path) -> None:
+    """Draw every file as a point, coloured by its class."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from hf_encls.report import shorten
+
+    points, how = project(np.stack([row["embedding"] for row in rows]))
+    names = sorted({row["label"] for row in rows})
+    palette = colormaps["tab10" if len(names) <= 10 else "tab20" if len(names) <= 20 else "gist_ncar"]
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for index, name in enumerate(names):
+        chosen = np.array([row["label"] == name for row in rows])
+        colour = palette(index) if len(names) <= 20 else palette(index / len(names))
+        # Beyond ten classes colours alone are hard to tell: the marks change too.
+        mark = "osv^D"[index // 10 % 5]
+        axes.scatter(*points[chosen].T, color=colour, marker=mark, s=22, alpha=0.8, linewidth=0, label=shorten(name))
+    axes.set(xticks=[], yticks=[], title=f"{len(rows)} files, {how}")
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False, ncols=1 + (len(names) - 1) // 25)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
