@@ -84,6 +84,7 @@ def test_everything_promised_is_written_and_nothing_is_pickled(trained):
 
 def test_interrupted_and_resumed_run_ends_like_an_unbroken_one(config_file, tmp_path, monkeypatch, capsys):
     args = [*QUICK, "--config", config_file, "--max_steps", "10", "--log_steps", "5", "--float16", "false"]
+    args += ["--encoder_steps", "4", "--anchor_weight", "1", "--anchor_bands", "8"]
     pretrain_codec.main([*args, "--output_dir", str(tmp_path / "whole")])
 
     def press_ctrl_c(*lines, **_):
@@ -195,7 +196,7 @@ def test_anchor_looks_at_the_frame_that_the_encoder_has_seen():
 
 
 def test_learning_rate_rises_stays_and_falls_to_zero():
-    recipe = Recipe(100, 1, 1, 1.0, 10, 20, 1, 1, 0, 0, 1, 0, 1, "no")
+    recipe = Recipe(100, 1, 1, 1.0, 10, 20, 1, 1, 0, 0, 0, 0.5, 0.9, 1, 0, 1, "no")
     assert recipe.rate_at(0) == pytest.approx(0.1)
     assert recipe.rate_at(10) == recipe.rate_at(80) == 1
     assert recipe.rate_at(99) == pytest.approx(0.05)

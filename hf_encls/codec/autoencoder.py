@@ -17,8 +17,8 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = codec.encoder, codec.decoder
         self.normalize = codec.config.normalize
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, channels, N) -> latents (B, hidden_size, frames) and the sound again, (B, channels, N).
+    def forward(self, x: Tensor, decode: bool = True) -> tuple[Tensor, Tensor | None]:
+        """(B, channels, N) -> latents (B, hidden_size, frames) and the sound again, (B, channels, N), or None.
 
         As in `EncodecModel.encode`, a codec that normalizes divides by the RMS of the mono mix and multiplies after.
         """
@@ -27,6 +27,8 @@ class Autoencoder(nn.Module):
             scale = x.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8
             x = x / scale
         latents = self.encoder(x)
+        if not decode:
+            return latents, None
         y = self.decoder(latents)[..., : x.shape[-1]]
         return latents, y if scale is None else y * scale
 

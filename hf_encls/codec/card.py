@@ -8,8 +8,6 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from hf_encls.codec.pretraining import BETAS
-
 TEMPLATE = Path(__file__).parents[1] / "templates" / "codec_card.md"
 
 
@@ -42,7 +40,7 @@ def render_codec_card(results: Mapping, name: str) -> str:
         start=f"Going on from `{init}`" if init else "From scratch (orthogonal convolutions, gain 1.2)",
         steps=results["steps"],
         crop_s=round(recipe["crop_samples"] / config["sampling_rate"], 3),
-        betas=BETAS,
+        betas=(recipe["beta1"], recipe["beta2"]),
         anchor=recipe["anchor_weight"] > 0 and recipe["anchor_bands"] > 0,
         free_latents=config["hidden_size"] - recipe["anchor_bands"],
         sounds_text=_sounds_text(sounds),

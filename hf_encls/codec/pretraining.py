@@ -17,7 +17,6 @@ from hf_encls.codec.checkpoints import list_checkpoints, load_checkpoint, save_c
 from hf_encls.codec.corpus import Corpus, draw_batch
 from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
 
-BETAS = (0.5, 0.9)
 MAX_VALIDATION_S = 10.0  # of each held-out clip
 
 
@@ -35,6 +34,9 @@ class Recipe:
     waveform_weight: float
     anchor_weight: float
     anchor_bands: int
+    encoder_steps: int  # the first ones, in which the encoder alone follows the anchor
+    beta1: float
+    beta2: float
     max_grad_norm: float
     seed: int
     num_processes: int
@@ -61,12 +63,13 @@ class CodecLoss(nn.Module):
                 config.sampling_rate, math.prod(config.upsampling_ratios), recipe.anchor_bands, config.use_causal_conv
             )
 
-    def forward(self, x: Tensor, latents: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        parts = {"mel": self.mel(x, y), "waveform": waveform_distance(x, y)}
-        loss = self.recipe.mel_weight * parts["mel"] + self.recipe.waveform_weight * parts["waveform"]
+    def forward(self, x: Tensor, latents: Tensor, y: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        parts = {}
+        if y is not None:
+            parts = {"mel": self.mel(x, y.float()), "waveform": waveform_distance(x, y.float())}
         if self.anchor is not None:
-            parts["anchor"] = self.anchor(latents, x)
-            loss = loss + self.recipe.anchor_weight * parts["anchor"]
+            parts["anchor"] = self.anchor(latents.float(), x)
+        loss = sum(getattr(self.recipe, f"{name}_weight") * part for name, part in parts.items())
         return loss, {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
 
 
@@ -121,8 +124,10 @@ def train_codec(
     The newest checkpoint in `checkpoints` is gone on from where `resume`, to the bit on the same machine. Raises
     `ValueError` when it was made with another recipe (`max_steps` may change as long as its fall has not begun).
     """
+    if recipe.encoder_steps and not (recipe.anchor_weight > 0 and recipe.anchor_bands > 0):
+        raise ValueError("encoder_steps need something for the encoder to follow: set anchor_weight above 0")
     model = Autoencoder(codec)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=BETAS)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
     step, history = 0, []
     model.to(accelerator.device)
     found = list_checkpoints(checkpoints) if resume else []
@@ -156,8 +161,8 @@ def train_codec(
                     rank=accelerator.process_index,
                 )
             ).to(accelerator.device)
-            latents, y = trained(x)
-            loss, parts = loss_of(x, latents.float(), y.float())
+            latents, y = trained(x, decode=step >= recipe.encoder_steps)
+            loss, parts = loss_of(x, latents, y)
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(trained.parameters(), recipe.max_grad_norm)
             if not math.isfinite(float(norm)):

@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.autoencoder import Autoencoder, initialise
@@ -91,6 +91,11 @@ class PretrainingArguments:
         default=0.0, metadata={"help": "above 0: draw the first latents towards a log-mel spectrum, low bands first"}
     )
     anchor_bands: int = field(default=64, metadata={"help": "how many latents are drawn"})
+    encoder_steps: int = field(
+        default=0, metadata={"help": "of the steps: the first ones, in which the encoder alone follows the anchor"}
+    )
+    beta1: float = field(default=0.5, metadata={"help": "of Adam"})
+    beta2: float = field(default=0.9, metadata={"help": "of Adam"})
     max_grad_norm: float = field(default=1.0)
     seed: int = field(default=0)
     mixed_precision: str = field(default="no", metadata={"choices": ["no", "bf16"]})
@@ -115,7 +120,12 @@ def main(args: list[str] | None = None) -> dict:
     unheard = None
     if sound_args.measure_dir:
         find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
-    accelerator = Accelerator(mixed_precision=training_args.mixed_precision, cpu=training_args.cpu)
+    accelerator = Accelerator(
+        mixed_precision=training_args.mixed_precision,
+        cpu=training_args.cpu,
+        # While the encoder learns alone, the decoder's weights have no gradients to wait for.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training_args.encoder_steps > 0)],
+    )
 
     def say(line: str) -> None:
         if accelerator.is_main_process:
@@ -145,6 +155,9 @@ def main(args: list[str] | None = None) -> dict:
         waveform_weight=training_args.waveform_weight,
         anchor_weight=training_args.anchor_weight,
         anchor_bands=training_args.anchor_bands,
+        encoder_steps=training_args.encoder_steps,
+        beta1=training_args.beta1,
+        beta2=training_args.beta2,
         max_grad_norm=training_args.max_grad_norm,
         seed=training_args.seed,
         num_processes=accelerator.num_processes,

@@ -9,9 +9,9 @@ python -c "from hf_encls.data.synthetic import write_synthetic; write_synthetic(
 python scripts/pretrain_codec.py \
     --data_dir "$DATA" --measure_dir "$OUT/synthetic" --generated_sounds 240 --generated_share 0.2 \
     --num_filters 8 --target_bandwidths 1.5 3.0 \
-    --batch_size 8 --crop_s 0.96 --learning_rate 5e-4 --warmup_steps 100 \
-    --max_steps 8000 --decay_share 0.25 \
-    --mel_weight 3 --waveform_weight 3 --anchor_weight 4 --anchor_bands 64 \
+    --batch_size 12 --crop_s 0.48 --learning_rate 1e-3 --beta1 0.9 --beta2 0.99 --warmup_steps 100 \
+    --max_steps 7500 --encoder_steps 3000 --decay_share 0.25 \
+    --mel_weight 3 --waveform_weight 3 --anchor_weight 8 --anchor_bands 64 \
     --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
     --cpu true --name mini --license cc-by-3.0 --output_dir "$OUT" \
     --attribution "ESC-10 is by K. J. Piczak (ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015, \
