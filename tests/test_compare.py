@@ -1,5 +1,8 @@
 """Our model and a transformer side by side, on the same test clips, through the stock evaluator."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import (
@@ -65,6 +68,17 @@ def test_two_models_hear_the_same_clips_each_at_its_own_rate(clips, ours, theirs
     classify, names = make_pipeline("audio-classification", model=str(ours)), clips.features["label"].names
     right = [classify(load(row["audio"], 22_050), top_k=1)[0]["label"] == names[row["label"]] for row in test]
     assert rows[0]["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_the_program_prints_a_row_for_each_model(clips, ours, theirs, tmp_path, capsys):
+    from hf_encls.commands.compare import main
+
+    folder = Path(clips[0]["audio"]["path"]).parents[1]
+    output = tmp_path / "rows.json"
+    result = main(["--data_dir", str(folder), "--models", str(ours), str(theirs), "--output", str(output)])
+    assert json.loads(output.read_text()) == result
+    assert [row["model"] for row in result["models"]] == [str(ours), str(theirs)]
+    assert capsys.readouterr().out.count("\n") >= 4
 
 
 def test_models_of_other_classes_are_refused(clips, theirs):
