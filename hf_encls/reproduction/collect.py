@@ -245,8 +245,9 @@ def load_rows(runs: Sequence[Finished]) -> list[dict]:
         seen[cell.source.key, cell.input.key] = load(cell.network(), run.results["train"]["num_windows"])
     for (dataset, entry), counts in seen.items():
         mel = seen.get((dataset, "mel"))
+        shown = {"per_s_millions": counts["per_s"] / 1e6, "per_epoch_billions": counts["per_epoch"] / 1e9}
         ratio = counts["forward"] / mel["forward"] if mel else None
-        rows.append({"dataset": dataset, "input": entry, **counts, "of_mel": ratio})
+        rows.append({"dataset": dataset, "input": entry, **counts, **shown, "of_mel": ratio})
     return rows
 
 

@@ -1,0 +1,159 @@
+"""The paper's experiments, one command: data sets x inputs x presets, and a report beside the paper's figures.
+
+    python scripts/reproduce_paper.py --esc50 ESC-50 --gtzan_genres genres --gtzan_music_speech music_speech
+    python scripts/reproduce_paper.py --esc50 my_sounds --codec_24khz mini --epochs 15 --output_dir a_try
+
+Interrupted, even by `kill -9`, the same command goes on where it was. A data set or a codec that is not there is listed
+as missing, and the rest runs. The report is in OUTPUT_DIR/report/REPORT.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_facts, load_codec, short_name
+from hf_encls.data.splits import PROTOCOLS
+from hf_encls.reproduction import paper
+from hf_encls.reproduction.grid import PRESETS, Input, plan, read_preset, read_variants
+from hf_encls.reproduction.runner import run_cells
+from hf_encls.reproduction.sources import Source, read_source
+
+INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
+
+
+def main(args: list[str] | None = None) -> Path:
+    """Run the grid as `args` say, write the report, return its path.
+
+    Raises `ValueError` for what a user can mend, and `SystemExit` when the report is written but a cell has failed.
+    """
+    command = list(sys.argv[1:] if args is None else args)
+    options = _parser().parse_args(command)
+    folder = Path(options.output_dir)
+    sources, missing_sources = _sources(_folders(options))
+    inputs, missing_inputs = _inputs(options)
+    presets = _presets(options)
+    cells = plan(sources, inputs, presets, options.seeds, options.protocols)
+    for title, reason in (*missing_sources.items(), *((e.label, why) for e, why in missing_inputs.items())):
+        print(f"missing: {title} ({reason})", flush=True)
+    if not cells:
+        raise ValueError("there is nothing to run: name at least one data set folder, such as --esc50 DIR")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            cache_dir = options.cache_dir or str(folder / "cache")
+            failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)
+            from hf_encls.reproduction.assemble import Grid, write_report
+
+            grid = Grid(
+                cells,
+                sources,
+                missing_sources,
+                inputs,
+                missing_inputs,
+                presets,
+                failed,
+                options.seeds,
+                command,
+                folder,
+            )
+            page = write_report(grid, options.compare, options.timing_clips)
+    except Timeout:
+        raise ValueError(f"another start of the grid is working in {folder}: wait for it, or end it") from None
+    print(f"The report is {page}", flush=True)
+    if failed:
+        print(
+            f"{len(failed)} of {len(cells)} cells failed; the report says which, and the next start tries them again"
+        )
+        raise SystemExit(1)
+    return page
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reproduce_paper.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    data = parser.add_argument_group("data sets: the paper's, or class-named folders in their place")
+    for key, place in paper.DATASETS.items():
+        data.add_argument(f"--{key}", metavar="DIR", help=f"{place['title']}, or what stands in for it")
+    data.add_argument(
+        "--data_dir", metavar="NAME=DIR", action="append", default=[], help="another data set, for itself"
+    )
+    codec = parser.add_argument_group("codecs: Hub id, folder or bundled name; several make several inputs")
+    for khz, name in DEFAULT_CODECS.items():
+        codec.add_argument(f"--codec_{khz}khz", metavar="CODEC", nargs="+", default=[name], help=f"default: {name}")
+    grid = parser.add_argument_group("the grid")
+    grid.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: both")
+    grid.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="only these of the presets' protocols")
+    grid.add_argument("--inputs", nargs="+", choices=INPUTS, default=list(INPUTS), help="default: all four")
+    grid.add_argument(
+        "--variants", nargs="+", default=["all"], help="the paper's other readings (variants.yaml): names, all or none"
+    )
+    grid.add_argument(
+        "--seeds", nargs="+", type=int, default=[0], help="several give means and deviations (default: 0)"
+    )
+    grid.add_argument("--epochs", type=int, help="default: the presets' 1000")
+    grid.add_argument("--hop_length", type=int, help="hop of mel in samples; default: the presets' 128")
+    out = parser.add_argument_group("output")
+    out.add_argument("--output_dir", default="reproduction", help="cells and report (default: reproduction)")
+    out.add_argument("--cache_dir", help="where features are cached; default: in the output folder")
+    out.add_argument("--compare", metavar="MODEL", nargs="+", default=[], help="other models, on the same test clips")
+    out.add_argument(
+        "--timing_clips", type=int, default=8, help="test clips to time inference on; 0: none (default: 8)"
+    )
+    out.add_argument("--report_only", action="store_true", help="run nothing: a report of the cells that are finished")
+    return parser
+
+
+def _folders(options: argparse.Namespace) -> dict[str, str | None]:
+    folders = {key: getattr(options, key) for key in paper.DATASETS}
+    for entry in options.data_dir:
+        name, equals, folder = entry.partition("=")
+        if not (name and equals and folder) or "/" in name:
+            raise ValueError(f"expected --data_dir NAME=DIR, found {entry!r}")
+        folders[name] = folder
+    return folders
+
+
+def _sources(folders: dict[str, str | None]) -> tuple[list[Source], dict[str, str]]:
+    found, missing = [], {}
+    for key, folder in folders.items():
+        source = None if folder is None else read_source(key, folder)
+        if source is not None:
+            found.append(source)
+        else:
+            missing[key] = f"give its folder with --{key}" if folder is None else f"no folder at {folder}"
+    return found, missing
+
+
+def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]:
+    """The inputs, and those whose codec cannot be loaded, with the reason."""
+    found, missing = [], {}
+    for features in options.inputs:
+        if not features.startswith("encodec"):
+            found.append(Input(features))
+            continue
+        for codec in getattr(options, f"codec_{features.removeprefix('encodec_')}"):
+            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
+            try:
+                load_codec(codec)
+                found.append(entry)
+            except CodecNotFoundError as error:
+                missing[entry] = str(error).split(". Without", 1)[0]
+    names = [entry.key for entry in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"two codecs are called {twice}: name their folders differently")
+    return found, missing
+
+
+def _presets(options: argparse.Namespace) -> Sequence:
+    changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length}
+    presets = [read_preset(name, changes) for name in options.presets]
+    paper_preset = next((preset for preset in presets if preset.name == "paper"), None)
+    return presets + (read_variants(options.variants, paper_preset) if paper_preset else [])

@@ -1,0 +1,106 @@
+"""The pictures of the report: figure 4 for each preset and protocol, figure 2, and the bars of inference time."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hf_encls.audio import load
+from hf_encls.codec.loading import load_codec
+from hf_encls.features import feature_config
+from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.hub.frontend_encls import make_frontend
+from hf_encls.report import SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
+from hf_encls.reproduction.collect import Finished
+from hf_encls.reproduction.grid import Input, Preset
+from hf_encls.reproduction.sources import Source
+
+# The paper's colours: mel blue, 24 kHz orange, 48 kHz green. Every other input comes after them.
+ORDER = ("mel", "encodec_24khz", "encodec_48khz", "log_mel")
+
+
+def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
+    """One picture for each preset and protocol: validation curves of the first seed and fold."""
+    pictures = []
+    for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
+        if "+" in preset:
+            continue
+        chosen: dict[str, dict[str, Finished]] = {}
+        for run in runs:
+            if (run.cell.preset.name, run.cell.protocol) == (preset, protocol) and run.results["history"]:
+                chosen.setdefault(run.cell.source.label, {}).setdefault(run.cell.input.label, run)
+        panels = {
+            dataset: {label: run.results["history"] for label, run in sorted(entries.items(), key=_order)}
+            for dataset, entries in chosen.items()
+        }
+        if not panels:
+            continue
+        leaks = " (leaks)" if protocol == "paper" else ""
+        title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
+        name = f"figure_4_{preset}_{protocol}.png"
+        save_curve_panels(panels, folder / name, title=title)
+        pictures.append({"kind": "figure_4", "file": name, "title": title})
+    return pictures
+
+
+def _order(entry: tuple[str, Finished]) -> int:
+    return ORDER.index(entry[1].cell.input.features)
+
+
+def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Path) -> list[dict]:
+    """Mel and the latents of every codec, of the same second: the loudest whole one of the first clip."""
+    clip_id, (path, name) = next(iter(sorted(source.files.items())))
+    start = _loudest_second(load(path, source.sampling_rate), source.sampling_rate)
+    panels = []
+    for entry in sorted(inputs, key=lambda entry: ORDER.index(entry.features)):
+        if entry.features == "mel":
+            continue  # in decibels, as any picture of it: log_mel's
+        codec = None if entry.codec is None else load_codec(entry.codec)
+        if codec is None:
+            options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": source.sampling_rate}
+            config = EnclsConfig(features=entry.features, **options)
+            title, row, value = f"Mel spectrogram, hop {config.hop_length}", "Mel band", "Power (dB)"
+        else:
+            config = feature_config(entry.features, codec=codec)
+            title, row, value = f"Latents, {entry.label}", "Latent channel", "Latent value"
+        image = _window(config, codec, path, start)
+        panels.append(Panel(image, title, image.shape[1] / _frames_per_s(config), row, value))
+    title = f"{source.label}: second {start} of {clip_id} ({name})"
+    save_feature_picture(panels, folder / "figure_2.png", title=title)
+    return [{"kind": "figure_2", "file": "figure_2.png", "title": title}]
+
+
+@torch.inference_mode()
+def _window(config: EnclsConfig, codec: torch.nn.Module | None, path: str, start: int) -> np.ndarray:
+    frontend = make_frontend(config)
+    if codec is not None:
+        frontend.copy_codec(codec)
+    waveform = torch.from_numpy(load(path, config.sampling_rate))
+    return frontend.eval().windows([waveform])[0][start].numpy()
+
+
+def _loudest_second(samples: np.ndarray, rate: int) -> int:
+    whole = samples[: max(1, len(samples) // rate) * rate]
+    seconds = np.array_split(whole, max(1, len(whole) // rate))
+    return int(np.argmax([np.square(second).sum() for second in seconds]))
+
+
+def _frames_per_s(config: EnclsConfig) -> float:
+    return config.frame_rate if codec_khz(config.features) else config.num_frames / config.window_s
+
+
+def time_bars(
+    rows: Sequence[Mapping], labels: Mapping[str, str], names: Mapping[str, str], folder: Path
+) -> list[dict]:
+    """Inference time of each input, one picture for each data set."""
+    pictures = []
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        own = {labels[row["input"]]: row for row in rows if row["dataset"] == dataset and "total" in row}
+        if own:
+            parts = ("representation", "classification")
+            bars = {label: {part: row[part] for part in parts} for label, row in own.items()}
+            title, name = f"Inference time, {names[dataset]}", f"inference_time_{dataset}.png"
+            save_time_bars(bars, folder / name, title=title)
+            pictures.append({"kind": "timing", "file": name, "title": title})
+    return pictures
