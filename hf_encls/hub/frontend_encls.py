@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import EncodecModel
 from transformers.audio_utils import mel_filter_bank
 
 from .configuration_encls import EnclsConfig, encodec_config
+from .layers_encls import encoder_layers, lstm_position
 from .windows_encls import WindowStream, cut
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
@@ -104,12 +104,11 @@ class EncodecFrontend(nn.Module):
     @torch.no_grad()
     def latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> what the encoder makes of them, (C, F) each, float32."""
-        with parametrize.cached():
-            if self.config.codec_policy == "whole" and self._is_tileable:
-                return encode_causal(self.codec, waveforms, self._dtype)
-            chunks = [list(self._chunks(waveform)) for waveform in waveforms]
-            flat = iter(self._encode([chunk for clip in chunks for chunk in clip]))
-            return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
+        if self.config.codec_policy == "whole" and self._is_tileable:
+            return encode_causal(self.codec, waveforms, self._dtype)
+        chunks = [list(self._chunks(waveform)) for waveform in waveforms]
+        flat = iter(self._encode([chunk for clip in chunks for chunk in clip]))
+        return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
 
     @torch.no_grad()
     def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -165,6 +164,8 @@ class EncodecFrontend(nn.Module):
 
     def _encode(self, chunks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Chunks (n,) -> latents (C, f). Chunks of one length share a pass; nothing is ever padded (not causal)."""
+        layers = encoder_layers(self.codec, self._dtype)
+        lstm_at = lstm_position(layers)
         out: list[torch.Tensor] = [None] * len(chunks)
         by_length: dict[int, list[int]] = {}
         for i, chunk in enumerate(chunks):
@@ -176,30 +177,28 @@ class EncodecFrontend(nn.Module):
                     # As EncodecModel._encode_frame: divided by the root mean square of the mono signal.
                     batch = batch / (batch.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8)
                 batch = batch.expand(-1, self.codec.config.audio_channels, -1)
-                with torch.autocast(batch.device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
-                    latents = self.codec.encoder(batch)
-                for i, clip in zip(part, latents.float(), strict=True):
+                batch = _through(layers[:lstm_at], batch.to(self._dtype))
+                for i, clip in zip(part, _through(layers[lstm_at:], batch.float()), strict=True):
                     out[i] = clip
         return out
 
     def _stream_latents(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        with parametrize.cached():
-            if self.config.codec_policy == "whole":
-                if self._is_tileable:
-                    yield from stream_causal(self.codec, blocks, self._dtype)
-                else:
-                    yield self.latents([torch.cat(list(blocks))])[0]
-                return
-            codec = self.codec.config
-            stride = codec.chunk_stride if self.config.codec_policy == "codec" else codec.chunk_length
-            buffer = None
-            for block in blocks:
-                buffer = block if buffer is None else torch.cat([buffer, block])
-                while len(buffer) > codec.chunk_length:
-                    yield self._encode([buffer[: codec.chunk_length]])[0]
-                    buffer = buffer[stride:]
-            for chunk in self._chunks(buffer) if buffer is not None else ():
-                yield self._encode([chunk])[0]
+        if self.config.codec_policy == "whole":
+            if self._is_tileable:
+                yield from stream_causal(self.codec, blocks, self._dtype)
+            else:
+                yield self.latents([torch.cat(list(blocks))])[0]
+            return
+        codec = self.codec.config
+        stride = codec.chunk_stride if self.config.codec_policy == "codec" else codec.chunk_length
+        buffer = None
+        for block in blocks:
+            buffer = block if buffer is None else torch.cat([buffer, block])
+            while len(buffer) > codec.chunk_length:
+                yield self._encode([buffer[: codec.chunk_length]])[0]
+                buffer = buffer[stride:]
+        for chunk in self._chunks(buffer) if buffer is not None else ():
+            yield self._encode([chunk])[0]
 
 
 def window_starts_s(config: EnclsConfig, count: int) -> np.ndarray:
@@ -266,7 +265,7 @@ def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype:
     The convolutions see tiles with enough left context, so that their activations stay in cache and tiles of many
     clips share a pass; the LSTM then sees each clip whole.
     """
-    lstm_at = _lstm_position(codec)
+    layers = encoder_layers(codec, dtype)
     tiles = [list(_tiles(codec.config, waveform)) for waveform in waveforms]
     flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
@@ -277,8 +276,7 @@ def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype:
     out: list[torch.Tensor] = [None] * len(hidden)
     for part in [[i] for i in short] + list(_parts(rest, 16)):
         batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
-        for layer in codec.encoder.layers[lstm_at:]:
-            batch = layer(batch)
+        batch = _through(layers[lstm_position(layers) :], batch)
         for i, latents in zip(part, batch, strict=True):
             out[i] = latents[:, : hidden[i].shape[-1]]
     return out
@@ -291,8 +289,8 @@ def stream_causal(
     config = codec.config
     hop, context = config.hop_length, _context(config)
     segment = round(segment_s * config.sampling_rate / hop) * hop
-    lstm_at = _lstm_position(codec)
-    lstm, elu, last = codec.encoder.layers[lstm_at : lstm_at + 3]
+    layers = encoder_layers(codec, dtype)
+    lstm, elu, last = layers[lstm_position(layers) :]
     state, recent, buffer, position = None, None, None, 0  # position: samples of the buffer already encoded
     blocks = iter(blocks)
     more = True
@@ -311,10 +309,7 @@ def stream_causal(
             hidden = torch.cat(_convolve(codec, tiles, dtype), dim=-1)  # (H, f)
             out, state = lstm.lstm(hidden.T[:, None], state)
             hidden = elu((out[:, 0] + hidden.T).T[None])
-            if recent is None:
-                latents = last(hidden)
-            else:
-                latents = last.conv(torch.cat([recent, hidden], dim=-1))
+            latents = last(hidden) if recent is None else last.conv(torch.cat([recent, hidden], dim=-1))
             recent = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
             recent = recent[..., -(config.last_kernel_size - 1) :]
             keep = max(0, end - context)
@@ -342,7 +337,8 @@ def _convolve(
     codec: EncodecModel, tiles: Sequence[tuple[torch.Tensor, int]], dtype: torch.dtype
 ) -> list[torch.Tensor]:
     """Tiles -> what the layers before the LSTM make of them, (H, f) each, without the context."""
-    layers = codec.encoder.layers[: _lstm_position(codec)]
+    layers = encoder_layers(codec, dtype)
+    layers = layers[: lstm_position(layers)]
     out: list[torch.Tensor] = [None] * len(tiles)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for i, (tile, frames) in enumerate(tiles):
@@ -350,16 +346,15 @@ def _convolve(
     for (_, frames), indices in by_shape.items():
         for part in _parts(indices, batch_size(tiles[0][0].device)):
             batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, codec.config.audio_channels, -1)
-            with torch.autocast(batch.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-                for layer in layers:
-                    batch = layer(batch)
-            for i, hidden in zip(part, batch.float(), strict=True):
+            for i, hidden in zip(part, _through(layers, batch.to(dtype)).float(), strict=True):
                 out[i] = hidden[:, frames:]
     return out
 
 
-def _lstm_position(codec: EncodecModel) -> int:
-    return next(i for i, layer in enumerate(codec.encoder.layers) if hasattr(layer, "lstm"))
+def _through(layers: Sequence[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
+    for layer in layers:
+        hidden = layer(hidden)
+    return hidden
 
 
 def _parts(items: Sequence, size: int) -> Iterator[Sequence]:

@@ -1,0 +1,140 @@
+"""The codec's encoder, made ready for inference once: the layers of transformers with what they recompute prepared.
+
+Weight normalisation is folded. On a CPU with oneDNN the convolutions hold weights packed for it and keep activations
+channels-last; elsewhere, and where this PyTorch lacks the operators, they are PyTorch's own. The results are equal to
+rounding: which network it is stays in transformers.
+"""
+
+import copy
+import platform
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import EncodecModel
+
+# Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
+_PREPARED: WeakKeyDictionary = WeakKeyDictionary()
+
+
+def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
+    """The layers of `codec.encoder`, convolutions before the LSTM in `dtype`, the LSTM and what follows in float32.
+
+    They are made once and again when the weights change. They do not train.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return list(codec.encoder.layers)  # an exported graph holds standard operators
+    parameters = list(codec.encoder.parameters())
+    weights = [parameter.data for parameter in parameters]
+    versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
+    state = [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
+    kept = _PREPARED.get(codec)
+    if kept is None or kept[0] != state:
+        # The weights are kept beside their addresses, so that no others can come to lie there.
+        kept = _PREPARED[codec] = (state, weights, {})
+    layers = kept[2]
+    if dtype not in layers:
+        with torch.inference_mode(False), torch.no_grad():
+            layers[dtype] = _prepare(codec, dtype)
+    return layers[dtype]
+
+
+def lstm_position(layers: list[nn.Module]) -> int:
+    """Which of the encoder's layers is its LSTM."""
+    return next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+
+
+def _prepare(codec: EncodecModel, dtype: torch.dtype) -> list[nn.Module]:
+    source = codec.encoder.layers
+    lstm_at = lstm_position(source)
+    packs = _can_pack(source[0].conv.weight.device)
+    layers = []
+    for position, layer in enumerate(source):
+        if position == lstm_at:
+            layers.append(layer)
+            continue
+        layer = copy.deepcopy(layer).requires_grad_(False)
+        for module in layer.modules():
+            if not hasattr(module, "conv"):
+                continue
+            if parametrize.is_parametrized(module.conv):
+                parametrize.remove_parametrizations(module.conv, "weight")
+            if packs:
+                module.conv = PackedConv1d(module.conv, dtype if position < lstm_at else torch.float32)
+                module._pad1d = _pad
+                if hasattr(module, "norm"):
+                    module.norm = Norm(module.norm)
+        if not packs and position < lstm_at:
+            layer.to(dtype)
+        # The inputs of these activations are used by nobody else.
+        for elu in [layer, *getattr(layer, "block", ())[1:]]:
+            if isinstance(elu, nn.ELU):
+                elu.inplace = True
+        layers.append(layer)
+    return layers
+
+
+def _can_pack(device: torch.device) -> bool:
+    return (
+        device.type == "cpu"
+        and platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    )
+
+
+class PackedConv1d(nn.Module):
+    """A convolution without padding whose weight lies as oneDNN wants it: (B, C, n) -> (B, C', n'), channels-last.
+
+    PyTorch's own packs the weight anew in every call, and takes a slower road for kernels of size 1 (measured: 2 to 3
+    times in these shapes).
+    """
+
+    def __init__(self, conv: nn.Conv1d, dtype: torch.dtype):
+        super().__init__()
+        self.kernel_size = conv.kernel_size
+        self.stride, self.dilation = [1, conv.stride[0]], [1, conv.dilation[0]]
+        self.bias = conv.bias.to(dtype)
+        self.dtype = dtype
+        weight = conv.weight.to(dtype)[:, :, None].contiguous().to_mkldnn()
+        shape = (1, conv.in_channels, 1, 8192)  # only a hint
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            weight, (0, 0), self.stride, self.dilation, conv.groups, shape
+        )
+        self.groups = conv.groups
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        image = hidden.to(self.dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+        out = torch.ops.mkldnn._convolution_pointwise(
+            image, self.weight, self.bias, [0, 0], self.stride, self.dilation, self.groups, "none", [], ""
+        )
+        return out[:, :, 0]
+
+
+class Norm(nn.Module):
+    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only."""
+
+    def __init__(self, norm: nn.GroupNorm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.norm(hidden[:, :, None])[:, :, 0]
+
+
+def _pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float = 0.0) -> torch.Tensor:
+    """`EncodecConv1d._pad1d` that keeps activations (B, C, n) channels-last."""
+    left, right = (int(padding) for padding in paddings)
+    length = hidden.shape[-1]
+    if not left and not right:
+        return hidden
+    if mode != "reflect":
+        return nn.functional.pad(hidden, (left, right), mode, value)
+    # A signal shorter than its reflection is filled up with zeros first, as the codec does.
+    extra = max(0, max(left, right) - length + 1)
+    frames = nn.functional.pad(hidden, (0, extra)).transpose(1, 2)
+    parts = [frames[:, 1 : left + 1].flip(1), frames, frames[:, -right - 1 : -1].flip(1)]
+    padded = torch.cat([part for part, size in zip(parts, (left, 1, right)) if size], dim=1)
+    return padded[:, : padded.shape[1] - extra].transpose(1, 2)
