@@ -14,7 +14,7 @@ from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
 from hf_encls.codec.autoencoder import Autoencoder, initialise, run_clip
 from hf_encls.codec.corpus import draw_batch, generated_corpus, read_corpus
-from hf_encls.codec.loading import load_codec
+from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr
 from hf_encls.codec.pretraining import Recipe
 from hf_encls.codec.sounds import generate_sound
@@ -72,12 +72,19 @@ def test_result_loads_with_the_library_and_with_ours(trained):
 def test_everything_promised_is_written_and_nothing_is_pickled(trained):
     folder, results = trained
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert {"README.md", "example.png", "example.wav", "training.json", "config.json", "model.safetensors"} <= names
+    assert {
+        "README.md",
+        "example.png",
+        "example.wav",
+        "codec_training.json",
+        "config.json",
+        "model.safetensors",
+    } <= names
     assert {name.rsplit(".", 1)[-1] for name in names} <= {"md", "png", "wav", "json", "safetensors"}
     assert not [name for name in names if "partial" in name or name.rsplit("/")[-1].startswith(".")]
     card = (folder / "README.md").read_text()
     assert "not one of Meta's" in card and f"{results['validation']['mel_distance']:.3f}" in card
-    assert json.loads((folder / "training.json").read_text())["steps"] == 4
+    assert json.loads((folder / "codec_training.json").read_text())["steps"] == 4
     sound, rate = soundfile.read(folder / "example.wav")
     assert rate == 24_000 and np.isfinite(sound).all()
 
@@ -116,6 +123,7 @@ def test_init_goes_on_from_a_checkpoint(trained, tmp_path):
     args = [*QUICK, "--init", str(folder), "--max_steps", "1", "--learning_rate", "1e-9"]
     args += ["--measure_dir", str(tmp_path / "other"), "--output_dir", str(tmp_path)]
     results = pretrain_codec.main(args)
+    assert codec_facts(tmp_path)["trained_on"] == ["generated sounds"]
     assert results["unheard"]["num_clips"] == 1 and "`other`" in (tmp_path / "README.md").read_text()
     before, after = load_codec(folder).encoder.state_dict(), load_codec(tmp_path).encoder.state_dict()
     assert all(torch.allclose(before[key], after[key], atol=1e-3) for key in before)

@@ -15,6 +15,7 @@ from hf_encls.codec.card import render_codec_card
 from hf_encls.codec.checkpoints import write_atomically
 from hf_encls.codec.codebooks import fit_codebooks
 from hf_encls.codec.corpus import Corpus
+from hf_encls.codec.loading import TRAINING_FACTS
 from hf_encls.codec.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec.pretraining import MAX_VALIDATION_S, measure
 
@@ -35,7 +36,7 @@ def finish_codec(
 ) -> dict:
     """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds.
 
-    `config.json`, `model.safetensors`, `preprocessor_config.json`, `training.json` (the returned results),
+    `config.json`, `model.safetensors`, `preprocessor_config.json`, `codec_training.json` (the returned results),
     `example.png`, `example.wav` and `README.md`. Weights are rounded to half precision before anything is fitted or
     measured, so the numbers are those of the files.
     """
@@ -63,7 +64,7 @@ def finish_codec(
     results["versions"] = {"python": platform.python_version(), "torch": torch.__version__, "transformers": _version()}
     save_codec(codec, output_dir, float16)
     save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
-    write_atomically(output_dir / "training.json", lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))
+    write_atomically(output_dir / TRAINING_FACTS, lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))
     card = render_codec_card(results, name or output_dir.name)
     write_atomically(output_dir / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
     return results

@@ -20,7 +20,7 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 from hf_encls.codec.autoencoder import Autoencoder, initialise
 from hf_encls.codec.corpus import Corpus, find_audio, generated_corpus, read_corpus
 from hf_encls.codec.finishing import finish_codec, loudest, save_example
-from hf_encls.codec.loading import load_codec
+from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.codec.pretraining import Recipe, train_codec
 
 # The architecture of facebook/encodec_48khz, where it differs from the 24 kHz one (the library's default).
@@ -106,6 +106,9 @@ class PretrainingArguments:
     resume: bool = field(default=True, metadata={"help": "go on from the newest checkpoint in output_dir"})
     float16: bool = field(default=True, metadata={"help": "store the result in half precision"})
     name: str | None = field(default=None, metadata={"help": "what the card calls it (default: the folder's name)"})
+    trained_on: list[str] | None = field(
+        default=None, metadata={"help": "for the card: the data sets' names (default: the folders')"}
+    )
     license: str | None = field(default=None, metadata={"help": "for the card, as the Hub spells it: cc-by-4.0, mit"})
     attribution: str | None = field(default=None, metadata={"help": "for the card: whose sounds these are"})
 
@@ -185,6 +188,7 @@ def main(args: list[str] | None = None) -> dict:
         say=say,
     )
     results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": asdict(recipe)}
+    results["trained_on"] = trained_on(codec_args, sound_args, training_args.trained_on)
     results |= {"init": codec_args.init, "license": training_args.license, "attribution": training_args.attribution}
     results["time_s"] = round(time.monotonic() - started, 1)
     if steps < recipe.max_steps:
@@ -240,6 +244,14 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
     return codec
 
 
+def trained_on(codec: CodecArguments, sounds: SoundArguments, names: list[str] | None) -> list[str]:
+    """Which data sets the codec has heard, those of `--init` included: a classifier's card warns of its test clips."""
+    before = codec_facts(codec.init).get("trained_on", [codec.init]) if codec.init else []
+    own = names or [Path(folder).resolve().name for folder in sounds.data_dir]
+    names = [*before, *own, *(["generated sounds"] if sounds.generated_sounds else [])]
+    return list(dict.fromkeys(names))
+
+
 def read_sounds(
     arguments: SoundArguments, config: EncodecConfig, seed: int
 ) -> tuple[list[Corpus], list[float], Corpus, dict]:
@@ -263,7 +275,7 @@ def read_sounds(
     share = min(arguments.validation_share, arguments.max_validation_clips / len(corpora[0].clips))
     corpora[0], held_out = corpora[0].split(share, seed)
     sounds = {
-        "data_dir": [Path(folder).name for folder in arguments.data_dir],
+        "data_dir": [Path(folder).resolve().name for folder in arguments.data_dir],
         "clips": [len(corpus.clips) for corpus in corpora],
         "duration_s": [round(corpus.duration_s(rate), 1) for corpus in corpora],
         "shares": shares,

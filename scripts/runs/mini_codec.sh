@@ -13,7 +13,7 @@ python scripts/pretrain_codec.py \
     --max_steps 7500 --encoder_steps 3000 --decay_share 0.25 \
     --mel_weight 3 --waveform_weight 3 --anchor_weight 8 --anchor_bands 64 \
     --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
-    --cpu true --name mini --license cc-by-3.0 --output_dir "$OUT" \
+    --cpu true --name mini --trained_on ESC-10 --license cc-by-3.0 --output_dir "$OUT" \
     --attribution "ESC-10 is by K. J. Piczak (ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015, \
 https://github.com/karolpiczak/ESC-10), from recordings of Freesound users under CC BY 3.0 \
 (http://creativecommons.org/licenses/by/3.0/); every recording and its author is named in ATTRIBUTION.md."
