@@ -6,7 +6,7 @@ imported when a picture is drawn, and always through `Figure`, so no state of th
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -27,6 +27,7 @@ UNITS = (
 )
 SMOOTHING = 0.8  # as in the paper's figure 4
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
+LOGARITHMIC_ABOVE = 8  # highest loss over the median one
 MAX_NAME = 28  # characters of a class name that a picture shows
 COUNTS_UP_TO = 25  # classes; with more, the numbers in the cells could not be read
 
@@ -92,17 +93,21 @@ def save_curves(runs: Mapping[str, Sequence[Mapping]], path: str | os.PathLike, 
 
 
 def save_curve_panels(
-    panels: Mapping[str, Mapping[str, Sequence[Mapping]]], path: str | os.PathLike, title: str | None = None
+    panels: Mapping[str, Mapping[str, Sequence[Mapping]]],
+    path: str | os.PathLike,
+    title: str | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> Path:
     """The paper's figure 4: validation accuracy above, validation loss below, one column for each data set.
 
-    `panels` maps a data set's name to its runs, as in `save_curves`. A run's label has one colour in all columns. Raw
-    values are faint, smoothed ones solid.
+    `panels` maps a data set's name to its runs, as in `save_curves`. A run's label has one colour in all columns, that
+    of `colours` where it is there. Raw values are faint, smoothed ones solid. Losses that differ much share a
+    logarithmic axis.
     """
     if not panels or not all(runs and all(runs.values()) for runs in panels.values()):
         raise ValueError("No history to draw: expected at least one run with at least one epoch in each panel.")
     labels = list(dict.fromkeys(label for runs in panels.values() for label in runs))
-    colours = dict(zip(labels, cycle(COLOURS)))
+    colours = dict(zip(labels, cycle(COLOURS))) | dict(colours or {})
     figure = _figure(max(6.6, 4.6 * len(panels)), 7.2)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     grid = figure.subplots(2, len(panels), squeeze=False, sharex="col")
@@ -117,13 +122,26 @@ def save_curve_panels(
                 axes.set_ylabel(f"Validation {metric} of windows" + (" (nats)" if metric == "loss" else ""))
         grid[0, column].set_title("\n".join(textwrap.wrap(name, 36)), fontsize=11)
         grid[0, column].set_ylim(0, 1.02)
-        grid[1, column].set_ylim(bottom=0)
+        _scale_losses(grid[1, column], runs.values())
         grid[1, column].set_xlabel("Epoch")
-    _draw_legend(figure, labels, marker=None, splits=False)
+    _draw_legend(figure, labels, marker=None, splits=False, colours=colours)
     figure.suptitle(
         "\n".join(textwrap.wrap(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)", 90))
     )
     return _save(figure, path)
+
+
+def _scale_losses(axes: "Axes", runs: Iterable[Sequence[Mapping]]) -> None:
+    """From zero, or logarithmic where one run's losses would press the others to the ground."""
+    losses = [row["validation_loss"] for history in runs for row in history if row.get("validation_loss")]
+    losses = [loss for loss in losses if np.isfinite(loss) and loss > 0]
+    if losses and max(losses) > LOGARITHMIC_ABOVE * np.median(losses):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+        axes.set_title("logarithmic axis", fontsize=9, loc="right", pad=3)
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathLike, title: str | None = None) -> Path:
@@ -154,11 +172,18 @@ def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathL
     return _save(figure, path)
 
 
-def _draw_legend(figure: "Figure", labels: Sequence[str], marker: str | None, splits: bool = True) -> None:
+def _draw_legend(
+    figure: "Figure",
+    labels: Sequence[str],
+    marker: str | None,
+    splits: bool = True,
+    colours: Mapping[str, str] | None = None,
+) -> None:
     """One entry for each run's colour, then what solid and dashed mean; with that, a single run needs no entry."""
     from matplotlib.lines import Line2D
 
-    lines = {label: Line2D([], [], color=colour) for colour, label in zip(cycle(COLOURS), labels)}
+    colours = colours or dict(zip(labels, cycle(COLOURS)))
+    lines = {label: Line2D([], [], color=colours[label]) for label in labels}
     if splits:
         if len(labels) == 1:
             lines = {}
@@ -270,7 +295,7 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
             vmax=high if high > low else low + 1,
         )
         axes.set(xlabel="Time (s)", ylabel=panel.row_name)
-        axes.set_title(panel.title, fontsize=11)
+        axes.set_title(shorten(panel.title, 56), fontsize=11)
         axes.figure.colorbar(drawn, ax=axes, label=panel.value_name, extend="both")
     if title:
         figure.suptitle(shorten(title, 100))

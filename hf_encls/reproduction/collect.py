@@ -146,8 +146,11 @@ def merit(runs: Sequence[Finished]) -> list[dict]:
             "recommended_official": at("recommended", "official"),
         }
         row["leak"] = _minus(row["recommended_paper"], row["recommended_clip"])
-        row["over_log_mel"] = _minus(row["recommended_clip"], at("recommended", "clip", "log_mel"))
-        row["over_mel_in_paper"] = _minus(row["paper"], at("paper", "paper", "mel"))
+        row["over_log_mel"] = row["over_mel_in_paper"] = None
+        if entry != "log_mel":
+            row["over_log_mel"] = _minus(row["recommended_clip"], at("recommended", "clip", "log_mel"))
+        if entry != "mel":
+            row["over_mel_in_paper"] = _minus(row["paper"], at("paper", "paper", "mel"))
         rows.append(row)
     return rows
 

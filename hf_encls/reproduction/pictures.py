@@ -11,18 +11,20 @@ from hf_encls.codec.loading import load_codec
 from hf_encls.features import feature_config
 from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.hub.frontend_encls import make_frontend
-from hf_encls.report import SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
+from hf_encls.report import COLOURS, SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
 from hf_encls.reproduction.collect import Finished
 from hf_encls.reproduction.grid import Input, Preset
 from hf_encls.reproduction.sources import Source
 
-# The paper's colours: mel blue, 24 kHz orange, 48 kHz green. Every other input comes after them.
+# The paper's colours for its three inputs, the next one for log-mel; a second codec of a kind takes what is left.
 ORDER = ("mel", "encodec_24khz", "encodec_48khz", "log_mel")
+COLOUR_OF = dict(zip(ORDER, COLOURS))
 
 
 def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
+    colours = _colours([run.cell.input for run in runs])
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
         if "+" in preset:
             continue
@@ -39,9 +41,19 @@ def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
         name = f"figure_4_{preset}_{protocol}.png"
-        save_curve_panels(panels, folder / name, title=title)
+        save_curve_panels(panels, folder / name, title=title, colours=colours)
         pictures.append({"kind": "figure_4", "file": name, "title": title})
     return pictures
+
+
+def _colours(inputs: Sequence[Input]) -> dict[str, str]:
+    left = list(COLOURS[len(ORDER) :])
+    colours: dict[str, str] = {}
+    for entry in inputs:
+        if entry.label not in colours:
+            own = COLOUR_OF[entry.features]
+            colours[entry.label] = own if own not in colours.values() else left.pop(0) if left else COLOURS[-1]
+    return colours
 
 
 def _order(entry: tuple[str, Finished]) -> int:
@@ -53,9 +65,9 @@ def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Pa
     clip_id, (path, name) = next(iter(sorted(source.files.items())))
     start = _loudest_second(load(path, source.sampling_rate), source.sampling_rate)
     panels = []
-    for entry in sorted(inputs, key=lambda entry: ORDER.index(entry.features)):
-        if entry.features == "mel":
-            continue  # in decibels, as any picture of it: log_mel's
+    # One picture of mel is enough, in decibels as any picture of it.
+    shown = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
+    for entry in sorted(shown, key=lambda entry: entry.features, reverse=True):
         codec = None if entry.codec is None else load_codec(entry.codec)
         if codec is None:
             options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": source.sampling_rate}

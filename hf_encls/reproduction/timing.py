@@ -58,7 +58,7 @@ def inference_time(model_folder: Path, clips: Sequence[Path], repeats: int = 3, 
         "audio_s": seconds,
         "device": device,
         "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 
