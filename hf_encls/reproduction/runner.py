@@ -57,7 +57,8 @@ def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dic
     total = sum(cell.work() for cell in cells)
     failed = {}
     layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
-    with tqdm(total=total, initial=done, desc="the whole grid", bar_format=layout, mininterval=1.0) as bar:
+    # The mean speed of this start: progress comes in lumps, one for each checkpoint.
+    with tqdm(total=total, initial=done, desc="the whole grid", bar_format=layout, smoothing=0) as bar:
         bar.write(f"{len(cells)} cells, {len(cells) - len(todo)} of them finished")
         for number, cell in enumerate(todo, len(cells) - len(todo) + 1):
             bar.write(f"[{number}/{len(cells)}] {cell.title}")

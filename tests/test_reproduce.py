@@ -1,0 +1,328 @@
+"""The paper by one command: figures checked by hand, a grid that survives kill -9, a page with no number of its own."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from hf_encls.commands.reproduce_paper import main
+from hf_encls.commands.train import main as train
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.reproduction import paper
+from hf_encls.reproduction.cell import drop_broken_checkpoints
+from hf_encls.reproduction.compare import clip_accuracy
+from hf_encls.reproduction.evidence import ambiguities, claims
+from hf_encls.reproduction.grid import Input, plan, read_preset, read_variants
+from hf_encls.reproduction.measures import (
+    at_equal_epochs,
+    convergence,
+    load,
+    mean_and_deviation,
+    mel_frames,
+    multiply_adds,
+    share_of_epochs_above,
+    sizes,
+)
+from hf_encls.reproduction.report_page import render
+from hf_encls.reproduction.sources import Source
+
+EPOCHS = 12
+CELL = "esc50/recommended/clip/mel/seed0"
+OTHER = "esc50/recommended/clip/encodec_24khz-untrained/seed0"
+
+
+def history(accuracies: list[float], losses: list[float], seconds: float = 2.0) -> list[dict]:
+    """A learning curve with epochs from 1."""
+    return [
+        {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss, "epoch_s": seconds}
+        for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- by hand
+
+
+def test_convergence_is_the_first_epoch_above_the_last_of_the_baseline():
+    mel = history([0.1, 0.5, 0.3], [3.0, 2.0, 2.5])
+    latents = history([0.2, 0.3, 0.31, 0.2], [2.0, 1.0, 0.9, 1.1])
+    found = convergence(latents, mel)
+    assert found["baseline_final"] == 0.3
+    assert found["pass_epoch"] == 3  # 0.3 equals, it does not pass
+    assert found["pass_s"] == 6.0
+    assert (found["best_loss_epoch"], found["best_loss"], found["best_loss_s"]) == (3, 0.9, 6.0)
+    # Smoothed by 0.8: mel ends at (0.1 * 0.64 + 0.5 * 0.8 + 0.3) / (0.64 + 0.8 + 1) = 0.3131; the latents never pass.
+    assert found["pass_smoothed_epoch"] is None
+
+
+def test_a_run_that_never_passes_has_no_epoch_and_a_loss_that_is_no_number_is_not_the_best():
+    found = convergence(history([0.1, 0.2], [math.nan, 5.0]), history([0.9], [0.1]))
+    assert found["pass_epoch"] is None and found["pass_s"] is None
+    assert found["best_loss_epoch"] == 2
+
+
+def test_accuracy_at_equal_epochs():
+    curve = history([0.1, 0.2, 0.3], [1, 1, 1])
+    assert at_equal_epochs(curve) == {"1": 0.1, "2": 0.2, "3": 0.3}
+    assert share_of_epochs_above(curve, history([0.0, 0.2, 0.2], [1, 1, 1])) == pytest.approx(2 / 3)
+
+
+def test_frames_of_mel_in_the_readings_of_the_paper():
+    assert mel_frames(44_100, 1.0, 256) == 171  # equation (1)
+    assert mel_frames(44_100, 1.0, 256, centred=True) == 173  # the figure in the text
+    assert mel_frames(22_050, 1.0, 128, centred=True) == 173
+    assert mel_frames(44_100, 1.0, 128) == 341
+
+
+def test_sizes_of_one_second():
+    latents = sizes(EnclsConfig(features="encodec_24khz"))
+    assert (latents["frames_per_s"], latents["bytes_per_s"], latents["bytes_float32_per_s"]) == (75, 19_200, 38_400)
+    assert sizes(EnclsConfig(features="encodec_48khz", sampling_rate=48_000))["frames_per_s"] == 150
+    mel = sizes(EnclsConfig(features="mel", sampling_rate=44_100, hop_length=256))
+    assert (mel["frames_per_s"], mel["bytes_per_s"]) == (171, 171 * 128 * 4)
+    assert {key: paper.FRAMES_PER_S[key] for key in ("encodec_24khz", "encodec_48khz")} == {
+        "encodec_24khz": 75,
+        "encodec_48khz": 150,
+    }
+
+
+def test_multiply_adds_by_hand_and_by_torch():
+    config = EnclsConfig(features="encodec_24khz", id2label={i: str(i) for i in range(50)})
+    counts = multiply_adds(config)
+    assert counts["conv1"] == 126 * 73 * 32 * 9
+    assert counts["conv2"] == 61 * 34 * 64 * 32 * 9
+    assert counts["linear"] == 64 * 30 * 17 * 50
+    assert counts["parameters"] == 1_650_866  # the paper's network on 128 x 75 and 50 classes
+    assert load(config, 10)["per_epoch"] == 10 * counts["training"]
+    model = EnclsForAudioClassification(config)
+    with FlopCounterMode(display=False) as forward:
+        logits = model.classify(torch.zeros(1, 128, 75))
+    assert forward.get_total_flops() == 2 * counts["forward"]
+    with FlopCounterMode(display=False) as backward:
+        logits.sum().backward()
+    assert forward.get_total_flops() + backward.get_total_flops() == 2 * counts["training"]
+
+
+def test_mean_and_deviation():
+    assert mean_and_deviation([1.0, None, 3.0]) == {"mean": 2.0, "deviation": pytest.approx(math.sqrt(2)), "count": 2}
+    assert mean_and_deviation([5.0])["deviation"] is None
+    assert mean_and_deviation([])["mean"] is None
+
+
+# ------------------------------------------------------------------------------------------------- plan
+
+
+def source(key: str = "esc50", folds: tuple[int, ...] = (1, 2, 3, 4, 5)) -> Source:
+    """A data set that is nowhere."""
+    return Source(key, "folder", "ESC-10", ("a", "b"), 10, 50.0, 44_100, folds, {}, 0, False)
+
+
+def test_presets_have_the_same_lines():
+    first, second = read_preset("paper", {}), read_preset("recommended", {})
+    assert list(first.options) == list(second.options)
+    assert first.options["num_train_epochs"] == second.options["num_train_epochs"] == 1000
+    assert (first.protocols, first.options["standardization"]) == (("paper",), "none")
+    assert "mel" in first.inputs and "paper" not in second.protocols[:1]
+
+
+def test_a_variant_changes_one_thing_and_runs_with_the_first_seed_only():
+    preset = read_preset("paper", {"num_train_epochs": 3})
+    variants = read_variants(["all"], preset)
+    for variant in variants:
+        assert sum(variant.options.get(name) != preset.options.get(name) for name in {*variant.options}) == 1
+    cells = plan([source()], [Input("mel")], [preset, *variants], [0, 1])
+    assert [cell.id for cell in cells if cell.seed == 1] == ["esc50/paper/paper/mel/seed1"]
+    assert not read_variants(["hop_256"], read_preset("paper", {"hop_length": 256}))
+    with pytest.raises(ValueError, match="hop_256"):
+        read_variants(["no_such"], preset)
+
+
+def test_official_has_a_cell_for_each_fold_and_none_where_there_are_no_folds():
+    recommended = read_preset("recommended", {})
+    cells = plan([source(), source("own", (0,))], [Input("mel")], [recommended], [0], ["official"])
+    assert [cell.fold for cell in cells] == [1, 2, 3, 4, 5]
+    assert {cell.source.key for cell in cells} == {"esc50"}
+
+
+def test_names_say_what_stands_in():
+    assert source().label == "ESC-10 in place of ESC-50"
+    assert Input("encodec_24khz", "x/full", "full", untrained=True).label == "24 kHz (full, untrained)"
+    assert Input("encodec_48khz", "facebook/encodec_48khz", "facebook/encodec_48khz").key.count("/") == 0
+
+
+def test_half_written_checkpoints_are_dropped(tmp_path: Path):
+    for number, text in ((1, '{"global_step": 1, "max_steps": 4}'), (2, '{"global_step": 2, "max_st'), (3, None)):
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        if text is not None:
+            (tmp_path / f"checkpoint-{number}" / "trainer_state.json").write_text(text)
+    drop_broken_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+# ------------------------------------------------------------------------------------------------- the grid
+
+
+def write_tones(root: Path) -> Path:
+    """Two classes of seven short clips."""
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("high", "low")):
+        (root / name).mkdir(parents=True)
+        for clip in range(7):
+            time_s = np.arange(int(8_000 * 1.2)) / 8_000
+            tone = 0.3 * np.sin(2 * np.pi * (300 if number else 900) * (1 + 0.05 * clip) * time_s)
+            soundfile.write(root / name / f"{clip}.wav", tone + 0.05 * rng.standard_normal(len(time_s)), 8_000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
+    """A grid that was killed in its first cell and started again: its folder, its sounds, its arguments."""
+    root = tmp_path_factory.mktemp("grid")
+    sounds = write_tones(root / "sounds")
+    arguments = ["--esc50", str(sounds), "--gtzan_genres", str(root / "nowhere"), "--codec_24khz", "untrained"]
+    arguments += ["--codec_48khz", str(root / "no_codec"), "--inputs", "mel", "encodec_24khz", "encodec_48khz"]
+    arguments += ["--presets", "recommended", "--protocols", "clip", "--variants", "none", "--epochs", str(EPOCHS)]
+    arguments += ["--timing_clips", "1", "--output_dir", str(root / "out"), "--cache_dir", str(root / "cache")]
+    kill_first_cell(arguments, root / "out")
+    main(arguments)
+    return root / "out", sounds, arguments
+
+
+def kill_first_cell(arguments: list[str], folder: Path) -> None:
+    """Start the grid; when its first cell has written a checkpoint, kill the cell and the grid."""
+    code = "import sys; from hf_encls.commands.reproduce_paper import main; main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    cell = folder / "cells" / CELL
+    deadline = time.monotonic() + 200
+    while not list(cell.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None and time.monotonic() < deadline, "the grid ended before its first checkpoint"
+        time.sleep(0.005)
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        subprocess.run(["kill", "-9", child], check=True)
+    process.kill()
+    process.wait()
+    assert not (cell / "results.json").exists()
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the cell's process in /proc")
+
+
+@needs_proc
+def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path: Path):
+    folder = grid[0]
+    resumed = json.loads((folder / "cells" / CELL / "results.json").read_text())
+    assert "--resume_from_checkpoint" in resumed["command"]
+    names = (name for name in resumed["command"][1:] if name)
+    options = dict(zip(names, names, strict=True))
+    options.pop("--resume_from_checkpoint")
+    options["--output_dir"] = str(tmp_path / "whole")
+    whole = train([text for pair in options.items() for text in pair])
+    assert resumed["epochs"] == whole["epochs"] == EPOCHS
+    for name in ("train", "validation", "test", "confusion_matrix", "best_epoch"):
+        assert resumed[name] == whole[name]
+    timeless = [[{k: v for k, v in row.items() if k != "epoch_s"} for row in r["history"]] for r in (resumed, whole)]
+    assert timeless[0] == timeless[1]
+
+
+@needs_proc
+def test_finished_cells_are_not_run_again_and_other_settings_are_refused(grid):
+    folder, _, arguments = grid
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("cells/**/results.json")}
+    assert len(before) == 2 and not list(folder.glob("cells/**/checkpoint-*"))
+    main([*arguments, "--timing_clips", "0"])
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+    with pytest.raises(ValueError, match="num_train_epochs 12, now 13"):
+        main([*arguments, "--epochs", "13"])
+
+
+@needs_proc
+def test_what_is_missing_is_listed_and_the_rest_runs(grid):
+    report = json.loads((grid[0] / "report" / "report.json").read_text())
+    datasets = {row["key"]: row["status"] for row in report["datasets"]}
+    assert datasets == {"gtzan_music_speech": "missing", "gtzan_genres": "missing", "esc50": "used"}
+    assert {row["label"]: row["status"] for row in report["inputs"]} == {
+        "mel (power)": "used",
+        "24 kHz (untrained)": "used",
+        f"48 kHz ({grid[0].parent / 'no_codec'})": "missing",
+    }
+    rows = {row["input"]: row for row in report["table_1"]}
+    assert rows["mel"]["paper"] == {"accuracy": 0.3105, "loss": 3.9}
+    assert rows["mel"]["accuracy_difference"] is None  # a stand-in is not compared
+    assert rows["encodec_24khz-untrained"]["over_mel"] is not None
+    for row in report["cells"]:
+        assert row["command"] and row["versions"]["torch"] and row["seed"] == 0
+
+
+@needs_proc
+def test_another_model_is_measured_on_the_same_clips(grid):
+    folder, sounds, _ = grid
+    cell = folder / "cells" / CELL
+    clips = json.loads((cell / "clips.json").read_text())["test"]
+    found = clip_accuracy(
+        str(cell), [sounds / clip for clip in clips], [clip.split("/")[0] for clip in clips], ["high", "low"]
+    )
+    results = json.loads((cell / "results.json").read_text())
+    assert found["accuracy"] == results["test"]["clip"]["accuracy"]
+    other = clip_accuracy(str(cell), [], [], ["high", "low", "drum"])
+    assert other["accuracy"] is None and "drum" in other["reason"]
+
+
+@needs_proc
+def test_the_page_has_no_number_that_is_not_in_its_json(grid):
+    report = json.loads((grid[0] / "report" / "report.json").read_text())
+    assert (grid[0] / "report" / "REPORT.md").read_text() == render(report)
+    for picture in report["pictures"]:
+        assert (grid[0] / "report" / picture["file"]).is_file()
+    # With every number of the JSON taken away, the only digits left are those of its texts.
+    texts = " ".join(strings(report))
+    left = re.sub(r"\b(nan|NaN)\b", "", render(blank(report)))
+    unknown = [number for number in re.findall(r"\d+(?:[.,]\d+)*", left) if number not in texts]
+    assert not unknown
+    # And a changed number changes the page.
+    report["table_1"][0]["window_accuracy"]["mean"] = 0.12345
+    assert "12.35" in render(report) or "12.34" in render(report)
+
+
+def blank(value: object) -> object:
+    """The same JSON with every number taken away."""
+    if isinstance(value, dict):
+        return {key: blank(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [blank(item) for item in value]
+    return math.nan if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def strings(value: object) -> list[str]:
+    """All texts of a JSON value, keys included."""
+    if isinstance(value, dict):
+        return [text for key, item in value.items() for text in (key, *strings(item))]
+    if isinstance(value, list):
+        return [text for item in value for text in strings(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_claims_are_judged_by_what_was_measured():
+    about = {"dataset": "esc50", "preset": "paper", "protocol": "paper"}
+    mel = {**about, "input": "mel", "own": {"best_loss_epoch": 5}, "mel": {"passed": 0, "runs": 1, "pass_epoch": None}}
+    latents = {**about, "input": "encodec_24khz", "own": {"best_loss_epoch": 6}, "above_mel": 0.9}
+    latents["mel"] = {"passed": 1, "runs": 1, "pass_epoch": 2}
+    scores = [{**about, "input": "mel", "over_mel": None, "over_log_mel": None}]
+    scores += [{**about, "input": "encodec_24khz", "over_mel": 0.1, "over_log_mel": -0.1}]
+    times = [{"dataset": "esc50", "input": "mel", "classification": 2.0, "total": 4.0}]
+    times += [{"dataset": "esc50", "input": "encodec_24khz", "classification": 1.0, "total": 6.0}]
+    judged = {row["claim"]: row for row in claims([mel, latents], scores, times)}
+    assert judged["epochs"]["holds"] is False  # it passes mel, but its best loss comes later
+    assert judged["accuracy"]["holds"] is True
+    assert judged["speed"]["holds"] is False and judged["speed"]["times_mel_classification"] == 0.5
+    assert all(entry["found"] == [] for entry in ambiguities([], [], []))
