@@ -10,7 +10,7 @@ python scripts/pretrain_codec.py \
     --data_dir "$DATA" --measure_dir "$OUT/synthetic" --generated_sounds 240 --generated_share 0.2 \
     --num_filters 8 --target_bandwidths 1.5 3.0 \
     --batch_size 12 --crop_s 0.48 --learning_rate 1e-3 --beta1 0.9 --beta2 0.99 --warmup_steps 100 \
-    --max_steps 7500 --encoder_steps 3000 --decay_share 0.25 \
+    --max_steps 10500 --encoder_steps 3000 --decay_share 0.25 \
     --mel_weight 3 --waveform_weight 3 --anchor_weight 8 --anchor_bands 64 \
     --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
     --cpu true --name mini --trained_on ESC-10 --license cc-by-3.0 --output_dir "$OUT" \
