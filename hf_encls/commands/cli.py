@@ -34,6 +34,7 @@ GROUPS = {
         "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
+        "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
         "encode": Command("hf_encls.commands.codec_files", "audio -> .ecdc files or saved codes"),
@@ -41,7 +42,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish")
+OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
