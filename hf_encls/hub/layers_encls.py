@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import EncodecModel
 
 # Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
@@ -54,19 +53,21 @@ def _prepare(codec: EncodecModel, dtype: torch.dtype) -> list[nn.Module]:
         if position == lstm_at:
             layers.append(layer)
             continue
-        layer = copy.deepcopy(layer).requires_grad_(False)
-        for module in layer.modules():
-            if not hasattr(module, "conv"):
+        dtype_here = dtype if position < lstm_at else torch.float32
+        original, layer = layer, copy.deepcopy(layer).requires_grad_(False)
+        for module, plain in zip(list(layer.modules()), list(original.modules())):
+            if not hasattr(plain, "conv"):
                 continue
-            if parametrize.is_parametrized(module.conv):
-                parametrize.remove_parametrizations(module.conv, "weight")
+            # The codec's own convolution is asked for its weight: the copy may be inside somebody's parametrize.cached().
             if packs:
-                module.conv = PackedConv1d(module.conv, dtype if position < lstm_at else torch.float32)
+                module.conv = PackedConv1d(plain.conv, dtype_here)
                 module._pad1d = _pad
-                if hasattr(module, "norm"):
+                if hasattr(plain, "norm"):
                     module.norm = Norm(module.norm)
-        if not packs and position < lstm_at:
-            layer.to(dtype)
+            else:
+                module.conv = _fold(plain.conv)
+        if not packs:
+            layer.to(dtype_here)
         # The inputs of these activations are used by nobody else.
         for elu in [layer, *getattr(layer, "block", ())[1:]]:
             if isinstance(elu, nn.ELU):
@@ -83,6 +84,15 @@ def _can_pack(device: torch.device) -> bool:
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     )
+
+
+def _fold(conv: nn.Conv1d) -> nn.Conv1d:
+    folded = nn.Conv1d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, dilation=conv.dilation, groups=conv.groups
+    ).to(conv.weight.device)
+    folded.weight.copy_(conv.weight)
+    folded.bias.copy_(conv.bias)
+    return folded.requires_grad_(False)
 
 
 class PackedConv1d(nn.Module):
