@@ -52,7 +52,7 @@ def main(args: list[str] | None = None) -> dict:
     about = {"codec": _codec(inputs, data_args), "command": ["scripts/train.py", *command], "versions": versions()}
     runs = {}
     for fold in folds:
-        own = copy.deepcopy(training_args)
+        own = copy.copy(training_args)
         own.output_dir = str(folder / f"fold-{fold}") if len(folds) > 1 else str(folder)
         chosen = data_args.fold if fold is None else fold
         runs[fold] = train_once(inputs, own, data_args.protocol, chosen, data_args.memory_limit_gb, features_s, about)

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_encls.commands.inputs import FeatureArguments
@@ -75,6 +76,14 @@ class EnclsTrainingArguments(TrainingArguments):
     # Our data set hands out batches of what the model takes, from memory.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave as it is: no columns to remove."})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})
+
+    def __post_init__(self):
+        asked = int(os.environ.get("WORLD_SIZE", "1"))
+        if asked > 1 and not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, each of the processes would train alone
+        super().__post_init__()
+        if self.world_size != asked:
+            raise ValueError(f"expected {asked} processes, as the launcher says, found {self.world_size} working together")
 
 
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:

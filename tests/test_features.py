@@ -1,0 +1,127 @@
+"""The map step: what a row holds, what is cached, and what makes it compute again."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_models import small_codec
+
+from hf_encls.data.folders import scan_folder
+from hf_encls.features import Extractor, extract_features, feature_config
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for label, rate in (("a", 24_000), ("b", 24_000), ("c", 16_000)):
+        (tmp_path / label).mkdir()
+        for number, seconds in enumerate((2.0, 0.3)):
+            soundfile.write(tmp_path / label / f"{number}.wav", rng.standard_normal(round(seconds * rate)) * 0.1, rate)
+    quiet = np.zeros(48_000)
+    quiet[30_000:] = 0.5
+    soundfile.write(tmp_path / "a" / "half_silent.wav", quiet, 24_000)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Counts the batches that are really computed."""
+    made = []
+    original = Extractor.__call__
+    monkeypatch.setattr(Extractor, "__call__", lambda self, batch: made.append(1) or original(self, batch))
+    return made
+
+
+def test_rows(folder, tmp_path):
+    codec = small_codec(24)
+    clips, _ = scan_folder(folder)
+    windows = extract_features(clips, feature_config("encodec_24khz", clips, codec), codec, tmp_path / "cache")
+    assert windows.column_names == ["input_features", "label", "clip_id", "start", "group", "fold", "silent"]
+    assert windows.features["input_features"].shape == (16, 75)
+    assert windows.features["input_features"].dtype == "float16"
+    assert windows.features["label"].names == ["a", "b", "c"]
+    long = windows.filter(lambda row: row["clip_id"] == "c/0.wav")
+    assert long["start"][:] == [0.0, 1.0] and long["label"][:] == [2, 2]
+    assert windows.filter(lambda row: row["clip_id"] == "c/1.wav")["start"][:] == [0.0]
+    silent = windows.filter(lambda row: row["clip_id"] == "a/half_silent.wav")
+    assert silent["silent"][:] == [True, False]
+    latents = codec.encoder(torch.from_numpy(soundfile.read(folder / "a" / "0.wav", dtype="float32")[0])[None, None])[0]
+    first = windows.with_format("numpy")[0]["input_features"]
+    np.testing.assert_allclose(first, latents[:, :75].detach().numpy().astype(np.float16), atol=1e-3)
+
+
+def test_power_mel_keeps_float32_and_the_commonest_rate(folder, tmp_path, caplog):
+    clips, _ = scan_folder(folder)
+    config = feature_config("mel", clips)
+    assert config.sampling_rate == 24_000 and "commonest rate" in caplog.text
+    windows = extract_features(clips, config, cache_dir=tmp_path / "cache")
+    assert windows.features["input_features"].dtype == "float32"
+    assert windows.features["input_features"].shape == (128, (24_000 - 512) // 128 + 1)
+
+
+def test_the_second_time_computes_nothing(folder, tmp_path, calls):
+    codec, cache = small_codec(24), tmp_path / "cache"
+    clips, _ = scan_folder(folder)
+    config = feature_config("encodec_24khz", clips, codec)
+    first = extract_features(clips, config, codec, cache)
+    assert calls
+    calls.clear()
+    # Another scan and another copy of the codec, as in a new process.
+    again = extract_features(scan_folder(folder)[0], config, small_codec(24), cache)
+    assert not calls
+    assert first[:]["start"] == again[:]["start"]
+
+
+@pytest.mark.parametrize("change", ["weights", "window", "step", "kind", "dtype", "audio", "folder name"])
+def test_what_matters_computes_again(folder, tmp_path, calls, change):
+    cache = tmp_path / "cache"
+    clips, _ = scan_folder(folder)
+    codec = small_codec(24)
+    extract_features(clips, feature_config("encodec_24khz", clips, codec), codec, cache)
+    calls.clear()
+    kind, settings = "encodec_24khz", {}
+    if change == "weights":
+        codec = small_codec(24, seed=1)
+    elif change == "window":
+        settings["window_s"] = 0.5
+    elif change == "step":
+        settings["step_s"] = 0.5
+    elif change == "kind":
+        kind, codec = "log_mel", None
+    elif change == "dtype":
+        settings["codec_dtype"] = "bfloat16"
+    elif change == "audio":
+        soundfile.write(folder / "b" / "0.wav", np.full(48_000, 0.1), 24_000)
+    else:
+        (folder / "b").rename(folder / "bb")
+    clips, _ = scan_folder(folder)
+    extract_features(clips, feature_config(kind, clips, codec, **settings), codec, cache)
+    assert calls
+
+
+def test_policy_is_part_of_what_features_are(folder, tmp_path, calls):
+    codec, cache = small_codec(48), tmp_path / "cache"
+    clips, _ = scan_folder(folder)
+    rows = {}
+    for policy in ("contiguous", "codec"):
+        calls.clear()
+        config = feature_config("encodec_48khz", clips, codec, codec_policy=policy)
+        rows[policy] = extract_features(clips, config, codec, cache)
+        assert calls
+    # Frames of overlapping chunks run a little ahead of the clock: frame 150 is at 0.99 s.
+    assert rows["contiguous"]["start"][:2] == [0.0, 1.0]
+    assert rows["codec"]["start"][:2] == pytest.approx([0.0, 0.99])
+
+
+def test_another_codec_than_the_configurations_is_refused(folder, tmp_path):
+    clips, _ = scan_folder(folder)
+    config = feature_config("encodec_24khz", clips, small_codec(24))
+    with pytest.raises(ValueError, match="expected the codec with hash"):
+        extract_features(clips, config, small_codec(24, seed=1), tmp_path)
+
+
+def test_a_file_that_broke_since_the_scan_is_named(folder, tmp_path):
+    clips, _ = scan_folder(folder)
+    (folder / "b" / "0.wav").write_bytes(b"gone")
+    with pytest.raises(ValueError, match=r"b.0\.wav .*fine when the folder was scanned"):
+        extract_features(clips, feature_config("log_mel", clips), cache_dir=tmp_path / "cache")

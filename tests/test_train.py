@@ -1,0 +1,190 @@
+"""The train program, as a user runs it: on folders of WAV, in this process and in real ones."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from small_models import small_codec
+from transformers import pipeline
+
+from hf_encls.commands.train import main
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--features", "log_mel", "--window_s", "0.3", "--num_train_epochs", "2", "--report_to", "none"]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory) -> Path:
+    """Three classes of noisy tones, eight clips each."""
+    folder = tmp_path_factory.mktemp("data") / "tones"
+    rng = np.random.default_rng(0)
+    for label, pitch in (("low", 200), ("mid", 900), ("high", 3000)):
+        (folder / label).mkdir(parents=True)
+        for number in range(8):
+            time = np.arange(14_400) / 16_000
+            sound = 0.3 * np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * time) + rng.standard_normal(14_400) * 0.02
+            soundfile.write(folder / label / f"{number}.wav", sound, 16_000)
+    return folder
+
+
+def train(tones: Path, folder: Path, *more: str) -> dict:
+    args = ["--data_dir", str(tones), "--output_dir", str(folder), "--cache_dir", str(tones.parent / "cache")]
+    return main([*args, *SMALL, *more])
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return EnclsForAudioClassification.from_pretrained(folder).state_dict()
+
+
+def equal(one: Path, two: Path) -> bool:
+    a, b = weights(one), weights(two)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def trained(tones, tmp_path_factory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("runs") / "model"
+    return folder, train(tones, folder)
+
+
+def test_what_a_run_leaves(trained, tones, capsys):
+    folder, results = trained
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    assert names >= {
+        "model.safetensors", "config.json", "preprocessor_config.json", "modeling_encls.py", "configuration_encls.py",
+        "feature_extraction_encls.py", "frontend_encls.py", "windows_encls.py", "results.json", "curves.png",
+        "confusion_matrix.png", "README.md", "left_out.json",
+    }  # fmt: skip
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    for part in ("train", "validation", "test"):
+        for unit in ("window", "clip", "window_without_silence"):
+            assert set(results[part][unit]) == {"accuracy", "loss", "macro_f1"}
+    assert results["leak"] == {"test_windows": results["test"]["num_windows"], "clip_leaks": 0, "group_leaks": 0}
+    assert len(results["history"]) == results["epochs"] == 2
+    assert np.sum(results["confusion_matrix"]) == results["test"]["num_windows"]
+    assert results["versions"]["torch"] and results["times_s"]["training"] > 0
+    card = (folder / "README.md").read_text()
+    assert f"{results['test']['clip']['accuracy']:.3f}" in card and "protocol" in card
+
+
+def test_the_saved_model_is_the_best_one_and_scores_as_reported(trained, tones):
+    folder, results = trained
+    run = pipeline("audio-classification", model=str(folder))
+    clips = json.loads((folder / "clips.json").read_text())["test"]
+    hits = [
+        run(soundfile.read(tones / clip, dtype="float32")[0])[0]["label"] == clip.split("/")[0] for clip in clips
+    ]
+    assert np.mean(hits) == pytest.approx(results["test"]["clip"]["accuracy"])
+    best = max(row["validation_accuracy"] for row in results["history"])
+    assert results["validation"]["window"]["accuracy"] == pytest.approx(best)
+
+
+def test_standardisation_uses_training_windows_only(trained, tones, tmp_path):
+    folder, _ = trained
+    other = train(tones, tmp_path / "other", "--seed", "5") and tmp_path / "other"
+    assert not torch.equal(weights(folder)["feature_mean"], weights(other)["feature_mean"])
+    plain = train(tones, tmp_path / "plain", "--standardization", "none") and tmp_path / "plain"
+    assert torch.all(weights(plain)["feature_scale"] == 1) and torch.all(weights(plain)["feature_mean"] == 0)
+
+
+def test_one_seed_gives_one_model(trained, tones, tmp_path):
+    train(tones, tmp_path / "again")
+    assert equal(trained[0], tmp_path / "again")
+
+
+def test_resuming_ends_where_an_unbroken_run_ends(tones, tmp_path):
+    train(tones, tmp_path / "whole", "--num_train_epochs", "3", "--save_total_limit", "9")
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    checkpoints = sorted((tmp_path / "broken").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for newer in checkpoints[1:]:  # as if it had been killed in the second epoch
+        shutil.rmtree(newer)
+    (tmp_path / "broken" / "results.json").unlink()
+    with pytest.raises(ValueError, match="unfinished run"):
+        train(tones, tmp_path / "broken")
+    with pytest.raises(ValueError, match="another one .*seed"):
+        train(tones, tmp_path / "broken", "--resume_from_checkpoint", "last", "--seed", "9")
+    resumed = ["--num_train_epochs", "3", "--resume_from_checkpoint", "last"]
+    train(tones, tmp_path / "broken", *resumed)
+    assert equal(tmp_path / "whole", tmp_path / "broken")
+
+
+def test_codec_features_and_a_settings_file(tones, tmp_path):
+    small_codec(24).save_pretrained(tmp_path / "my codec")
+    settings = {
+        "data_dir": str(tones), "output_dir": str(tmp_path / "model"), "features": "encodec_24khz", "window_s": 0.4,
+        "codec": str(tmp_path / "my codec"), "cache_dir": str(tmp_path / "cache"), "num_train_epochs": 1,
+        "report_to": "none", "protocol": "paper",
+    }  # fmt: skip
+    (tmp_path / "settings.yaml").write_text(json.dumps(settings))
+    results = main([str(tmp_path / "settings.yaml")])
+    assert results["codec"]["id"] == "my codec" and results["codec"]["policy"] == "whole"
+    assert results["leak"]["clip_leaks"] > 0
+    saved = EnclsForAudioClassification.from_pretrained(tmp_path / "model")
+    expected = small_codec(24).state_dict()
+    for name, value in saved.frontend.codec.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    checkpoint = next((tmp_path / "model").glob("checkpoint-*")) / "model.safetensors"
+    assert checkpoint.stat().st_size < (tmp_path / "model" / "model.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--data_dir", "nowhere"], "found nothing"),
+        (["--protocol", "random"], "clip, paper, official"),
+        (["--protocol", "official"], "needs a data set with folds"),
+        (["--features", "mfcc"], "expected features"),
+        (["--window_s", "0.01"], "too short"),
+        (["--codec", "mini"], "needs none"),
+        (["--features", "encodec_24khz", "--codec", "no/such-codec"], "Without a network"),
+        (["--resume_from_checkpoint", "last"], "found none"),
+        (["--dataset", "some/features"], "found both"),
+    ],
+)
+def test_mistakes_are_explained(tones, tmp_path, monkeypatch, more, message):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=message):
+        train(tones, tmp_path / "model", *more)
+
+
+def test_the_program_ends_with_one_line_for_a_mistake(tmp_path):
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), "--data_dir", "nowhere"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.strip().splitlines()[-1].startswith("error: expected a folder of class-named folders at 'nowhere'")
+
+
+@pytest.mark.slow
+def test_two_processes(tones, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "scripts/train.py")]
+    command += ["--data_dir", str(tones), "--output_dir", str(tmp_path / "model"), "--cache_dir", str(tmp_path / "c"), *SMALL]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "2 processes on cpu" in run.stdout
+    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    assert results["processes"] == 2 and results["test"]["num_windows"] == results["leak"]["test_windows"]
+
+
+@pytest.mark.slow
+def test_the_offline_default_and_its_three_lines(tmp_path):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), "--num_train_epochs", "2"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    lines = run.stdout.strip().splitlines()[-3:]
+    pasted = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert pasted.returncode == 0 and "'score'" in pasted.stdout, pasted.stderr[-3000:]
