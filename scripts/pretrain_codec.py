@@ -1,6 +1,7 @@
 """Train an EnCodec on a folder of audio: see `--help` and `hf_encls/commands/pretrain_codec.py`."""
 
+from hf_encls.commands.door import run
 from hf_encls.commands.pretrain_codec import main
 
 if __name__ == "__main__":
-    main()
+    run(main)
