@@ -80,7 +80,7 @@ def model_card(
         protocol=protocol_name(results),
         protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
         leak=leak_text(results),
-        codec_name=_codec_name(results),
+        codec_name=codec_name(codec, results["dataset"]),
         codec_text=codec_text(codec),
         codec_warning=codec_warning(results),
         results_table=results_table(results, markdown=True),
@@ -217,17 +217,16 @@ def _model_index(results: Mapping) -> list[EvalResult]:
 
 
 def _metric_name(name: str, results: Mapping) -> str:
-    beside = f"protocol {protocol_name(results)}; leak {leak_text(results)}; codec {_codec_name(results)}"
-    return f"{name} ({beside})"
+    codec = codec_name(results.get("codec"), results["dataset"])
+    return f"{name} (protocol {protocol_name(results)}; leak {leak_text(results)}; codec {codec})"
 
 
-def _codec_name(results: Mapping) -> str:
-    """The codec in a few words, as it stands beside a score."""
-    codec = results.get("codec")
+def codec_name(codec: Mapping | None, dataset: str) -> str:
+    """A codec in a few words, as it stands beside a score; "none" where there is none."""
     if not codec:
         return "none"
-    heard = " (heard the test clips)" if has_heard(codec, results["dataset"]) else ""
-    return codec["id"] + (" (untrained)" if codec.get("untrained") and "untrained" not in codec["id"] else "") + heard
+    untrained = " (untrained)" if codec.get("untrained") and "untrained" not in codec["id"] else ""
+    return codec["id"] + untrained + (" (heard the test clips)" if has_heard(codec, dataset) else "")
 
 
 def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:

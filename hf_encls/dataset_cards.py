@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from hf_encls.cards import TEMPLATES, feature_text, plain
+from hf_encls.cards import TEMPLATES, codec_name, feature_text, plain
 from hf_encls.data.facts import DatasetFacts
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -54,6 +54,7 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], source: Source, data: Da
 
 def _describe(entry: Mapping) -> dict:
     config = entry["config"]
+    codec = entry["codec"] | {"id": config["codec_id"]} if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
     keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
     settings = {key: f"`{config[key]}`" for key in keys if config.get(key) is not None}
@@ -63,7 +64,7 @@ def _describe(entry: Mapping) -> dict:
         "config": {key: plain(value) if key.endswith("_s") else value for key, value in config.items()},
         "text": feature_text(config["features"]),
         "shape": " x ".join(map(str, entry["shape"])) + f" {entry['dtype']}",
-        "codec": f"`{config['codec_id']}`" if config.get("codec_id") else "none",
+        "codec": codec_name(codec, entry["source"]).replace("the test clips", "these clips"),
         "num_windows": f"{entry['num_windows']:,}",
         "num_clips": f"{entry['num_clips']:,}",
         "settings": settings,

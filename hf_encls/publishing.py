@@ -114,6 +114,7 @@ def push_features(
     source: Source,
     *,
     config_name: str | None = None,
+    codec: Mapping | None = None,
     panels: Sequence[Panel] = (),
     replace: bool = False,
     private: bool | None = None,
@@ -122,8 +123,9 @@ def push_features(
     """Publish windows of features (as `extract_features` makes them) as one configuration of a data set repository.
 
     Parquet files, a README with `configs:` and `dataset_info:`, the facts of how they were made, and a picture go in
-    one commit; other configurations in the repository stay. `panels` are the picture's images: one clip's mel and its
-    latents; without them the first window that is not silent is drawn.
+    one commit; other configurations in the repository stay. `codec` is what is known of its training (`codec_facts`):
+    a codec that was trained on these very clips is named so on the card. `panels` are the picture's images: one
+    clip's mel and its latents; without them the first window that is not silent is drawn.
 
     Raises `PublishError` when the rows are not windows of `config`, when the configuration is there already and holds
     other features (unless `replace`), and when the Hub refuses or does not recover.
@@ -132,7 +134,7 @@ def push_features(
     name = config_name or config_name_of(config)
     if not re.fullmatch(r"[\w.-]+", name):
         raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {name!r}")
-    facts = describe_features(windows, config, source, name)
+    facts = describe_features(windows, config, source, name, codec)
     with tempfile.TemporaryDirectory() as work:
         files = _write_parquet(windows, Path(work), name)
         picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
@@ -164,7 +166,9 @@ def push_features(
         return push(repo_id, "dataset", operations, message, private=private, token=token)
 
 
-def describe_features(windows: Dataset, config: EnclsConfig, source: Source, config_name: str) -> dict:
+def describe_features(
+    windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: Mapping | None = None
+) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
     names = windows.features["label"].names
     labels = np.asarray(windows["label"][:])
@@ -185,6 +189,7 @@ def describe_features(windows: Dataset, config: EnclsConfig, source: Source, con
         "num_clips": len(clips),
         "leaks": check_protocols(windows),
         "source": source.name,
+        "codec": {key: codec[key] for key in ("untrained", "trained_on") if key in codec} if codec else {},
         "picture": True,
         "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
     }

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import DatasetCardData, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.cards import TEMPLATES, codec_warning, eval_results, has_heard, leak_text, model_card, write_model_card
+from hf_encls.data.esc50 import ESC10
+from hf_encls.dataset_cards import Source, dataset_card
 
 CONFIG = {
     "features": "encodec_24khz",
@@ -170,6 +172,41 @@ def test_what_was_not_measured_is_not_invented():
     results["test"] |= {"window_without_silence": results["test"]["window"]}
     results["test"]["num_windows_without_silence"] = results["test"]["num_windows"]
     assert "without silence" not in card_of(results).text.split("All parts")[0]  # nothing is silent: said once
+
+
+def test_dataset_card_says_what_its_facts_say():
+    config = {"features": "encodec_24khz", "sampling_rate": 24_000, "window_s": 1.0, "step_s": 1.0, "codec_id": "mini"}
+    facts = {
+        "config_name": "encodec_24khz",
+        "config": config | {"codec_hash": "f" * 64, "codec_policy": "whole", "codec_dtype": "float32"},
+        "codec": {"trained_on": ["ESC-10"]},
+        "shape": [128, 75],
+        "dtype": "float16",
+        "class_counts": [{"class": "dog", "windows": 1234, "clips": 56}],
+        "num_windows": 1234,
+        "num_clips": 56,
+        "leaks": [{"protocol": "paper", "test_windows": 246, "clip_leaks": 199, "group_leaks": 201}],
+        "source": "ESC-10",
+        "picture": True,
+        "versions": {"torch": "2.13.0"},
+    }
+    other = facts | {
+        "config_name": "log_mel",
+        "codec": {},
+        "config": config | {"features": "log_mel", "codec_id": None},
+    }
+    card = dataset_card("user/sounds", [facts, other], Source.of(ESC10, "unused"), DatasetCardData())
+    assert "mini (heard these clips)" in card.text and "| 56 | none |" in card.text
+    for words in (
+        "| dog | 1234 | 56 |",
+        "`encodec_24khz` | paper | 246 | 199 | 201",
+        "CC BY 3.0",
+        "128 x 75 float16",
+        "Piczak",
+    ):
+        assert words in card.text, words
+    assert card.data.license == ESC10.license and card.data.size_categories == ["1K<n<10K"]
+    assert Source.of(None, "my sounds").licence_id == "unknown"
 
 
 def test_missing_results_are_an_error(tmp_path):
