@@ -1,0 +1,44 @@
+"""Compute features once and keep them in the cache, where training finds them.
+
+    python scripts/extract_features.py --data_dir my_sounds --features encodec_24khz
+
+Any number of processes, on any number of machines that share --cache_dir, may run this at once: they divide the work.
+What was interrupted goes on where it was.
+"""
+
+import sys
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from hf_encls.commands.door import run
+from hf_encls.commands.inputs import FeatureArguments, prepare
+
+
+def main(args: list[str] | None = None) -> dict:
+    """Run the program; returns what was made: `features`, `windows`, `clips`, `shape`, `bytes_per_second`, `cache`."""
+    description = (__doc__ or "").splitlines()[0]
+    parser = HfArgumentParser(FeatureArguments, description=description)
+    (arguments,) = parser.parse_args_into_dataclasses(list(sys.argv[1:] if args is None else args))
+    inputs = prepare(arguments)
+    windows, config = inputs.windows, inputs.config
+    rows, frames = config.window_shape
+    size = {"uint16": 2, "float16": 2, "float32": 4}[windows.features["input_features"].dtype]
+    folder = Path(windows.cache_files[0]["filename"]).parent
+    result = {
+        "features": config.features,
+        "windows": len(windows),
+        "clips": len(set(windows["clip_id"][:])),
+        "shape": [rows, frames],
+        "bytes_per_second": rows * frames * size / config.window_s,
+        "cache": str(folder),
+    }
+    print(
+        f"{result['windows']} windows of {rows} x {frames} from {result['clips']} clips, "
+        f"{result['bytes_per_second']:,.0f} bytes per second of audio, in {folder}"
+    )
+    return result
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,214 @@
+"""The command `hf-encls`: help, near names, exit statuses, and files out of files."""
+
+import csv
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_models import CLASSES, save_small_model, small_codec
+
+from hf_encls.codec.bitstream import read_ecdc
+from hf_encls.commands.cli import COMMANDS, main
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    save_small_model(root / "mel", "log_mel", window_s=0.4, step_s=0.2)
+    save_small_model(root / "codes", "encodec_24khz_codes", window_s=0.4, step_s=0.2, bandwidth=3.0)
+    small_codec(24).save_pretrained(root / "codec")
+    return root
+
+
+@pytest.fixture
+def sounds(tmp_path) -> Path:
+    folder = tmp_path / "sounds"
+    for index, name in enumerate(["dogs/a b.wav", "dogs/c.flac", "cats/d.wav"]):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        wave = 0.1 * np.random.default_rng(index).normal(size=(20_000 * (index + 1), 2))
+        soundfile.write(path, wave, 44_100)
+    (folder / "notes.txt").write_text("no audio")
+    return folder
+
+
+@pytest.fixture
+def bad(sounds) -> Path:
+    path = sounds / "dogs" / "broken.wav"
+    path.write_bytes(b"RIFF no")
+    return path
+
+
+def run(capsys, *args: object) -> tuple[int, str, str]:
+    status = main([str(each) for each in args])
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_overview_names_every_command(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for name, command in COMMANDS.items():
+        assert f"  {name}" in out and command.help in out
+    assert run(capsys)[0] == 2
+    status, out, _ = run(capsys, "--version")
+    assert status == 0 and out.startswith("hf-encls 0.")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_each_command(name, capsys, monkeypatch):
+    if importlib.util.find_spec(COMMANDS[name].module) is None:
+        pytest.skip(f"{COMMANDS[name].module} is not there yet")
+    monkeypatch.setenv("COLUMNS", "100")
+    status, out, err = run(capsys, name, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: ")
+    assert f"hf-encls {name}" in out.splitlines()[0] or ".py [-h]" in out.splitlines()[0]
+    assert len(out.splitlines()) > 5
+
+
+def test_near_names_are_suggested(capsys, models):
+    status, _, err = run(capsys, "clasify", "x.wav")
+    assert status == 2 and "did you mean classify?" in err
+    status, _, err = run(capsys, "classify", "x.wav", "--model", models / "mel", "--fromat", "csv")
+    assert status == 2 and "did you mean --format?" in err and err.count("did you mean") == 1
+    status, _, err = run(capsys, "validate", "--data_dri", "x")
+    assert status == 2 and "did you mean --data_dir?" in err
+    status, _, err = run(capsys, "something_else")
+    assert status == 2 and "did you mean" not in err
+
+
+def test_classify_a_folder_as_a_table(capsys, models, sounds):
+    status, out, err = run(capsys, "classify", sounds, "--model", models / "mel")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["file", "label"] and len(lines) == 4
+    assert lines[1].startswith(str(sounds / "cats" / "d.wav"))
+    assert lines[1].split()[-2] in CLASSES
+
+
+def test_a_bad_file_is_a_row_and_a_status(capsys, models, sounds, bad):
+    command = ["classify", sounds, sounds / "none.wav", "--model", models / "mel", "--format"]
+    status, out, err = run(capsys, *command, "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 1 and "2 of 5 files" in err
+    assert len(rows) == 5
+    errors = {Path(row["file"]).name: row["error"] for row in rows if row["error"]}
+    assert errors.keys() == {"broken.wav", "none.wav"} and "does not exist" in errors["none.wav"]
+    assert all(row["label"] in CLASSES and 0 < float(row["score"]) <= 1 for row in rows if not row["error"])
+    status, out, _ = run(capsys, *command, "jsonl", "--top-k", "2")  # hyphens will do
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert status == 1 and sum("error" in row for row in rows) == 2
+    assert all(len(row["labels"]) == 2 for row in rows if "labels" in row)
+    assert run(capsys, *command, "table")[1].count("ERROR") == 2
+
+
+def test_output_goes_into_a_file_that_is_whole(capsys, models, sounds, tmp_path):
+    target = tmp_path / "new" / "x.csv"
+    status, out, _ = run(
+        capsys, "classify", sounds, "--model", models / "mel", "--format", "csv", "--top_k", 9, "--output", target
+    )
+    assert status == 0 and out == ""
+    rows = list(csv.DictReader(target.open(newline="")))
+    assert len(rows) == 3 and {rows[0]["label"], rows[0]["label_2"], rows[0]["label_3"]} == set(CLASSES)
+    assert [each.name for each in target.parent.iterdir()] == ["x.csv"]
+
+
+def test_wrong_arguments_are_one_line(capsys, models, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, _, err = run(capsys, "classify", tmp_path / "empty", "--model", models / "mel")
+    assert status == 2 and "holds no audio files" in err and "Traceback" not in err
+    status, _, err = run(capsys, "classify", "x.wav", "--model", "nowhere")
+    assert status == 2 and "a folder or USER/NAME" in err
+    status, _, err = run(capsys, "classify", "x.wav", "--model", tmp_path / "empty")
+    assert status == 2 and "could not be loaded" in err
+    assert run(capsys, "classify", "x.wav", "--model", models / "mel", "--top_k", 0)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("x.json", "[\n"),
+        ("x.csv", "start,end,label,score\n"),
+        ("x.rttm", "SPEAKER a_b.wav 1 0 "),
+        ("x.txt", "0.000000\t"),
+        ("x.TextGrid", 'File type = "ooTextFile"'),
+        ("x.jsonl", '{"file": "a b.wav"'),
+    ],
+)
+def test_segment_writes_what_the_name_says(name, start, capsys, models, sounds, tmp_path):
+    source, target = sounds / "dogs" / "a b.wav", tmp_path / name
+    status, out, _ = run(capsys, "segment", source, "--model", models / "mel", "--output", target)
+    assert (status, out) == (0, "")
+    assert target.read_text(encoding="utf-8").startswith(start)
+
+
+def test_segment_draws(capsys, models, sounds, tmp_path):
+    source = sounds / "cats" / "d.wav"
+    status, out, _ = run(
+        capsys,
+        *("segment", source, "--model", models / "mel", "--plot", tmp_path / "x.png"),
+        *("--smoothing", "viterbi", "--min_duration_s", 0.4, "--all_scores"),
+    )
+    segments = json.loads(out)
+    assert status == 0 and (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert segments[-1]["end"] == pytest.approx(60_000 / 44_100)
+    assert set(segments[0]["scores"]) == set(CLASSES)
+    status, _, err = run(capsys, "segment", tmp_path / "none.wav", "--model", models / "mel")
+    assert status == 1 and "does not exist" in err
+
+
+def test_encode_classify_decode(capsys, models, sounds, bad, tmp_path):
+    codec = ("--codec", models / "codec")
+    status, out, err = run(capsys, "encode", sounds, *codec, "--bandwidth", 3, "--output", tmp_path / "codes")
+    assert status == 1 and "broken.wav: ERROR" in err and out.count("->") == 3
+    file = tmp_path / "codes" / "dogs" / "a b.ecdc"
+    assert read_ecdc(file).num_codebooks == 4
+    status, out, _ = run(capsys, "classify", tmp_path / "codes", "--model", models / "codes", "--format", "csv")
+    assert status == 0 and len(out.splitlines()) == 4
+    by_audio = run(capsys, "classify", sounds / "dogs" / "a b.wav", "--model", models / "codes", "--format", "csv")[1]
+    by_codes = run(capsys, "classify", file, "--model", models / "codes", "--format", "csv")[1]
+    assert by_audio.splitlines()[1].split(",")[1] == by_codes.splitlines()[1].split(",")[1]
+    status, _, _ = run(capsys, "decode", file, *codec, "--output", tmp_path / "back.wav")
+    assert status == 0 and soundfile.info(tmp_path / "back.wav").frames == read_ecdc(file).num_samples
+    status, _, err = run(capsys, "decode", sounds / "cats" / "d.wav", *codec)
+    assert status == 1 and "begins with b'ECDC'" in err
+    status, _, err = run(capsys, "encode", file, *codec, "--bandwidth", 5)
+    assert status == 2 and "1.5, 3, 6" in err
+    saved = tmp_path / "saved.safetensors"
+    command = ["encode", sounds / "cats" / "d.wav", *codec, "--format", "safetensors", "--output", saved]
+    assert run(capsys, *command)[0] == 0
+    assert run(capsys, "classify", saved, "--model", models / "codes")[0] == 0
+
+
+def test_embed_writes_parquet_and_a_map(capsys, models, sounds, bad, tmp_path):
+    from datasets import load_dataset
+
+    target = tmp_path / "e.parquet"
+    status, out, err = run(
+        capsys, "embed", sounds, "--model", models / "mel", "--output", target, "--map", tmp_path / "e.png"
+    )
+    assert status == 1 and "broken.wav: ERROR" in err and "3 embeddings of 64" in out
+    rows = load_dataset("parquet", data_files=str(target), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.features["label"].names == ["cats", "dogs"]
+    assert rows["file"][:] == ["cats/d.wav", "dogs/a b.wav", "dogs/c.flac"]
+    assert len(rows[0]["embedding"]) == 64 and rows[0]["duration_s"] == pytest.approx(60_000 / 44_100)
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_interrupt_ends_cleanly(capsys, models, sounds, tmp_path, monkeypatch):
+    from hf_encls.inference.pipeline import EnclsPipeline
+
+    def interrupted(*_args, **_settings):
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EnclsPipeline, "analyse_many", interrupted)
+    target = tmp_path / "out" / "x.csv"
+    status, out, err = run(capsys, "classify", sounds, "--model", models / "mel", "--output", target)
+    assert status == 130 and out == "" and "interrupted" in err
+    assert list(target.parent.iterdir()) == []
