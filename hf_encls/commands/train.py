@@ -20,6 +20,7 @@ from pathlib import Path
 import transformers
 from transformers import EncodecModel
 
+from hf_encls.cards import codec_warning, has_heard
 from hf_encls.codec.loading import codebook_hash, codec_facts, load_codec
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
@@ -49,7 +50,10 @@ def main(args: list[str] | None = None) -> dict:
     folds = official_folds(inputs.windows) if data_args.protocol == "official" and data_args.fold is None else [None]
     if len(folds) > 1 and push_to_hub:
         raise ValueError("expected one model to publish, found one for each fold: name one with --fold")
-    about = {"codec": _codec(inputs, data_args), "command": ["scripts/train.py", *command], "versions": versions()}
+    codec = _codec(inputs, data_args)
+    if training_args.process_index == 0 and codec_warning({"codec": codec, "dataset": inputs.dataset}):
+        print(codec_warning({"codec": codec, "dataset": inputs.dataset}).replace("*", "").replace("`", ""), flush=True)
+    about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
     runs = {}
     for fold in folds:
         own = copy.copy(training_args)
@@ -120,7 +124,8 @@ def _codec(inputs: Inputs, args: DataArguments) -> dict | None:
         "dtype": config.codec_dtype,
         "bandwidth": config.bandwidth,
     }
-    return about | {name: facts[name] for name in ("untrained", "trained_on") if name in facts}
+    about |= {name: facts[name] for name in ("untrained", "trained_on") if name in facts}
+    return about | {"heard_test_clips": has_heard(about, inputs.dataset)}
 
 
 def _example(inputs: Inputs) -> str | None:
