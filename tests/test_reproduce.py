@@ -204,7 +204,7 @@ def kill_first_cell(arguments: list[str], folder: Path) -> None:
         [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     cell = folder / "cells" / CELL
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not list(cell.glob("checkpoint-*/trainer_state.json")):
         assert process.poll() is None and time.monotonic() < deadline, "the grid ended before its first checkpoint"
         time.sleep(0.005)

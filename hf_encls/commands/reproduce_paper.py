@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     grid.add_argument("--epochs", type=int, help="default: the presets' 1000")
     grid.add_argument("--hop_length", type=int, help="hop of mel in samples; default: the presets' 128")
+    grid.add_argument("--bf16", action="store_true", help="train in bfloat16 (autocast): faster, not the same numbers")
     out = parser.add_argument_group("output")
     out.add_argument("--output_dir", default="reproduction", help="cells and report (default: reproduction)")
     out.add_argument("--cache_dir", help="where features are cached; default: in the output folder")
@@ -153,7 +154,7 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
 
 
 def _presets(options: argparse.Namespace) -> Sequence:
-    changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length}
+    changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length, "bf16": options.bf16 or None}
     presets = [read_preset(name, changes) for name in options.presets]
     paper_preset = next((preset for preset in presets if preset.name == "paper"), None)
     return presets + (read_variants(options.variants, paper_preset) if paper_preset else [])

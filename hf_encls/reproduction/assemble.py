@@ -99,6 +99,8 @@ def build(grid: Grid, runs: Sequence[Finished], timing: Sequence[Mapping], compa
 
 def made(grid: Grid, runs: Sequence[Finished]) -> dict:
     """How the report came about: command, versions, machine, how much of it is finished."""
+    epochs = sorted({run.results["epochs"] for run in runs})
+    hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
     devices = sorted({run.results["device"] for run in runs}) or ["none"]
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
@@ -110,7 +112,11 @@ def made(grid: Grid, runs: Sequence[Finished]) -> dict:
             "device": ", ".join(devices),
         },
         "seeds": list(grid.seeds),
-        "epochs": sorted({run.results["epochs"] for run in runs}),
+        "epochs": epochs,
+        "paper_epochs": paper.EPOCHS,
+        "fewer_epochs": bool(epochs) and epochs[0] < paper.EPOCHS,
+        "bf16": any(preset.options.get("bf16") for preset in grid.presets),
+        "other_hop": sorted(hops - set(paper.MEL_HOPS)),
         "cells": len(grid.cells),
         "finished": len(runs),
         "training_s": sum(run.results["times_s"]["training"] for run in runs),

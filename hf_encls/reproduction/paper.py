@@ -54,6 +54,9 @@ CONVERGENCE = {
     },
 }
 
+EPOCHS = 1000  # section 3.2
+MEL_HOPS = (128, 256)  # sections 2 and 3.3, and the size comparison of section 2
+
 # Section 3, "let us compare the size of 1 s": frames.
 FRAMES_PER_S = {"mel": 173, "encodec_48khz": 150, "encodec_24khz": 75}
 

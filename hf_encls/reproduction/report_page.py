@@ -42,6 +42,8 @@ class Page:
     def head(self) -> str:
         report, made = self.report, self.report["made"]
         lines = [f"# {self.texts['title']}", "", f"{report['reference']}", ""]
+        other = self.other_conditions()
+        lines += [f"**{self.texts['other_conditions']}** {'; '.join(other)}.", ""] if other else []
         for row in report["datasets"]:
             if row["status"] == "missing":
                 lines.append(f"- **{row['label']}: missing**, not on disk ({row['reason']}).")
@@ -56,7 +58,7 @@ class Page:
                 trained = f", trained on {row['trained_on']}" if row["trained_on"] else ""
                 kind = "random weights, never trained" if row["untrained"] else f"another codec{trained}"
                 lines.append(f"- **{row['label']}** stands in for {row['stand_in_for']}: {kind}.")
-        lines += ["", self.texts["stand_in"], ""] if any_stand_in(report) else [""]
+        lines += ["", self.texts["stand_in"], ""] if any(self.stand_ins()) else [""]
         done = f"{made['finished']:.0f} of {made['cells']:.0f} cells are finished"
         lines.append(f"{done}; epochs per cell: {_list(made['epochs'])}; seeds: {_list(made['seeds'])}.")
         machine = made["machine"]
@@ -67,6 +69,27 @@ class Page:
             f"{made['training_s']:,.0f} s in all."
         )
         return "\n".join([*lines, "", "```", made["command"], "```"])
+
+    def stand_ins(self) -> list[str]:
+        """What is not the paper's own data set or codec."""
+        rows = [*self.report["datasets"], *self.report["inputs"]]
+        return [row["label"] for row in rows if row.get("stand_in_for") and row["status"] == "used"]
+
+    def other_conditions(self) -> list[str]:
+        """In what this report differs from the paper's experiments."""
+        made = self.report["made"]
+        missing = [
+            row["label"] for row in (*self.report["datasets"], *self.report["inputs"]) if row["status"] == "missing"
+        ]
+        other = [f"stand-ins: {', '.join(self.stand_ins())}"] if self.stand_ins() else []
+        other += [f"missing: {', '.join(missing)}"] if missing else []
+        if made["fewer_epochs"]:
+            other.append(f"{_list(made['epochs'])} epochs instead of {made['paper_epochs']:.0f}")
+        if made["other_hop"]:
+            other.append(f"mel hop {_list(made['other_hop'])}")
+        if made["bf16"]:
+            other.append(self.texts["bf16"])
+        return other
 
     def claims(self) -> str:
         rows = []
@@ -358,11 +381,6 @@ class Page:
 
     def input(self, row: Mapping) -> str:
         return self.inputs[row["input"]]
-
-
-def any_stand_in(report: Mapping) -> bool:
-    """Whether a data set or a codec is not the paper's own."""
-    return any(row.get("stand_in_for") for row in (*report["datasets"], *report["inputs"]))
 
 
 def _passes(row: Mapping, other: str) -> str:

@@ -2,6 +2,8 @@
 
 TEXTS = {
     "title": "The paper's experiments, run again",
+    "other_conditions": "This is not the paper's experiment as it was, and its figures say nothing against or for it:",
+    "bf16": "training in bfloat16",
     "stand_in": (
         "A stand-in is named as one in every table and picture: its figures are not to be compared with the "
         "paper's, whose column is shown to say what was published for that place."
