@@ -34,6 +34,7 @@ GROUPS = {
         "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
+        "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
