@@ -28,6 +28,7 @@ GROUPS = {
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
+        "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
     },
     "make a model": {
         "train": Command("hf_encls.commands.train", "train a classifier on class-named folders"),

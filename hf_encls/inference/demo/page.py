@@ -1,0 +1,159 @@
+"""The page: a Gradio app around `answers.answer`. Gradio is imported when a page is made, and told to stay at home."""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from hf_encls.inference.demo.answers import Answer, Limits, answer
+from hf_encls.inference.pipeline import EnclsPipeline
+from hf_encls.inference.timeline import SMOOTHINGS
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+logger = logging.getLogger(__name__)
+
+KEEP_S = 3600  # uploads and answers stay on the server for an hour
+SHOWN_CLASSES = 20
+
+
+def import_gradio() -> ModuleType:
+    """Gradio without telemetry. Raises `ValueError` that names the extra where it is not installed."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio
+    except ImportError as error:
+        raise ValueError(f"{error.name or 'gradio'} is missing: pip install 'hf_encls[demo]'") from error
+    return gradio
+
+
+def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "Blocks":
+    """The page for one model. `name` is what its title calls the model."""
+    gradio = import_gradio()
+    limits = limits or Limits()
+    with gradio.Blocks(title=f"{name} - hf_encls", analytics_enabled=False, delete_cache=(600, KEEP_S)) as page:
+        gradio.Markdown(f"# What sounds here?\n{introduction(pipe, name, limits)}")
+        with gradio.Row():
+            with gradio.Column(scale=3, min_width=360):
+                # Not editable and no format: the server gets the bytes as they are, and decodes them itself.
+                sound = gradio.Audio(
+                    sources=["upload", "microphone"], type="filepath", editable=False, label="Sound", elem_id="sound"
+                )
+                button = gradio.Button("Listen", variant="primary", elem_id="listen")
+                with gradio.Accordion("Segments", open=False):
+                    smoothing = gradio.Radio(list(SMOOTHINGS), value="none", label="Smoothing")
+                    shortest = gradio.Slider(0, 10, value=0, step=0.1, label="Shortest segment (s)")
+            with gradio.Column(scale=2, min_width=280):
+                status = gradio.Markdown("Drop a sound or record one, then press Listen.", elem_id="status")
+                scores = gradio.Label(num_top_classes=5, label="Scores", elem_id="scores", visible=False)
+        with gradio.Column(visible=False, elem_id="results") as results:
+            pictures = [
+                gradio.Image(label=label, interactive=False, buttons=["download", "fullscreen"], elem_id=each)
+                for each, label in (("timeline", "Timeline"), ("features", "Features"))
+            ]
+            with gradio.Row():
+                downloads = [gradio.DownloadButton(f"Segments as {each}") for each in ("JSON", "CSV")]
+        outputs = [status, scores, results, *pictures, *downloads]
+
+        def say(message: str) -> list:
+            """A message, and no results."""
+            return [message, gradio.update(visible=False, value=None), gradio.update(visible=False), *[None] * 4]
+
+        def listen(path: str | None, smoothing: str, shortest: float) -> Iterator[list]:
+            if not path:
+                yield say("Drop a sound or record one first.")
+                return
+            start = time.perf_counter()
+            with tempfile.TemporaryDirectory(prefix="hf_encls_") as folder:
+                try:
+                    found = answer(pipe, path, folder, limits, smoothing=smoothing, min_duration_s=shortest)
+                except ValueError as error:
+                    yield say(refusal(path, error))
+                    return
+                except Exception:  # a visitor can do nothing about it; whoever runs the page reads the log
+                    logger.exception("Could not classify %s", path)
+                    yield say("Something went wrong here, and not with your sound. The log of the server says what.")
+                    return
+                yield [
+                    summary(path, found, time.perf_counter() - start),
+                    gradio.update(visible=True, value=found.scores),
+                    gradio.update(visible=True),
+                    str(found.timeline),
+                    str(found.features),
+                    *(str(found.downloads[each]) for each in ("json", "csv")),
+                ]
+                # Gradio copies the files before it asks for more: only then is the folder deleted.
+
+        button.click(
+            listen,
+            [sound, smoothing, shortest],
+            outputs,
+            show_progress_on=[status],
+            concurrency_limit=1,
+            api_name="listen",
+        )
+        sound.clear(
+            lambda: say("Drop a sound or record one, then press Listen."), None, outputs, api_visibility="private"
+        )
+    return page
+
+
+def launch(page: "Blocks", limits: Limits, host: str | None = None, port: int | None = None) -> str:
+    """Start the server and return its address; it runs until `page.close()` or `page.block_thread()` ends.
+
+    `host` is 127.0.0.1 and `port` the first free one from 7860 where not given. Raises `ValueError` where the port is
+    taken.
+    """
+    gradio = import_gradio()
+    plain = ("system-ui", "sans-serif")
+    try:
+        _, address, _ = page.launch(
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            server_name=host,
+            server_port=port,
+            max_file_size=limits.max_bytes,
+            theme=gradio.themes.Default(font=plain, font_mono=("ui-monospace", "monospace")),
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+        )
+    except OSError as error:
+        raise ValueError(f"cannot serve at {host or '127.0.0.1'}:{port}: {error}") from error
+    return address
+
+
+def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
+    """What the page says of its model and of what it takes, in Markdown."""
+    config = pipe.model.config
+    labels = [config.id2label[i] for i in range(config.num_labels)]
+    more = f" and {len(labels) - SHOWN_CLASSES} more" if len(labels) > SHOWN_CLASSES else ""
+    return (
+        f"`{name}` hears {config.features} at {config.sampling_rate / 1000:g} kHz, {config.window_s:g} s at a time, and "
+        f"knows {len(labels)} sounds: {', '.join(labels[:SHOWN_CLASSES])}{more}. "
+        f"Files of up to {limits.max_minutes:g} minutes and {limits.max_mb:g} MB."
+    )
+
+
+def summary(path: str, found: Answer, took_s: float) -> str:
+    """One line on an answer."""
+    count = len(found.segments)
+    return (
+        f"`{Path(path).name}`: {found.duration_s:.1f} s, {count} segment{'s' if count != 1 else ''}, "
+        f"heard in {took_s:.1f} s"
+    )
+
+
+def refusal(path: str, error: ValueError) -> str:
+    """Why a file cannot be used, for a visitor: its name, not where the server keeps it."""
+    reason = " ".join(str(error).split()).replace(str(path), Path(path).name)
+    return f"**This file cannot be used.** `{Path(path).name}` {reason.removeprefix(Path(path).name).lstrip(': ')}"
