@@ -79,8 +79,8 @@ class EnclsTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         asked = int(os.environ.get("WORLD_SIZE", "1"))
-        if asked > 1 and not torch.accelerator.is_available():
-            self.use_cpu = True  # without it, each of the processes would train alone
+        if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
+            self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
         super().__post_init__()
         if self.world_size != asked:
             raise ValueError(f"expected {asked} processes, as the launcher says, found {self.world_size} working together")
