@@ -36,8 +36,8 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes of an upload."""
-        return max(1, round(self.max_mb * 1_000_000))
+        """Bytes of an upload; a megabyte is 2**20 bytes, as Gradio counts them."""
+        return max(1, round(self.max_mb * (1 << 20)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def answer(
     waveform = listen(path, rate, limits)
     analysis = pipe.analyse({"array": waveform, "sampling_rate": rate, "path": path.name}, progress=False)
     segments = analysis.timeline(smoothing=smoothing, min_duration_s=min_duration_s)
-    envelope = Envelope(rate)
+    envelope = Envelope(rate, bin_s=min(0.01, analysis.duration_s / 1000))
     envelope.add(waveform)
     timeline = save_timeline_picture(
         folder / "timeline.png",
@@ -99,7 +99,7 @@ def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:
     `AudioError`.
     """
     if path.is_file() and path.stat().st_size > limits.max_bytes:
-        found = path.stat().st_size / 1e6
+        found = path.stat().st_size / (1 << 20)
         raise AudioError(f"is too large: {found:.1f} MB, and this page takes {limits.max_mb:g} MB")
     expected_s = header_duration_s(path)
     if expected_s is not None:
@@ -111,40 +111,39 @@ def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:
 
 
 def feature_panels(pipe: EnclsPipeline, waveform: np.ndarray) -> list[Panel]:
-    """The features of a clip (N,), of its loudest 10 seconds where it is longer: log-mel, and beside it what the model
-    hears where that comes from a codec.
+    """The features of a clip (N,), of its loudest 10 seconds where it is longer: mel, in a mel model with that model's
+    own settings, and beside it what the model hears where that comes from a codec.
     """
     config, frontend = pipe.model.config, pipe.model.frontend
-    start, stop = loudest(waveform, round(FEATURES_S * config.sampling_rate), config.sampling_rate)
-    duration_s = (stop - start) / config.sampling_rate
-    where = (
-        f", {start / config.sampling_rate:g} to {stop / config.sampling_rate:g} s"
-        if stop - start < len(waveform)
-        else ""
-    )
+    rate = config.sampling_rate
+    start, stop = loudest(waveform, round(FEATURES_S * rate), rate)
+    duration_s = (stop - start) / rate
+    where = f", {start / rate:g} to {stop / rate:g} s" if stop - start < len(waveform) else ""
     piece = torch.from_numpy(np.ascontiguousarray(waveform[start:stop]))
-    own_rows = config.num_bands if config.features in MEL_KINDS else 128
-    # Reflected to a window where the clip is shorter than one: the frames beyond its end are cut off below.
+    panels = [mel_panel(piece, config, f"Mel{where}")]
+    if config.is_codec:
+        with torch.inference_mode():
+            image = frontend.latents([piece.to(pipe.device)])[0]
+            image = frontend.codes(image) if config.uses_codes else image
+        title = f"{'Codes' if config.uses_codes else 'Latents'} of {config.features.removesuffix('_codes')}{where}"
+        panels.append(feature_panel(image.float().cpu().numpy(), config, title))
+    return [replace(panel, duration_s=duration_s) for panel in panels]
+
+
+def mel_panel(piece: torch.Tensor, config: EnclsConfig, title: str) -> Panel:
+    """The log-mel of samples (N,)."""
+    if config.features in MEL_KINDS:
+        settings = {"num_bands": config.num_bands, "n_fft": config.n_fft, "hop_length": config.hop_length}
+    else:  # 43 ms: with less, the lowest of 128 bands would be empty
+        n_fft = 1024 * max(1, config.sampling_rate // 24_000)
+        settings = {"num_bands": 128, "n_fft": n_fft, "hop_length": n_fft // 4}
+    # A shorter clip is reflected to a window, and the frames beyond its end are cut off.
+    window_s = max(len(piece) / config.sampling_rate, config.window_s, 1.0)
     mel = EnclsConfig(
-        features="log_mel",
-        sampling_rate=config.sampling_rate,
-        num_bands=own_rows,
-        window_s=max(duration_s, config.window_s),
-        step_s=max(duration_s, config.window_s),
+        features="log_mel", sampling_rate=config.sampling_rate, window_s=window_s, step_s=window_s, **settings
     )
     image = MelFrontend(mel).windows([piece])[0][0].numpy()
-    image = image[:, : max(1, math.ceil(len(piece) / mel.hop_length))]
-    panels = [replace(feature_panel(image, mel, f"Mel{where}"), duration_s=duration_s)]
-    if config.features in MEL_KINDS or frontend is None:
-        return panels
-    with torch.inference_mode():
-        latents = frontend.latents([piece.to(pipe.device)])[0]
-        image = frontend.codes(latents) if config.uses_codes else latents
-    kind = "Codes" if config.uses_codes else "Latents"
-    panel = feature_panel(
-        image.float().cpu().numpy(), config, f"{kind} of {config.features.removesuffix('_codes')}{where}"
-    )
-    return [*panels, replace(panel, duration_s=duration_s)]
+    return feature_panel(image[:, : max(1, math.ceil(len(piece) / mel.hop_length))], mel, title)
 
 
 def loudest(waveform: np.ndarray, length: int, hop: int) -> tuple[int, int]:

@@ -20,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 KEEP_S = 3600  # uploads and answers stay on the server for an hour
 SHOWN_CLASSES = 20
+INVITATION = "Drop a sound or record one, then press Listen."
+PICTURES = (
+    ("Timeline", "timeline", "Waveform, segments, and the probability of each class over time"),
+    ("Features", "features", "What the model hears: mel, and beside it the codec's latents or codes"),
+)
+READS = "This page reads WAV, FLAC, Ogg, Opus, MP3 and what else libsndfile knows."
 
 
 def import_gradio() -> ModuleType:
@@ -42,20 +48,35 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
             with gradio.Column(scale=3, min_width=360):
                 # Not editable and no format: the server gets the bytes as they are, and decodes them itself.
                 sound = gradio.Audio(
-                    sources=["upload", "microphone"], type="filepath", editable=False, label="Sound", elem_id="sound"
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    editable=False,
+                    buttons=["download"],  # the other one would share the sound with the world
+                    label="Sound",
+                    elem_id="sound",
                 )
                 button = gradio.Button("Listen", variant="primary", elem_id="listen")
                 with gradio.Accordion("Segments", open=False):
                     smoothing = gradio.Radio(list(SMOOTHINGS), value="none", label="Smoothing")
                     shortest = gradio.Slider(0, 10, value=0, step=0.1, label="Shortest segment (s)")
             with gradio.Column(scale=2, min_width=280):
-                status = gradio.Markdown("Drop a sound or record one, then press Listen.", elem_id="status")
+                status = gradio.Markdown(INVITATION, elem_id="status")
                 scores = gradio.Label(num_top_classes=5, label="Scores", elem_id="scores", visible=False)
         with gradio.Column(visible=False, elem_id="results") as results:
-            pictures = [
-                gradio.Image(label=label, interactive=False, buttons=["download", "fullscreen"], elem_id=each)
-                for each, label in (("timeline", "Timeline"), ("features", "Features"))
-            ]
+            pictures = []
+            for title, each, shown in PICTURES:
+                # A heading of its own: Gradio's label would lie on the picture.
+                gradio.Markdown(f"### {title}")
+                pictures.append(
+                    gradio.Image(
+                        label=title,
+                        alt_text=shown,
+                        show_label=False,
+                        interactive=False,
+                        buttons=["download", "fullscreen"],
+                        elem_id=each,
+                    )
+                )
             with gradio.Row():
                 downloads = [gradio.DownloadButton(f"Segments as {each}") for each in ("JSON", "CSV")]
         outputs = [status, scores, results, *pictures, *downloads]
@@ -97,9 +118,7 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
             concurrency_limit=1,
             api_name="listen",
         )
-        sound.clear(
-            lambda: say("Drop a sound or record one, then press Listen."), None, outputs, api_visibility="private"
-        )
+        sound.clear(lambda: say(INVITATION), None, outputs, api_visibility="private")
     return page
 
 
@@ -147,13 +166,14 @@ def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
 def summary(path: str, found: Answer, took_s: float) -> str:
     """One line on an answer."""
     count = len(found.segments)
-    return (
-        f"`{Path(path).name}`: {found.duration_s:.1f} s, {count} segment{'s' if count != 1 else ''}, "
-        f"heard in {took_s:.1f} s"
-    )
+    duration = f"{found.duration_s:.1f}" if found.duration_s >= 1 else f"{found.duration_s:.4f}"
+    return f"`{Path(path).name}`: {duration} s, {count} segment{'s' if count != 1 else ''}, heard in {took_s:.1f} s"
 
 
 def refusal(path: str, error: ValueError) -> str:
     """Why a file cannot be used, for a visitor: its name, not where the server keeps it."""
-    reason = " ".join(str(error).split()).replace(str(path), Path(path).name)
-    return f"**This file cannot be used.** `{Path(path).name}` {reason.removeprefix(Path(path).name).lstrip(': ')}"
+    name = Path(path).name
+    reason = " ".join(str(error).split()).replace(str(path), name).removeprefix(name).lstrip(": ").rstrip(".")
+    colon = "" if reason.startswith(("is ", "has ", "does ")) else ":"
+    hint = f" {READS}" if "not audio" in reason else ""
+    return f"### This file cannot be used\n`{name}`{colon} {reason}.{hint}"
