@@ -14,6 +14,7 @@ from .layers_encls import encoder_layers, lstm_position
 from .windows_encls import WindowStream, cut
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
+FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
 TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
 
 
@@ -43,6 +44,7 @@ class MelFrontend(nn.Module):
         # Persistent: from_pretrained leaves non-persistent buffers unset.
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
         self.taper = nn.Buffer(torch.hamming_window(config.n_fft))  # periodic, as scipy's get_window
+        self.groups = list(_filter_groups(filters))
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of shapes (W, bands, T), float32."""
@@ -62,15 +64,32 @@ class MelFrontend(nn.Module):
 
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
-        out = pieces.new_empty(len(pieces), self.config.num_bands, self.config.num_frames)
-        for i, piece in enumerate(pieces):  # one window at a time: its frames stay in the cache
-            frames = piece.unfold(-1, self.config.n_fft, self.config.hop_length)  # (T, n_fft)
-            bins = torch.fft.rfft(frames * self.taper)
-            power = torch.view_as_real(bins).square().sum(-1)
-            out[i] = (power @ self.filters).T
-        if self.config.features == "log_mel":
-            out = 10 * out.clamp_min(MIN_POWER).log10()
-        return out
+        config = self.config
+        frames = config.num_frames
+        mel = pieces.new_zeros(config.num_bands, len(pieces), frames)
+        # Twice each row: for the squares of the real and of the imaginary part.
+        filters = self.filters.repeat_interleave(2, dim=0)
+        groups = [(filters[used, bands].T.contiguous(), bands, used) for bands, used in self.groups]
+        together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
+        for start in range(0, len(pieces), together):
+            part = pieces[start : start + together]
+            bins = torch.fft.rfft((part.unfold(-1, config.n_fft, config.hop_length) * self.taper).flatten(0, 1))
+            power = torch.view_as_real(bins).square_().flatten(1).T  # (2 * (n_fft // 2 + 1), w * T)
+            columns = mel[:, start : start + together].flatten(1)
+            for weights, bands, used in groups:
+                columns[bands] = weights @ power[used]
+        if config.features == "log_mel":
+            mel = mel.clamp_min_(MIN_POWER).log10_().mul_(10)
+        return mel.transpose(0, 1).contiguous()
+
+
+def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero."""
+    for start in range(0, filters.shape[1], 16):
+        bands = slice(start, start + 16)
+        used = np.flatnonzero(filters[:, bands].any(axis=1))
+        if len(used):
+            yield bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2)
 
 
 class EncodecFrontend(nn.Module):

@@ -37,8 +37,17 @@ def window_index(length: int, window: int, step: int, device: torch.device | str
 
 
 def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
-    """(C, length) -> (W, C, window)."""
-    return units[:, window_index(units.shape[-1], window, step, units.device)].transpose(0, 1)
+    """(C, length) -> (W, C, window): the rows of `window_index`, without an index for those that lie inside the clip."""
+    length = units.shape[-1]
+    count = num_windows(length, window, step)
+    inside = min(count, max(0, (length - window) // step + 1))
+    windows = []
+    if inside:
+        windows.append(units.unfold(-1, window, step)[:, :inside].transpose(0, 1))
+    if count > inside:  # the last one
+        index = reflect(torch.arange(window, device=units.device) + inside * step, length)
+        windows.append(units[:, index][None])
+    return torch.cat(windows)
 
 
 class WindowStream:
