@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_models import save_small_model, small_model
+from small_models import save_small_model, small_codec, small_model
 
 from hf_encls.audio import resample
 from hf_encls.inference import embeddings as module
@@ -13,6 +13,8 @@ from hf_encls.inference.embeddings import (
     get_timestamp_embeddings,
     load_model,
 )
+
+HEAR = ("load_model", "get_scene_embeddings", "get_timestamp_embeddings")
 
 KINDS = {
     "log_mel": {},
@@ -83,9 +85,20 @@ def test_mel_frames_are_one_even_series():
     torch.testing.assert_close(frames[0, 20], bands * classifier.feature_scale, atol=1e-3, rtol=1e-4)
 
 
+def test_hear_finds_its_names():
+    import hf_encls.embeddings
+
+    assert all(getattr(hf_encls.embeddings, name) is getattr(module, name) for name in HEAR)
+
+
 def test_load_model_and_wrong_input(tmp_path):
     model = load_model(str(save_small_model(tmp_path / "m", "encodec_24khz", window_s=0.4)), device="cpu")
     assert (model.sample_rate, model.timestamp_embedding_size, model.scene_embedding_size) == (48_000, 16, 32)
+    small_codec(24).save_pretrained(tmp_path / "codec")
+    alone = load_model(str(tmp_path / "codec"), device="cpu")
+    assert (alone.sample_rate, alone.timestamp_embedding_size) == (48_000, 16)
+    with pytest.raises(ValueError, match="expected a checkpoint or a codec"):
+        load_model(str(tmp_path))
     for wrong in (torch.zeros(10), torch.zeros(1, 0), torch.zeros(1, 10, dtype=torch.int16), np.zeros((1, 10))):
         with pytest.raises(ValueError, match="n_sounds, n_samples"):
             get_scene_embeddings(wrong, model)

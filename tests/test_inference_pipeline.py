@@ -168,6 +168,19 @@ def test_timeline(kind, pipes, tmp_path):
     assert all(each["end"] - each["start"] >= 0.4 - 1e-6 for each in found) or len(found) == 1
 
 
+def test_another_step_than_in_training(folders):
+    pipe = EnclsPipeline.from_pretrained(folders["encodec_24khz"], device="cpu")
+    wave = noise(2.0, 24_000)
+    before = pipe.analyse(wave)
+    pipe.set_step(0.1)
+    after = pipe.analyse(wave)
+    assert after.step_s == pytest.approx(8 / 75)  # whole frames
+    assert len(after.probabilities) > len(before.probabilities)
+    np.testing.assert_allclose(after.probabilities[0], before.probabilities[0], atol=1e-5)
+    with pytest.raises(ValueError, match="one frame"):
+        pipe.set_step(0.001)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

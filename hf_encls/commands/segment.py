@@ -11,7 +11,8 @@ EXAMPLES = """examples:
   hf-encls segment show.flac --model my_model --smoothing viterbi --min_duration_s 1 --output show.TextGrid
   hf-encls segment show.flac --model my_model --format audacity --plot show.png
 
-Segments are as fine as the model's step: train with --step_s 0.5 for half seconds.
+Windows may overlap: with --step_s 0.25 a model of windows of 1 s says every quarter of a second what it hears, from the
+mean of the four windows that cover it.
 """
 
 
@@ -26,6 +27,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--output", metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument("--plot", metavar="PNG", help="draw waveform, segments and class probabilities")
     shape = parser.add_argument_group("segments")
+    shape.add_argument("--step_s", type=float, metavar="S", help="their resolution (default: the model's own step)")
     shape.add_argument("--smoothing", choices=["none", "median", "viterbi"], default="none", help="default: none")
     shape.add_argument("--median_s", type=float, metavar="S", help="length of the median (default: 5 steps)")
     shape.add_argument(
@@ -40,6 +42,8 @@ def main(args: list[str] | None = None) -> int:
         format = by_name.get(Path(options.output or "x.json").suffix.lower(), "json")
 
     pipe = load_pipe(options)
+    if options.step_s is not None:
+        pipe.set_step(options.step_s)
     source = {"family": options.family, "assume_codec": options.assume_codec}
     try:
         analysis = pipe.analyse(options.file, **source)

@@ -15,8 +15,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import nn
+from transformers import AutoConfig
 
 from hf_encls.audio import resample
+from hf_encls.codec.loading import bundled_codecs, load_codec
+from hf_encls.features import feature_config
 from hf_encls.hub.configuration_encls import EnclsConfig, encodec_config
 from hf_encls.hub.frontend_encls import window_starts_s
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
@@ -109,11 +112,33 @@ def frame_grid(config: EnclsConfig) -> EnclsConfig:
     return EnclsConfig(**(config.to_dict() | changes))
 
 
-def load_model(model_file_path: str, device: str | torch.device | None = None) -> EmbeddingModel:
-    """The embeddings of a checkpoint: a folder or a name on the Hub. On the first accelerator where there is one."""
-    model = EnclsForAudioClassification.from_pretrained(model_file_path)
+def load_model(model_file_path: str = "", device: str | torch.device | None = None) -> EmbeddingModel:
+    """Embeddings by a checkpoint of ours or by a codec alone, on the first accelerator where there is one.
+
+    `model_file_path` is a folder, a name on the Hub, or a bundled codec; the bundled codec `mini` where empty. A codec
+    alone gives its latents as they are: no statistics are known. Raises `ValueError` where there is no such thing.
+    """
+    name = str(model_file_path) or "mini"
+    if name in bundled_codecs():
+        model = _of_codec(name)
+    else:
+        try:
+            kind = AutoConfig.from_pretrained(name).model_type
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"expected a checkpoint or a codec at {name!r}, and it could not be read: {error}"
+            ) from error
+        model = _of_codec(name) if kind == "encodec" else EnclsForAudioClassification.from_pretrained(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return EmbeddingModel(model).to(device)
+
+
+def _of_codec(name: str) -> EnclsForAudioClassification:
+    codec = load_codec(name)
+    kind = f"encodec_{codec.config.sampling_rate // 1000}khz"
+    model = EnclsForAudioClassification(feature_config(kind, codec=codec, codec_id=name, num_labels=2))
+    model.attach_codec(codec)
+    return model.eval()
 
 
 def get_timestamp_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> tuple[torch.Tensor, torch.Tensor]:

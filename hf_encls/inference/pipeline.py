@@ -106,6 +106,19 @@ class EnclsPipeline(AudioClassificationPipeline):
             model=model.eval(), feature_extractor=extractor, task="audio-classification", device=device, **settings
         )
 
+    def set_step(self, step_s: float) -> None:
+        """Distance in seconds between windows from now on, rounded to whole frames; it is the resolution of timelines.
+
+        A model can be used with another step than it was trained with: the network sees single windows. A clip's scores
+        are then the mean of other windows. Raises `ValueError` for less than one frame.
+        """
+        config = self.model.config
+        units = round(step_s * config.sampling_rate / config.samples_per_unit)
+        if units < 1:
+            unit_s = config.samples_per_unit / config.sampling_rate
+            raise ValueError(f"expected a step of at least {unit_s:.4f} s, one frame, found {step_s}")
+        config.step_s = units * config.samples_per_unit / config.sampling_rate
+
     def _sanitize_parameters(self, function_to_apply: str | None = None, **settings):
         # The library calls this at construction and at each call: what is not given must not undo what was.
         known = TIMELINE_SETTINGS | SOURCE_SETTINGS | {"top_k"}
