@@ -193,7 +193,8 @@ def timing_rows(runs: Sequence[Finished], clips: int) -> list[dict]:
         file = run.folder / TIMING
         if not file.is_file():
             try:
-                measured = inference_time(run.folder, _test_clips(run, clips), REPEATS, run.results["device"])
+                device = run.results["device"] if torch.cuda.is_available() else "cpu"
+                measured = inference_time(run.folder, _test_clips(run, clips), REPEATS, device)
             except ValueError as error:
                 rows.append(about | {"reason": str(error)})
                 continue
