@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
 SHARD_S = 240.0  # seconds of audio in a shard: what a killed worker loses at most
-BATCH_S = 60.0  # seconds of audio that go through the codec together
+BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
 # What tells one kind of features from another. Everything else in a configuration is the network's business.
 IDENTITY = (

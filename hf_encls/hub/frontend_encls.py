@@ -292,6 +292,7 @@ def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype:
     # reflection at its start reaches beyond its end.
     short = [i for i, clip in enumerate(hidden) if clip.shape[-1] < codec.config.last_kernel_size]
     rest = [i for i, clip in enumerate(hidden) if clip.shape[-1] >= codec.config.last_kernel_size]
+    rest.sort(key=lambda i: hidden[i].shape[-1])  # little padding
     out: list[torch.Tensor] = [None] * len(hidden)
     for part in [[i] for i in short] + list(_parts(rest, 16)):
         batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
