@@ -75,7 +75,7 @@ class Browser:
 
 @contextmanager
 def chromium(folder: Path) -> Iterator[Browser]:
-    """A browser with an empty profile in `folder`; it ends with the block."""
+    """A browser with an empty profile in `folder`, where its downloads come too; it ends with the block."""
     log = (folder / "chromedriver.log").open("w+b")
     driver = subprocess.Popen([shutil.which("chromedriver"), "--port=0"], stdout=log, stderr=subprocess.STDOUT)
     session = None
@@ -84,6 +84,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
         options = {
             "binary": shutil.which("chromium") or shutil.which("google-chrome"),
             "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"],
+            "prefs": {"download.default_directory": str(folder / "downloads")},
         }
         capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
         made = _ask("POST", f"{address}/session", {"capabilities": capabilities})

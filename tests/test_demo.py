@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,8 @@ from hf_encls.audio import AudioError
 from hf_encls.commands.cli import main
 from hf_encls.inference.demo import answers
 from hf_encls.inference.demo.answers import Limits, answer, feature_panels, listen, loudest
-from hf_encls.inference.demo.page import import_gradio, introduction, refusal, summary
+from hf_encls.inference.demo.page import import_gradio, introduction, listening, refusal, summary
+from hf_encls.inference.formats import render
 from hf_encls.inference.pipeline import EnclsPipeline
 
 KINDS = {
@@ -133,6 +133,18 @@ def test_without_gradio_the_extra_is_named(checkpoint, monkeypatch, capsys):
     assert "max_minutes above 0" in capsys.readouterr().err
 
 
+def test_a_port_that_is_taken_is_an_error_and_the_next_one_is_found():
+    with listening() as first:
+        host, port = first.getsockname()
+        assert host == "127.0.0.1"
+        with pytest.raises(ValueError, match=f"port {port}"):
+            listening(port=port)
+        with listening() as second:
+            assert second.getsockname()[1] > port
+    with pytest.raises(ValueError, match="port 70000"):
+        listening(port=70_000)
+
+
 def test_the_folder_is_a_space():
     folder = Path(demo.__file__).parent
     header = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
@@ -153,11 +165,8 @@ def page(checkpoint, tmp_path_factory):
     """`hf-encls demo` in a process of its own: its address, and the file of what it prints."""
     pytest.importorskip("gradio", reason="needs the extra: pip install 'hf_encls[demo]'")
     log = tmp_path_factory.mktemp("page") / "log.txt"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "hf_encls.commands.cli", "demo", "--model", str(checkpoint), "--port", str(port)]
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1,localhost"}
+    command = [sys.executable, "-m", "hf_encls.commands.cli", "demo", "--model", str(checkpoint), "--port", "0"]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent)}
     with log.open("w") as out:
         server = subprocess.Popen([*command, "--max_mb", "1"], stdout=out, stderr=subprocess.STDOUT, env=offline)
     try:
@@ -169,6 +178,8 @@ def page(checkpoint, tmp_path_factory):
     finally:
         server.terminate()
         server.wait(30)
+    assert server.returncode == 0
+    assert not list(log.parent.glob("hf_encls_*")), "uploads outlived the page"
 
 
 @pytest.fixture
@@ -189,6 +200,15 @@ def press(tab: browser.Browser, path: Path) -> str:
     return tab.text("#status")
 
 
+def downloaded(path: Path) -> str:
+    """The text of a file that a browser writes, when it is there."""
+    end = time.monotonic() + 60
+    while not path.is_file():
+        assert time.monotonic() < end, [each.name for each in path.parent.glob("*")]
+        time.sleep(0.2)
+    return path.read_text()
+
+
 @pages
 @pytest.mark.browser
 def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, tmp_path):
@@ -199,13 +219,9 @@ def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, 
     for picture in ("#timeline img", "#features img"):
         tab.wait("return document.querySelector(arguments[0])?.naturalWidth > 500", picture)
     for format in ("json", "csv"):
-        script = (
-            "const link = document.querySelector(`a[href$='.${arguments[0]}']`); if (!link) return ''; const r = "
-            "new XMLHttpRequest(); r.open('GET', link.href, false); r.send(); return r.responseText"
-        )
-        text = tab.wait(script, format)
-        if format == "json":
-            assert json.loads(text) == expected.timeline()
+        tab.click(f"#download-{format}")
+        text = downloaded(tmp_path / "downloads" / f"a sound_segments.{format}")
+        assert text == render(expected.timeline(), format)
     seen = tab.run("return performance.getEntriesByType('resource').map(each => each.name)")
     assert len(seen) > 5
     assert {urlsplit(address).netloc for address in seen if address.startswith("http")} == {urlsplit(page[0]).netloc}

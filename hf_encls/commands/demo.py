@@ -1,8 +1,10 @@
 """Serve a page to try a model: drop or record a sound, see scores, the timeline and the features."""
 
 import os
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe
@@ -24,7 +26,9 @@ def main(args: list[str] | None = None) -> int:
     parser = Parser(prog="hf-encls demo", description=__doc__, epilog=EXAMPLES)
     add_checkpoint_options(parser)
     page_options = parser.add_argument_group("the page")
-    page_options.add_argument("--host", metavar="H", help="where to listen (default: 127.0.0.1; 0.0.0.0: everywhere)")
+    page_options.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="where to listen (default: 127.0.0.1; 0.0.0.0: everywhere)"
+    )
     page_options.add_argument("--port", type=int, metavar="P", help="default: the first free one from 7860")
     page_options.add_argument(
         "--max_minutes",
@@ -39,14 +43,16 @@ def main(args: list[str] | None = None) -> int:
     options = parser.parse(list(sys.argv[1:] if args is None else args))
     limits = Limits(options.max_minutes, options.max_mb)
 
-    from hf_encls.inference.demo.page import import_gradio, launch, make_page
+    from hf_encls.inference.demo.page import import_gradio, listening, make_page, serve
 
     import_gradio()  # before the model is loaded: what is missing is said at once
+    at = listening(options.host, options.port)
     pipe = load_pipe(options)
-    with tempfile.TemporaryDirectory(prefix="hf_encls_demo_") as folder:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes
+    with tempfile.TemporaryDirectory(prefix="hf_encls_demo_") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder  # the default is one folder for all users of the machine
         page = make_page(pipe, Path(options.model).resolve().name, limits)
-        address = launch(page, limits, options.host, options.port)
-        print(f"{address}\nCtrl-C stops it.", flush=True)
-        page.block_thread()
+        host, port = at.getsockname()[:2]
+        print(f"http://{host}:{port}\nCtrl-C stops it.", flush=True)
+        serve(page, limits, at)
     return 0

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from hf_encls.inference.demo.answers import Answer, Limits, answer
+from hf_encls.inference.demo.answers import DOWNLOADS, Answer, Limits, answer
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import SMOOTHINGS
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_S = 3600  # uploads and answers stay on the server for an hour
 SHOWN_CLASSES = 20
+FIRST_PORT, PORTS = 7860, 100
 INVITATION = "Drop a sound or record one, then press Listen."
 PICTURES = (
     ("Timeline", "timeline", "Waveform, segments, and the probability of each class over time"),
@@ -78,7 +80,10 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
                     )
                 )
             with gradio.Row():
-                downloads = [gradio.DownloadButton(f"Segments as {each}") for each in ("JSON", "CSV")]
+                downloads = [
+                    gradio.DownloadButton(f"Segments as {each.upper()}", elem_id=f"download-{each}")
+                    for each in DOWNLOADS
+                ]
         outputs = [status, scores, results, *pictures, *downloads]
 
         def say(message: str) -> list:
@@ -106,7 +111,7 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
                     gradio.update(visible=True),
                     str(found.timeline),
                     str(found.features),
-                    *(str(found.downloads[each]) for each in ("json", "csv")),
+                    *(str(found.downloads[each]) for each in DOWNLOADS),
                 ]
                 # Gradio copies the files before it asks for more: only then is the folder deleted.
 
@@ -122,33 +127,47 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
     return page
 
 
-def launch(page: "Blocks", limits: Limits, host: str | None = None, port: int | None = None) -> str:
-    """Start the server and return its address; it runs until `page.close()` or `page.block_thread()` ends.
+def settings(limits: Limits) -> dict:
+    """What the server of a page is told: nothing from elsewhere, nothing to elsewhere."""
+    themes = import_gradio().themes
+    return {
+        "max_file_size": limits.max_bytes,
+        "theme": themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
+        "show_error": False,
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+    }
 
-    `host` is 127.0.0.1 and `port` the first free one from 7860 where not given. Raises `ValueError` where the port is
-    taken.
+
+def listening(host: str = "127.0.0.1", port: int | None = None) -> socket.socket:
+    """A socket at the port, or at the first free one from 7860. Raises `ValueError` where there is none."""
+    for each in [port] if port is not None else range(FIRST_PORT, FIRST_PORT + PORTS):
+        try:
+            return socket.create_server((host, each))
+        except (OSError, OverflowError) as error:
+            reason = error
+    which = port if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise ValueError(f"cannot serve at {host}, port {which}: {reason}")
+
+
+def serve(page: "Blocks", limits: Limits, at: socket.socket) -> None:
+    """Serve a page until the process is interrupted.
+
+    Gradio's own `launch` asks itself for the page first and gives up on a busy machine or behind a proxy.
     """
-    gradio = import_gradio()
-    plain = ("system-ui", "sans-serif")
-    try:
-        _, address, _ = page.launch(
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            server_name=host,
-            server_port=port,
-            max_file_size=limits.max_bytes,
-            theme=gradio.themes.Default(font=plain, font_mono=("ui-monospace", "monospace")),
-            footer_links=[],
-            run_history=False,
-            enable_monitoring=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-        )
-    except OSError as error:
-        raise ValueError(f"cannot serve at {host or '127.0.0.1'}:{port}: {error}") from error
-    return address
+    import uvicorn
+    from fastapi import FastAPI
+
+    host, port = at.getsockname()[:2]
+    app = import_gradio().mount_gradio_app(
+        FastAPI(openapi_url=None), page, path="/", server_name=host, server_port=port, **settings(limits)
+    )
+    # Browsers hold a connection open: without a limit the server would wait for them.
+    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)).run(sockets=[at])
 
 
 def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
