@@ -11,7 +11,7 @@ from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 
 __version__ = "0.1.0"
-__all__ = ["EnclsConfig", "EnclsFeatureExtractor", "EnclsForAudioClassification", "__version__"]
+__all__ = ["EnclsConfig", "EnclsFeatureExtractor", "EnclsForAudioClassification", "EnclsPipeline", "__version__"]
 
 AutoConfig.register(EnclsConfig.model_type, EnclsConfig, exist_ok=True)
 AutoFeatureExtractor.register(EnclsConfig, EnclsFeatureExtractor, exist_ok=True)
@@ -20,3 +20,12 @@ AutoModelForAudioClassification.register(EnclsConfig, EnclsForAudioClassificatio
 EnclsConfig.register_for_auto_class()
 EnclsFeatureExtractor.register_for_auto_class()
 EnclsForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+
+
+def __getattr__(name: str):
+    # The pipeline brings the codec's files and the timelines with it: it is loaded when it is asked for.
+    if name == "EnclsPipeline":
+        from hf_encls.inference.pipeline import EnclsPipeline
+
+        return EnclsPipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
