@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
         codec.add_argument(f"--codec_{khz}khz", metavar="CODEC", nargs="+", default=[name], help=f"default: {name}")
     grid = parser.add_argument_group("the grid")
     grid.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: both")
-    grid.add_argument("--protocols", nargs="+", choices=PROTOCOLS, help="only these of the presets' protocols")
+    choices = [*PROTOCOLS, *(f"{preset}/{protocol}" for preset in PRESETS for protocol in PROTOCOLS)]
+    grid.add_argument(
+        "--protocols",
+        metavar="PROTOCOL",
+        nargs="+",
+        choices=choices,
+        help="only these of the presets' protocols: paper, clip, official, or one preset's, recommended/clip",
+    )
     grid.add_argument("--inputs", nargs="+", choices=INPUTS, default=list(INPUTS), help="default: all four")
     grid.add_argument(
         "--variants", nargs="+", default=["all"], help="the paper's other readings (variants.yaml): names, all or none"

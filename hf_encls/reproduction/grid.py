@@ -151,7 +151,8 @@ def plan(
     """The cells in the order in which they run: the first seed of the presets as they are named, then variants of the
     first seed, then the other seeds.
 
-    `protocols` leaves out what is not in it. A data set without an official division has no cells of that protocol.
+    `protocols` (`clip`, or `recommended/clip` for one preset) leaves out what is not in it. A data set without an
+    official division has no cells of that protocol.
     """
     cells = []
     for seed in seeds:
@@ -159,7 +160,7 @@ def plan(
             if preset.variant and seed != seeds[0]:
                 continue
             for protocol in preset.protocols:
-                if protocols is not None and protocol not in protocols:
+                if protocols is not None and not {protocol, f"{preset.name}/{protocol}"} & set(protocols):
                     continue
                 for source in sources:
                     for fold in folds(source, protocol):

@@ -3,8 +3,19 @@
 from collections.abc import Mapping, Sequence
 
 from hf_encls.report import markdown_table
-
-NONE = "\N{EN DASH}"
+from hf_encls.reproduction.show import (
+    NONE,
+    epoch_number,
+    listed,
+    mean,
+    number,
+    passes,
+    percent,
+    points,
+    seconds,
+    signed,
+    whole,
+)
 
 
 def render(report: Mapping) -> str:
@@ -60,7 +71,7 @@ class Page:
                 lines.append(f"- **{row['label']}** stands in for {row['stand_in_for']}: {kind}.")
         lines += ["", self.texts["stand_in"], ""] if any(self.stand_ins()) else [""]
         done = f"{made['finished']:.0f} of {made['cells']:.0f} cells are finished"
-        lines.append(f"{done}; epochs per cell: {_list(made['epochs'])}; seeds: {_list(made['seeds'])}.")
+        lines.append(f"{done}; epochs per cell: {listed(made['epochs'])}; seeds: {listed(made['seeds'])}.")
         machine = made["machine"]
         lines.append(
             f"Made on {machine['processor']} ({machine['cores']:.0f} cores, {machine['device']}, "
@@ -84,9 +95,9 @@ class Page:
         other = [f"stand-ins: {', '.join(self.stand_ins())}"] if self.stand_ins() else []
         other += [f"missing: {', '.join(missing)}"] if missing else []
         if made["fewer_epochs"]:
-            other.append(f"{_list(made['epochs'])} epochs instead of {made['paper_epochs']:.0f}")
+            other.append(f"{listed(made['epochs'])} epochs instead of {made['paper_epochs']:.0f}")
         if made["other_hop"]:
-            other.append(f"mel hop {_list(made['other_hop'])}")
+            other.append(f"mel hop {listed(made['other_hop'])}")
         if made["bf16"]:
             other.append(self.texts["bf16"])
         return other
@@ -96,13 +107,13 @@ class Page:
         for row in self.report["claims"]:
             if row["claim"] == "epochs":
                 found = (
-                    f"passes mel's final accuracy at epoch {_epoch(row['pass_epoch'])}; best loss at epoch "
-                    f"{_epoch(row['best_loss_epoch'])}, mel's at {_epoch(row['mel_best_loss_epoch'])}"
+                    f"passes mel's final accuracy at epoch {epoch_number(row['pass_epoch'])}; best loss at epoch "
+                    f"{epoch_number(row['best_loss_epoch'])}, mel's at {epoch_number(row['mel_best_loss_epoch'])}"
                 )
             elif row["claim"] == "accuracy":
                 found = (
-                    f"test accuracy {_points(row['over_mel'])} points over mel; above mel at "
-                    f"{_percent(row['epochs_above'])} % of the epochs; {_points(row['over_log_mel'])} over log-mel"
+                    f"test accuracy {points(row['over_mel'])} points over mel; above mel at "
+                    f"{percent(row['epochs_above'])} % of the epochs; {points(row['over_log_mel'])} over log-mel"
                 )
             else:
                 found = (
@@ -134,16 +145,16 @@ class Page:
                 [
                     self.dataset(row),
                     self.input(row),
-                    _mean(row["window_accuracy"], 100),
-                    _percent(row["paper"] and row["paper"]["accuracy"]),
-                    _points(row["accuracy_difference"]),
-                    _mean(row["window_loss"]),
-                    _number(row["paper"] and row["paper"]["loss"]),
-                    _signed(row["loss_difference"]),
-                    _mean(row["clip_accuracy"], 100),
-                    _mean(row["clip_loss"]),
-                    _points(row["over_mel"]),
-                    _points(row["over_log_mel"]),
+                    mean(row["window_accuracy"], 100),
+                    percent(row["paper"] and row["paper"]["accuracy"]),
+                    points(row["accuracy_difference"]),
+                    mean(row["window_loss"]),
+                    number(row["paper"] and row["paper"]["loss"]),
+                    signed(row["loss_difference"]),
+                    mean(row["clip_accuracy"], 100),
+                    mean(row["clip_loss"]),
+                    points(row["over_mel"]),
+                    points(row["over_log_mel"]),
                     f"{row['runs']:.0f}",
                 ]
                 for row in rows
@@ -168,8 +179,8 @@ class Page:
             [
                 self.dataset(row),
                 self.input(row),
-                *(_percent(row[name]) for name in shown),
-                *(_points(row[name]) for name in ("over_mel_in_paper", "leak", "over_log_mel")),
+                *(percent(row[name]) for name in shown),
+                *(points(row[name]) for name in ("over_mel_in_paper", "leak", "over_log_mel")),
             ]
             for row in rows
         ]
@@ -194,15 +205,15 @@ class Page:
                     [
                         self.dataset(row),
                         self.input(row),
-                        _passes(row, "mel"),
-                        _epoch(cited.get("pass_epoch")),
-                        _seconds(row["mel"] and row["mel"]["pass_s"]) if row["input"] != "mel" else NONE,
-                        _passes(row, "log_mel"),
-                        _seconds(row["log_mel"] and row["log_mel"]["pass_s"]) if row["input"] != "log_mel" else NONE,
-                        _epoch(row["own"]["best_loss_epoch"]),
-                        _epoch(cited.get("best_loss_epoch")),
-                        _seconds(row["own"]["best_loss_s"]),
-                        _percent(row["final_accuracy"]),
+                        passes(row, "mel"),
+                        epoch_number(cited.get("pass_epoch")),
+                        seconds(row["mel"] and row["mel"]["pass_s"]) if row["input"] != "mel" else NONE,
+                        passes(row, "log_mel"),
+                        seconds(row["log_mel"] and row["log_mel"]["pass_s"]) if row["input"] != "log_mel" else NONE,
+                        epoch_number(row["own"]["best_loss_epoch"]),
+                        epoch_number(cited.get("best_loss_epoch")),
+                        seconds(row["own"]["best_loss_s"]),
+                        percent(row["final_accuracy"]),
                         f"{row['epochs']:.0f}",
                     ]
                 )
@@ -217,7 +228,7 @@ class Page:
             epochs = list(dict.fromkeys(epoch for row in own for epoch in row["accuracy"]))
             epochs.sort(key=int)
             body = [
-                [self.dataset(row), self.input(row), *(_percent(row["accuracy"].get(epoch)) for epoch in epochs)]
+                [self.dataset(row), self.input(row), *(percent(row["accuracy"].get(epoch)) for epoch in epochs)]
                 for row in own
             ]
             table = markdown_table(["data set", "input", *epochs], body, left=2)
@@ -230,9 +241,9 @@ class Page:
                 self.dataset(row),
                 self.input(row),
                 f"{row['sampling_rate']:,.0f}",
-                _whole(row["hop_length"]),
+                whole(row["hop_length"]),
                 f"{row['frames_per_s']:,.0f}",
-                _whole(row["paper_frames_per_s"]),
+                whole(row["paper_frames_per_s"]),
                 f"{row['bytes_per_s']:,.0f} ({row['dtype']})",
                 f"{row['bytes_float32_per_s']:,.0f}",
             ]
@@ -242,9 +253,9 @@ class Page:
         readings = [
             [
                 f"{row['sampling_rate']:,.0f}",
-                _whole(row["hop_length"]),
-                _whole(row["frames"]),
-                _whole(row["frames_centred"]),
+                whole(row["hop_length"]),
+                whole(row["frames"]),
+                whole(row["frames_centred"]),
             ]
             for row in self.report["mel_readings"]
         ]
@@ -260,7 +271,7 @@ class Page:
                 self.input(row),
                 f"{row['parameters']:,.0f}",
                 f"{row['per_s_millions']:,.1f} M",
-                _number(row["of_mel"]),
+                number(row["of_mel"]),
                 f"{row['train_windows']:,.0f}",
                 f"{row['per_epoch_billions']:,.1f} G",
             ]
@@ -303,7 +314,7 @@ class Page:
                 "",
                 f"On {measured['device']}, {measured['threads']:.0f} threads, {measured['clips']:.0f} test clips "
                 f"({measured['audio_s']:.0f} s) per data set, median of {measured['repeats']:.0f} rounds. Load average of "
-                f"the machine meanwhile: {_list(sorted({row['load_average'] for row in rows if 'ms' in row}))}.",
+                f"the machine meanwhile: {listed(sorted({row['load_average'] for row in rows if 'ms' in row}))}.",
             ]
         parts += ["", self.picture_lines("timing")]
         return self.section("timing", parts if body else [])
@@ -316,7 +327,7 @@ class Page:
             name = row.get("model") or f"this network, {self.inputs[row['input']]}"
             how = f"{row['preset']}, {row['protocol']}, {row['unit']}s" if "preset" in row else row.get("protocol", "")
             reason = f" ({row['reason']})" if row.get("reason") else ""
-            body.append([f"{name}{reason}", kinds[row["kind"]], how, *(_percent(row.get(key)) for key in keys)])
+            body.append([f"{name}{reason}", kinds[row["kind"]], how, *(percent(row.get(key)) for key in keys)])
         head = ["model", "", "preset, protocol, unit", *self.datasets.values()]
         return self.section("table_2", ["", markdown_table(head, body, left=3)])
 
@@ -327,7 +338,7 @@ class Page:
             if not row["found"]:
                 parts.append("The other reading was not measured here.")
                 continue
-            show = _epoch if row["unit"] == "epoch" else _percent
+            show = epoch_number if row["unit"] == "epoch" else percent
             body = [
                 [self.dataset(one), self.input(one), show(one["chosen"]), show(one["other"])] for one in row["found"]
             ]
@@ -353,11 +364,11 @@ class Page:
                 [
                     f"`{row['id']}`",
                     row["status"] + (f": {row['reason']}" if row.get("reason") else ""),
-                    _percent(test and test["window"]["accuracy"]),
-                    _percent(test and test["clip"]["accuracy"]),
-                    _whole(row["leak"]["clip_leaks"] if done else None),
-                    _whole(row["epochs"] if done else None),
-                    _seconds(row["times_s"]["training"] if done else None),
+                    percent(test and test["window"]["accuracy"]),
+                    percent(test and test["clip"]["accuracy"]),
+                    whole(row["leak"]["clip_leaks"] if done else None),
+                    whole(row["epochs"] if done else None),
+                    seconds(row["times_s"]["training"] if done else None),
                 ]
             )
         head = ["cell", "status", "window acc.", "clip acc.", "leaking test windows", "epochs", "training s"]
@@ -381,51 +392,3 @@ class Page:
 
     def input(self, row: Mapping) -> str:
         return self.inputs[row["input"]]
-
-
-def _passes(row: Mapping, other: str) -> str:
-    found = row[other]
-    if found is None or row["input"] == other:
-        return NONE
-    count = f", {found['passed']:.0f} of {found['runs']:.0f}" if found["runs"] > 1 else ""
-    return f"{_epoch(found['pass_epoch'])} ({_epoch(found['pass_smoothed_epoch'])}{count})"
-
-
-def _mean(value: Mapping, scale: float = 1.0) -> str:
-    if value["mean"] is None:
-        return NONE
-    deviation = "" if value["deviation"] is None else f" ± {scale * value['deviation']:.2f}"
-    return f"{scale * value['mean']:.2f}{deviation}"
-
-
-def _percent(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.2f}"
-
-
-def _points(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:+.2f}"
-
-
-def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return NONE if value is None else f"{value:+.2f}"
-
-
-def _whole(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.0f}"
-
-
-def _epoch(value: float | None) -> str:
-    """An epoch; a mean over seeds may fall between two."""
-    return NONE if value is None else f"{value:.1f}".removesuffix(".0")
-
-
-def _seconds(value: float | None) -> str:
-    return NONE if value is None else f"{value:,.1f}"
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values) or NONE

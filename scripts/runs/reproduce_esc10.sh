@@ -26,5 +26,5 @@ CODECS
 ln -sfn "$DATA" esc10
 python "$REPOSITORY/scripts/reproduce_paper.py" --esc50 esc10 \
     --codec_24khz mini untrained_full_24khz --codec_48khz untrained_full_48khz \
-    --epochs 10 --bf16 --hop_length 512 --protocols paper clip --variants none \
+    --epochs 10 --bf16 --hop_length 512 --protocols paper/paper recommended/clip --variants none \
     --timing_clips 4 --cache_dir cache --output_dir out
