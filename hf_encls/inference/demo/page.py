@@ -130,7 +130,10 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
 def settings(limits: Limits) -> dict:
     """What the server of a page is told: nothing from elsewhere, nothing to elsewhere."""
     themes = import_gradio().themes
+    # Gradio's message for a file that is too large goes after some seconds and leaves the one word "Error".
+    reason = f"Not uploaded. Files of up to {limits.max_mb:g} MB are taken."
     return {
+        "css": f'#sound .error {{font-size: 0}} #sound .error::after {{font-size: 1rem; content: "{reason}"}}',
         "max_file_size": limits.max_bytes,
         "theme": themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
         "show_error": False,
