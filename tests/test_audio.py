@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
+
 from hf_encls.audio import AudioError, downmix, inspect, load, read, stream
 
 RATE = 24_000

@@ -45,7 +45,9 @@ def test_rows(folder, tmp_path):
     assert windows.filter(lambda row: row["clip_id"] == "c/1.wav")["start"][:] == [0.0]
     silent = windows.filter(lambda row: row["clip_id"] == "a/half_silent.wav")
     assert silent["silent"][:] == [True, False]
-    latents = codec.encoder(torch.from_numpy(soundfile.read(folder / "a" / "0.wav", dtype="float32")[0])[None, None])[0]
+    latents = codec.encoder(torch.from_numpy(soundfile.read(folder / "a" / "0.wav", dtype="float32")[0])[None, None])[
+        0
+    ]
     first = windows.with_format("numpy")[0]["input_features"]
     np.testing.assert_allclose(first, latents[:, :75].detach().numpy().astype(np.float16), atol=1e-3)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
+
 from hf_encls.data.folders import clips_to_dataset, scan_folder
 
 
@@ -56,7 +57,13 @@ def test_bad_files_are_left_out_and_named(tree, tmp_path):
     _, report = scan_folder(tree)
     reasons = {row["file"].split("/")[1]: row["reason"] for row in report.left_out}
     assert set(reasons) == {"empty.wav", "text.wav", "cut.wav", "nan.wav", "zero.wav"}
-    for name, reason in {"empty": "empty", "text": "not audio", "cut": "truncated", "nan": "NaN", "zero": "zero"}.items():
+    for name, reason in {
+        "empty": "empty",
+        "text": "not audio",
+        "cut": "truncated",
+        "nan": "NaN",
+        "zero": "zero",
+    }.items():
         assert reason in reasons[f"{name}.wav"]
         assert f"{name}.wav" in report.text()
     report.save(tmp_path / "report.json")

@@ -79,9 +79,7 @@ def test_the_saved_model_is_the_best_one_and_scores_as_reported(trained, tones):
     folder, results = trained
     run = pipeline("audio-classification", model=str(folder))
     clips = json.loads((folder / "clips.json").read_text())["test"]
-    hits = [
-        run(soundfile.read(tones / clip, dtype="float32")[0])[0]["label"] == clip.split("/")[0] for clip in clips
-    ]
+    hits = [run(soundfile.read(tones / clip, dtype="float32")[0])[0]["label"] == clip.split("/")[0] for clip in clips]
     assert np.mean(hits) == pytest.approx(results["test"]["clip"]["accuracy"])
     best = max(row["validation_accuracy"] for row in results["history"])
     assert results["validation"]["window"]["accuracy"] == pytest.approx(best)
@@ -161,13 +159,23 @@ def test_the_program_ends_with_one_line_for_a_mistake(tmp_path):
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 2
-    assert run.stderr.strip().splitlines()[-1].startswith("error: expected a folder of class-named folders at 'nowhere'")
+    assert (
+        run.stderr.strip().splitlines()[-1].startswith("error: expected a folder of class-named folders at 'nowhere'")
+    )
 
 
 @pytest.mark.slow
 def test_two_processes(tones, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "scripts/train.py")]
-    command += ["--data_dir", str(tones), "--output_dir", str(tmp_path / "model"), "--cache_dir", str(tmp_path / "c"), *SMALL]
+    command += [
+        "--data_dir",
+        str(tones),
+        "--output_dir",
+        str(tmp_path / "model"),
+        "--cache_dir",
+        str(tmp_path / "c"),
+        *SMALL,
+    ]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr[-3000:]
     assert "2 processes on cpu" in run.stdout

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hf_encls.hub.windows_encls import WindowStream, cut, num_windows, window_index
 
 
