@@ -20,14 +20,16 @@ def load_published(
     *,
     revision: str | None = None,
     streaming: bool = False,
+    columns: Sequence[str] | None = None,
     expected: Mapping | None = None,
     token: str | None = None,
 ) -> tuple[Dataset | IterableDataset, EnclsConfig, str]:
     """Windows of a published feature data set (Hub id, or folder), their configuration, and the name of their source.
 
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`. Raises `ValueError` when there is no such
-    repository or configuration, or when it was made with other settings than `expected`.
+    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
+    Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
+    `expected`.
     """
     name = str(name)
     if Path(name).is_dir():
@@ -58,7 +60,12 @@ def load_published(
                 f"expected features with {key}={value!r}, found {key}={found!r} in {name} ({config_name}): "
                 f"ask for --{key} {found}, or take other features"
             )
-    windows = load_dataset(name, config_name, split="train", revision=revision, streaming=streaming, token=token)
+    chosen = {} if columns is None else {"columns": list(columns)}
+    windows = load_dataset(
+        name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
+    )
+    if columns is not None and "input_features" not in columns:
+        return windows, config, facts["source"]
     shape = tuple(windows.features["input_features"].shape)
     if shape != config.window_shape:
         raise ValueError(

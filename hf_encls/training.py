@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from torch import nn
@@ -38,7 +39,9 @@ class Windows:
     ):
         if features._indices is not None:
             features = features.flatten_indices()
-        self.views = _arrow_views(features)
+        self.views = arrow_windows(
+            features.data.column("input_features"), tuple(features.features["input_features"].shape)
+        )
         self.ends = np.cumsum([len(view) for view in self.views])
         self.labels = torch.tensor(features["label"][:], dtype=torch.long, device=device)
         self.clip_ids = np.asarray(features["clip_id"][:])
@@ -235,13 +238,15 @@ class EnclsTrainer(Trainer):
 
     def probabilities(self, store: FeatureStore) -> np.ndarray:
         """(n, num_labels) probabilities of the windows of `store`, in its order."""
+        if hasattr(store, "in_order"):  # a stream that is shuffled for training
+            store = store.in_order()
         scores = torch.from_numpy(self.predict(store).predictions).double()
         return scores.softmax(-1).numpy()
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
         probabilities = torch.from_numpy(prediction.predictions).double().softmax(-1).numpy()
         store = self._evaluated
-        if not isinstance(store, FeatureStore):  # streamed: the clips of the windows are not known here
+        if not hasattr(store, "clip_ids"):  # somebody's own data set
             return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
         scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids)
         return {"accuracy": scores["window"]["accuracy"], "clip_accuracy": scores["clip"]["accuracy"]}
@@ -267,12 +272,10 @@ def history(log_history: Sequence[dict]) -> list[dict]:
     return [rows[epoch] for epoch in sorted(rows) if epoch > 0]
 
 
-def _arrow_views(features: Dataset) -> list[np.ndarray]:
-    """The windows as arrays (n, C, T) over Arrow's own buffers, one for each chunk of the column; nothing is copied."""
-    feature = features.features["input_features"]
-    shape = tuple(feature.shape)
+def arrow_windows(column: pa.ChunkedArray, shape: tuple[int, int]) -> list[np.ndarray]:
+    """Windows (n, C, T) over Arrow's own buffers, one array for each chunk of their column; nothing is copied."""
     views = []
-    for chunk in features.data.column("input_features").chunks:
+    for chunk in column.chunks:
         storage = chunk.storage if hasattr(chunk, "storage") else chunk
         if len(storage) == 0:
             continue

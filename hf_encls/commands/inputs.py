@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
 from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, load_codec, short_name
@@ -70,7 +70,10 @@ class FeatureArguments:
 
 @dataclass
 class Inputs:
-    """Windows of features, and all that is known of where they came from."""
+    """Windows of features, and all that is known of where they came from.
+
+    Where the windows are streamed, `windows` has only their small columns and `stream` has them all.
+    """
 
     windows: Dataset
     config: EnclsConfig
@@ -79,6 +82,7 @@ class Inputs:
     report: ScanReport | None = None
     facts: Any = None
     dataset_id: str | None = None
+    stream: IterableDataset | None = None
     clips: Dataset | None = None
 
 

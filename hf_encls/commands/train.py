@@ -87,17 +87,22 @@ def _inputs(args: DataArguments, network: dict) -> Inputs:
         raise ValueError("expected --data_dir (audio) or --dataset (published features), found both")
     from hf_encls.published import load_published
 
-    windows, config, source = load_published(
-        args.dataset,
-        args.dataset_config or args.features,
-        revision=args.dataset_revision,
-        expected={"window_s": args.window_s},
-    )
+    which = (args.dataset, args.dataset_config or args.features)
+    settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
+    windows, config, source = load_published(*which, **settings, streaming=args.streaming)
+    stream = None
+    if args.streaming:
+        from hf_encls.streaming import SMALL_COLUMNS, small_table
+
+        stream, windows = (
+            windows,
+            small_table(load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)[0]),
+        )
     for name, value in network.items():
         setattr(config, name, value)
     codec = _codec_of(config) if config.uses_codes else None
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
-    return Inputs(windows, config, source, codec, dataset_id=dataset_id)
+    return Inputs(windows, config, source, codec, dataset_id=dataset_id, stream=stream)
 
 
 def _codec_of(config: EnclsConfig) -> EncodecModel:

@@ -22,6 +22,12 @@ class DataArguments(FeatureArguments):
         default=None, metadata={"help": "Configuration of the published features. None: the value of --features."}
     )
     dataset_revision: str | None = field(default=None, metadata={"help": "Revision of the published features."})
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the published features anew in each epoch instead of keeping them: for very large ones."
+        },
+    )
     protocol: str = field(
         default="clip",
         metadata={
@@ -35,6 +41,8 @@ class DataArguments(FeatureArguments):
     )
 
     def __post_init__(self):
+        if self.streaming and self.dataset is None:
+            raise ValueError("--streaming reads published features: name them with --dataset")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"expected --protocol to be one of {', '.join(PROTOCOLS)}, found {self.protocol!r}")
 
@@ -83,7 +91,9 @@ class EnclsTrainingArguments(TrainingArguments):
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
         super().__post_init__()
         if self.world_size != asked:
-            raise ValueError(f"expected {asked} processes, as the launcher says, found {self.world_size} working together")
+            raise ValueError(
+                f"expected {asked} processes, as the launcher says, found {self.world_size} working together"
+            )
 
 
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:

@@ -117,6 +117,13 @@ def _stores(inputs: Inputs, splits: dict[str, np.ndarray], memory_limit_gb: floa
     limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
     device = training_args.device if training_args.device.type == "cuda" else None
     books = codebooks_of(inputs.codec, inputs.config.num_codebooks) if inputs.config.uses_codes else None
+    if inputs.stream is not None:
+        from hf_encls.streaming import StreamedPart
+
+        seeds = {"train": training_args.seed}
+        return {
+            part: StreamedPart(inputs.stream, inputs.windows, splits[part], seeds.get(part), books) for part in PARTS
+        }
     windows = Windows(inputs.windows, memory_limit_bytes=limit, device=device, codebooks=books)
     return {part: FeatureStore(windows, splits[part]) for part in PARTS}
 

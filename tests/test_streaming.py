@@ -1,0 +1,93 @@
+"""Published windows that are read as a stream: the same windows, splits, statistics and scores as with all in memory."""
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset
+from hub_server import USER
+
+from hf_encls import EnclsConfig
+from hf_encls import streaming as streaming_module
+from hf_encls.commands.train import main
+from hf_encls.data.splits import make_splits
+from hf_encls.dataset_cards import Source
+from hf_encls.features import feature_columns
+from hf_encls.published import load_published
+from hf_encls.publishing import push_features
+from hf_encls.streaming import SMALL_COLUMNS, StreamedPart, small_table
+from hf_encls.training import FeatureStore, Windows
+
+REPO = f"{USER}/many-windows"
+CLASSES = ["high", "low", "mid"]
+COUNT = 1200  # several row groups
+
+
+@pytest.fixture
+def published(hub) -> str:
+    config = EnclsConfig(
+        features="log_mel", sampling_rate=8000, window_s=0.5, step_s=0.5, num_bands=32, n_fft=256,
+        id2label=dict(enumerate(CLASSES)),
+    )  # fmt: skip
+    labels = np.sort(np.arange(COUNT // 4) % 3).repeat(4)  # one class after the other, as folders are read
+    windows = np.random.default_rng(0).normal(-40, 5, (COUNT, *config.window_shape))
+    windows[np.arange(COUNT), labels * 10] += 30
+    rows = {
+        "input_features": windows.astype(np.float16),
+        "label": labels,
+        "clip_id": [f"{CLASSES[label]}/{number // 4}.wav" for number, label in enumerate(labels)],
+        "start": [0.5 * (number % 4) for number in range(COUNT)],
+        "group": [f"{number // 4}" for number in range(COUNT)],
+        "fold": [0] * COUNT,
+        "silent": [False] * COUNT,
+    }
+    features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
+    source = Source("Many windows", "CC0", "cc0-1.0", "https://example.org", "Nobody")
+    push_features(features, config, REPO, source)
+    return REPO
+
+
+def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
+    monkeypatch.setattr(streaming_module, "BUFFER_BYTES", 400_000)  # fewer windows than there are
+    everything = load_published(published, "log_mel")[0]
+    stream = load_published(published, "log_mel", streaming=True)[0]
+    table = small_table(load_published(published, "log_mel", streaming=True, columns=SMALL_COLUMNS)[0])
+    assert "input_features" not in table.column_names
+    assert table["clip_id"][:] == everything["clip_id"][:] and table.features["label"].names == CLASSES
+    for protocol in ("clip", "paper"):
+        splits, expected = make_splits(table, protocol), make_splits(everything, protocol)
+        part = StreamedPart(stream, table, splits["train"], shuffle_seed=0)
+        store = FeatureStore(Windows(everything), np.sort(expected["train"]))
+        assert len(part) == len(store) and np.array_equal(part.clip_ids, store.clip_ids)
+        for found, wanted in zip(part.statistics(), store.statistics(), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+        in_order = list(StreamedPart(stream, table, splits["train"]))
+        assert torch.equal(torch.stack([row["input_features"] for row in in_order]), store.windows.take(store.rows))
+        assert [int(row["labels"]) for row in in_order] == part.labels.tolist() == store.labels.tolist()
+        orders = []
+        for epoch in range(2):
+            part.set_epoch(epoch)
+            rows = list(part)
+            orders.append([row["input_features"].numpy().tobytes() for row in rows])
+            assert sorted(orders[-1]) == sorted(row["input_features"].numpy().tobytes() for row in in_order)
+            labels = np.array([int(row["labels"]) for row in rows])
+            # Mixed: the first third is not one class.
+            assert np.bincount(labels[: len(labels) // 3], minlength=3).max() < 0.9 * (len(labels) // 3)
+        assert orders[0] != orders[1]
+
+
+def test_training_from_a_stream(published, tmp_path, capsys):
+    common = ["--dataset", published, "--features", "log_mel", "--window_s", "0.5", "--report_to", "none"]
+    common += ["--num_train_epochs", "2"]
+    streamed = main([*common, "--streaming", "--output_dir", str(tmp_path / "streamed")])
+    whole = main([*common, "--output_dir", str(tmp_path / "whole")])
+    assert streamed["epochs"] == 2 and len(streamed["history"]) == 2
+    for part in ("train", "validation", "test"):
+        assert streamed[part]["num_windows"] == whole[part]["num_windows"]
+        assert streamed[part]["num_clips"] == whole[part]["num_clips"]
+    assert streamed["test"]["window"]["accuracy"] > 0.9
+    assert (tmp_path / "streamed" / "model.safetensors").is_file()
+
+
+def test_streaming_needs_published_features(tmp_path):
+    with pytest.raises(ValueError, match="--streaming reads published features"):
+        main(["--streaming", "--output_dir", str(tmp_path)])
