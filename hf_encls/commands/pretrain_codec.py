@@ -10,7 +10,6 @@ with the same arguments, an interrupted run goes on from its last checkpoint.
 
 import json
 import sys
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -167,7 +166,6 @@ def main(args: list[str] | None = None) -> dict:
         mixed_precision=training_args.mixed_precision,
     )
     output_dir = Path(training_args.output_dir)
-    started = time.monotonic()
 
     def show_example(step: int, model: Autoencoder) -> None:
         save_example(model, codec, loudest(held_out), output_dir / "examples", f"step-{step:08d}")
@@ -190,7 +188,6 @@ def main(args: list[str] | None = None) -> dict:
     results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": asdict(recipe)}
     results["trained_on"] = trained_on(codec_args, sound_args, training_args.trained_on)
     results |= {"init": codec_args.init, "license": training_args.license, "attribution": training_args.attribution}
-    results["time_s"] = round(time.monotonic() - started, 1)
     if steps < recipe.max_steps:
         say(f"stopped after step {steps} of {recipe.max_steps}: the same command goes on from there")
         return results

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Four kinds of features side by side with the same network: the latents of an untrained codec (width 8), those of the
-# mini codec, power mel and log-mel. 30 epochs, standardised inputs, one seed.
+# mini codec, power mel and log-mel. 30 epochs, standardised inputs, one seed, bfloat16 matrix products on the CPU.
 #   scripts/runs/mini_codec_compare.sh ESC10_FOLDER OUTPUT_DIR [CODEC_FOLDER ...]     windows divided as in the paper
 #   scripts/runs/mini_codec_compare.sh synthetic OUTPUT_DIR [CODEC_FOLDER ...]        the offline default, whole clips
 # Each CODEC_FOLDER adds a row. A run that has its results is not run again.
@@ -19,7 +19,7 @@ train() {
     else
         set -- --data_dir "$DATA" --protocol paper "$@"
     fi
-    python scripts/train.py "$@" --num_train_epochs 30 --seed 0 --report_to none --output_dir "$OUT/$name"
+    python scripts/train.py "$@" --num_train_epochs 30 --seed 0 --bf16 true --use_cpu true --report_to none --output_dir "$OUT/$name"
 }
 
 train mel --features mel --hop_length 512
