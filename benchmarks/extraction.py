@@ -1,0 +1,158 @@
+"""Extraction: the codec and mel, each against the plain way in the same run."""
+
+import warnings
+from argparse import Namespace
+
+import datasets
+import librosa
+import numpy as np
+import torch
+from datasets import Dataset
+from timing import ENCODER_GFLOP_PER_S, Row, full_size, in_turns, matrix_peak, work_folder, write_clips
+from transformers import EncodecModel
+
+from hf_encls.audio import load
+from hf_encls.data.folders import scan_folder
+from hf_encls.features import extract_features, feature_config, frontend_of
+from hf_encls.hub.configuration_encls import EnclsConfig
+
+PLAIN = "EncodecModel.encode per clip in a map"
+POLICIES = {24: "whole", 48: "contiguous"}
+
+
+def extract_24khz(options: Namespace) -> list[Row]:
+    """Float32 and bfloat16, clips of 5 s and of 30 s."""
+    codec = full_size(24)
+    peak = matrix_peak()
+    rows = []
+    for duration_s, count in ((5.0, 12), (30.0, 4)):
+        times, details = _extraction(codec, 24, duration_s, count, ("float32", "bfloat16"), options)
+        details["float32_matrix_peak_gflop_s"] = round(peak)
+        for dtype, target in (("float32", 1.8), ("bfloat16", 2.4)):
+            about = {
+                **details,
+                "x_real_time": round(count * duration_s / times[dtype], 1),
+                "ratio_to_bare_encoder": round(times["encoder"] / times[dtype], 2),
+                "share_of_float32_peak": round(count * duration_s * ENCODER_GFLOP_PER_S / times[dtype] / peak, 2),
+            }
+            name = f"24 kHz extraction, {dtype}, {duration_s:g} s clips"
+            rows.append(
+                Row(
+                    name,
+                    "EncodecModel.encode per clip in a map",
+                    times["encode"] / times[dtype],
+                    target,
+                    details=about,
+                )
+            )
+    return rows
+
+
+def extract_48khz(options: Namespace) -> list[Row]:
+    """48 kHz, policy `contiguous`."""
+    times, details = _extraction(full_size(48), 48, 5.0, 6, ("float32",), options)
+    details["ratio_to_bare_encoder"] = round(times["encoder"] / times["float32"], 2)
+    details["x_real_time"] = round(30.0 / times["float32"], 1)
+    ratio = times["encode"] / times["float32"]
+    return [Row("48 kHz extraction, contiguous", PLAIN, ratio, 1.5, details=details)]
+
+
+def _extraction(
+    codec: EncodecModel, khz: int, duration_s: float, count: int, dtypes: tuple[str, ...], options: Namespace
+) -> tuple[dict[str, float], dict]:
+    rate = codec.config.sampling_rate
+    channels = codec.config.audio_channels
+    with work_folder() as folder:
+        clips, _ = scan_folder(write_clips(folder / "clips", count, duration_s, rate))
+
+        def encode(row: dict) -> dict:
+            wave = torch.from_numpy(load(row["audio"], rate)).expand(1, channels, -1)
+            with torch.inference_mode():
+                codes = codec.encode(wave, bandwidth=max(codec.config.target_bandwidths)).audio_codes
+            return {"codes": codes.flatten().numpy()}
+
+        def bare(row: dict) -> dict:
+            wave = torch.from_numpy(load(row["audio"], rate)).expand(1, channels, -1)
+            with torch.inference_mode():
+                pieces = wave.split(rate, dim=-1) if channels == 2 else [wave]
+                latents = torch.cat([codec.encoder(piece) for piece in pieces], dim=-1)
+            return {"latents": latents[0].numpy().astype(np.float16)}
+
+        serial = iter(range(10_000))
+
+        def mapped(function) -> None:
+            clips.map(function, remove_columns=clips.column_names, new_fingerprint=f"plain{next(serial)}")
+
+        def ours(dtype: str) -> None:
+            config = feature_config(f"encodec_{khz}khz", clips, codec, codec_policy=POLICIES[khz], codec_dtype=dtype)
+            extract_features(clips, config, codec, cache_dir=folder / f"cache{next(serial)}")
+
+        datasets.disable_progress_bars()
+        sides = {"encode": lambda: mapped(encode), "encoder": lambda: mapped(bare)}
+        sides |= {dtype: (lambda dtype=dtype: ours(dtype)) for dtype in dtypes}
+        times = in_turns(sides, options.repeats)
+        details = {"seconds": {name: round(value, 3) for name, value in times.items()}}
+        details["largest_error"] = _error(codec, khz, clips)
+    return times, details
+
+
+def _error(codec: EncodecModel, khz: int, clips: Dataset) -> float:
+    """Largest difference of our float32 latents from the bare encoder's, relative to the largest latent."""
+    rate = codec.config.sampling_rate
+    wave = torch.from_numpy(load(clips[0]["audio"], rate))
+    frontend = frontend_of(feature_config(f"encodec_{khz}khz", clips, codec, codec_policy=POLICIES[khz]), codec)
+    with torch.inference_mode():
+        if khz == 24:
+            plain = codec.encoder(wave[None, None])[0]
+        else:
+            chunks = [chunk / (chunk.square().mean().sqrt() + 1e-8) for chunk in wave.split(rate)]
+            plain = torch.cat([codec.encoder(chunk.expand(1, 2, -1))[0] for chunk in chunks], dim=-1)
+        found = frontend.latents([wave])[0]
+    return ((found - plain).abs().max() / plain.abs().max()).item()
+
+
+def mel(options: Namespace) -> list[Row]:
+    """`mel` and `log_mel` against librosa, clip by clip."""
+    rng = np.random.default_rng(0)
+    waves = [(0.1 * rng.standard_normal(5 * 44_100)).astype(np.float32) for _ in range(20)]
+    rows = []
+    warnings.filterwarnings("ignore", message=".*mel filter.*|.*[Ee]mpty filters.*")
+    for kind in ("mel", "log_mel"):
+        frontend = frontend_of(EnclsConfig(features=kind, sampling_rate=44_100), None)
+
+        def plain(kind=kind) -> list[np.ndarray]:
+            made = [_librosa(wave) for wave in waves]
+            return made if kind == "mel" else [librosa.power_to_db(each, top_db=None) for each in made]
+
+        def ours(frontend=frontend) -> list[torch.Tensor]:
+            with torch.inference_mode():
+                return [frontend.windows([torch.from_numpy(wave)])[0] for wave in waves]
+
+        times = in_turns({"librosa": plain, "ours": ours}, 5 * options.repeats)
+        expected = _librosa(waves[0][:44_100])
+        if kind == "log_mel":
+            expected = librosa.power_to_db(expected, top_db=None)
+        found = ours()[0][0].numpy()
+        used = expected > 1e-9 if kind == "mel" else expected > -99
+        error = np.abs(found - expected)[used] / np.abs(expected)[used]
+        details = {
+            "x_real_time": round(100 / times["ours"]),
+            "librosa_x_real_time": round(100 / times["librosa"]),
+            "largest_relative_error": float(error.max()),
+        }
+        rows.append(
+            Row(
+                f"{kind} extraction",
+                "librosa.feature.melspectrogram per clip",
+                times["librosa"] / times["ours"],
+                3.0,
+                details=details,
+            )
+        )
+    return rows
+
+
+def _librosa(wave: np.ndarray) -> np.ndarray:
+    return librosa.feature.melspectrogram(
+        y=wave, sr=44_100, n_fft=512, hop_length=128, n_mels=128, window="hamming", center=False
+    )

@@ -1,0 +1,209 @@
+"""Reading batches, the Trainer's step, what saving costs, and training on more than memory holds."""
+
+import shutil
+import statistics
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Array2D, ClassLabel, Dataset, Features, Value, load_dataset, load_from_disk
+from timing import Row, in_turns, work_folder
+from transformers import TrainerCallback
+
+from hf_encls.commands.train_arguments import EnclsTrainingArguments
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.streaming import StreamedPart, small_table
+from hf_encls.training import EnclsTrainer, FeatureStore, Windows, collate
+
+CLASSES = 50
+
+
+def reading(options: Namespace) -> list[Row]:
+    """Shuffled batches of 128 from a saved feature data set."""
+    with work_folder() as folder:
+        features = _saved(folder, 4000)
+        order = np.random.default_rng(0).permutation(len(features))
+        batches = [order[start : start + 128].tolist() for start in range(0, 3968, 128)]
+        plain = features.with_format("torch", columns=["input_features", "label"])
+        in_memory = FeatureStore(Windows(features), np.arange(len(features)))
+        on_disk = FeatureStore(Windows(features, memory_limit_bytes=0), np.arange(len(features)))
+        few = batches[:4]
+        times = in_turns(
+            {
+                "plain": lambda: [plain[batch] for batch in few],
+                "memory": lambda: [in_memory.__getitems__(batch) for batch in batches],
+                "disk": lambda: [on_disk.__getitems__(batch) for batch in batches],
+            },
+            3 * options.repeats,
+        )
+        rates = {
+            "plain": 128 * len(few) / times["plain"],
+            "memory": 128 * len(batches) / times["memory"],
+            "disk": 128 * len(batches) / times["disk"],
+        }
+    details = {"windows_per_s": {name: round(rate) for name, rate in rates.items()}}
+    name = "reading training batches"
+    return [
+        Row(f"{name}, in memory", 'with_format("torch")', rates["memory"] / rates["plain"], 5.0, details=details),
+        Row(f"{name}, memory-mapped", 'with_format("torch")', rates["disk"] / rates["plain"], 5.0, details=details),
+    ]
+
+
+def trainer_step(options: Namespace) -> list[Row]:
+    """One epoch of the reference CNN through the Trainer, and the same batches through a bare loop."""
+    with work_folder() as folder:
+        windows = Windows(_saved(folder, 2560))
+        store = FeatureStore(windows, np.arange(len(windows)))
+        batches = [
+            {name: value.clone() for name, value in store.__getitems__(part.tolist()).items()}
+            for part in np.random.default_rng(0).permutation(len(store)).reshape(-1, 128)
+        ]
+
+        def bare() -> float:
+            torch.manual_seed(0)
+            model = _network()
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+            model.train()
+            ends = []
+            for batch in batches:
+                model(**batch).loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                ends.append(time.perf_counter())
+            return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+        def trainer() -> float:
+            torch.manual_seed(0)
+            run, ends = _trainer(folder / "run", store, 1, per_device_train_batch_size=128), []
+            run.add_callback(Steps(ends))
+            run.train()
+            return (ends[-1] - ends[0]) / (len(ends) - 1)
+
+        pairs = [(bare(), trainer()) for _ in range(options.repeats + 1)][1:]
+    bare_s, trainer_s = (statistics.median(side) for side in zip(*pairs, strict=True))
+    details = {"milliseconds": {"bare": round(1e3 * bare_s, 2), "trainer": round(1e3 * trainer_s, 2)}}
+    details["trainer_windows_per_s"] = round(128 / trainer_s)
+    return [Row("Trainer step, batch 128", "a bare loop", trainer_s / bare_s, 1.10, at_most=True, details=details)]
+
+
+def streaming(options: Namespace) -> list[Row]:
+    """An epoch of training from a stream of parquet, and one from memory."""
+    with work_folder() as folder:
+        features = _saved(folder, 2560)
+        features.to_parquet(folder / "windows.parquet", batch_size=256)
+        stream = load_dataset("parquet", data_files=str(folder / "windows.parquet"), split="train", streaming=True)
+        table = small_table(stream.select_columns(["label", "clip_id", "start"]))
+        rows = np.arange(len(table))
+        parts = {"memory": FeatureStore(Windows(features), rows), "stream": StreamedPart(stream, table, rows, 0)}
+
+        def epoch(name: str) -> None:
+            torch.manual_seed(0)
+            _trainer(folder / name, parts[name], 1, per_device_train_batch_size=128).train()
+
+        def read(name: str) -> None:
+            loader = torch.utils.data.DataLoader(parts[name], batch_size=128, collate_fn=collate)
+            for _ in loader:
+                pass
+
+        times = in_turns({name: (lambda name=name: epoch(name)) for name in parts}, options.repeats, warm_up=False)
+        reads = in_turns({name: (lambda name=name: read(name)) for name in parts}, options.repeats)
+    details = {"windows_per_s": {name: round(len(rows) / value) for name, value in times.items()}}
+    details["read_only_windows_per_s"] = {name: round(len(rows) / value) for name, value in reads.items()}
+    name = "an epoch of training from streaming=True"
+    return [Row(name, "from memory", times["stream"] / times["memory"], None, at_most=True, details=details)]
+
+
+class Steps(TrainerCallback):
+    """Notes when each step ended."""
+
+    def __init__(self, ends: list[float]):
+        self.ends = ends
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.ends.append(time.perf_counter())
+
+
+def checkpoints(options: Namespace) -> list[Row]:
+    """100 short epochs with a checkpoint, a log and a validation each; and the same without saving."""
+    with work_folder() as folder:
+        windows = Windows(_saved(folder, 384))
+        store, validation = FeatureStore(windows, np.arange(320)), FeatureStore(windows, np.arange(320, 384))
+
+        def run(name: str, **settings) -> float:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            torch.manual_seed(0)
+            trainer = _trainer(
+                folder / name,
+                store,
+                100,
+                eval_dataset=validation,
+                eval_strategy="epoch",
+                report_to="tensorboard",
+                **settings,
+            )
+            started = time.perf_counter()
+            trainer.train()
+            return time.perf_counter() - started
+
+        saving = {"save_strategy": "epoch", "save_total_limit": 2, "logging_strategy": "epoch"}
+        with_saving = run("saving", **saving)
+        without = run("plain", save_strategy="no", logging_strategy="no")
+        size = sum(file.stat().st_size for file in next((folder / "saving").glob("checkpoint-*")).iterdir())
+    details = {"seconds": {"saving": round(with_saving, 1), "without": round(without, 1)}, "checkpoint_bytes": size}
+    name = "checkpoints and log of 100 short epochs (5 steps of 64)"
+    return [Row(name, "the same without", with_saving / without, 1.15, at_most=True, details=details)]
+
+
+def _trainer(folder: Path, store, epochs: int, **settings) -> EnclsTrainer:
+    defaults = {"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no", "report_to": "none"}
+    arguments = EnclsTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        load_best_model_at_end=False,
+        disable_tqdm=True,
+        use_cpu=True,
+        **{**defaults, **{k: v for k, v in settings.items() if k != "eval_dataset"}},
+    )
+    return EnclsTrainer(
+        model=_network(), args=arguments, train_dataset=store, eval_dataset=settings.get("eval_dataset")
+    )
+
+
+def _network() -> EnclsForAudioClassification:
+    return EnclsForAudioClassification(EnclsConfig(features="encodec_24khz", num_labels=CLASSES))
+
+
+def _saved(folder: Path, count: int) -> Dataset:
+    """A feature data set as extraction writes it, on disk."""
+    rng = np.random.default_rng(0)
+    columns = Features(
+        {
+            "input_features": Array2D((128, 75), "float16"),
+            "label": ClassLabel(num_classes=CLASSES),
+            "clip_id": Value("string"),
+            "start": Value("float32"),
+        }
+    )
+
+    def rows(indices: list[int]) -> dict:
+        return {
+            "input_features": rng.standard_normal((len(indices), 128, 75)).astype(np.float16),
+            "label": [index % CLASSES for index in indices],
+            "clip_id": [str(index // 5) for index in indices],
+            "start": [float(index % 5) for index in indices],
+        }
+
+    made = Dataset.from_dict({"index": list(range(count))}).map(
+        lambda batch: rows(batch["index"]),
+        batched=True,
+        batch_size=200,
+        remove_columns=["index"],
+        features=columns,
+        cache_file_name=str(folder / f"rows{count}.arrow"),
+        new_fingerprint=f"benchmark{count}",
+    )
+    made.save_to_disk(folder / f"saved{count}")
+    return load_from_disk(folder / f"saved{count}")

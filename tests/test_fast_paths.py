@@ -1,0 +1,174 @@
+"""Each fast path gives what the plain one gives, on random lengths: the packed and tiled codec, streams, mel, windows."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_models import small_codec
+from transformers import EncodecConfig, EncodecModel
+
+from hf_encls.features import feature_config, frontend_of
+from hf_encls.hub import frontend_encls, layers_encls
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.hub.windows_encls import cut, window_index
+
+TOLERANCE = 1e-5  # relative to the largest latent, in float32
+CODECS = {khz: small_codec(khz) for khz in (24, 48)}
+examples = settings(max_examples=12, deadline=None, derandomize=True)
+
+
+def noise(length: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(0.1 * np.random.default_rng(seed).standard_normal(length).astype(np.float32))
+
+
+def plain_latents(codec: EncodecModel, wave: torch.Tensor, policy: str) -> torch.Tensor:
+    """What transformers' own encoder makes of a clip (N,), chunk by chunk as the policy says: (C, F)."""
+    config = codec.config
+    size = len(wave) if policy == "whole" else config.chunk_length
+    stride = config.chunk_stride if policy == "codec" else size
+    parts = []
+    for offset in range(0, len(wave), stride):
+        chunk = wave[offset : offset + size]
+        if config.normalize:
+            chunk = chunk / (chunk.square().mean().sqrt() + 1e-8)
+        with torch.no_grad():
+            parts.append(codec.encoder(chunk.expand(1, config.audio_channels, -1))[0])
+    return torch.cat(parts, dim=-1)
+
+
+def assert_near(found: torch.Tensor, expected: torch.Tensor, tolerance: float = TOLERANCE) -> None:
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def frontend(khz: int, policy: str, dtype: str = "float32"):
+    codec = CODECS[khz]
+    config = feature_config(f"encodec_{khz}khz", codec=codec, codec_policy=policy, codec_dtype=dtype)
+    return frontend_of(config, codec)
+
+
+# Around the lengths where something changes: nothing but a start, one frame, one tile, a tile and a half, several tiles.
+LENGTHS_24 = st.lists(
+    st.one_of(st.integers(1, 3_000), st.integers(23_000, 38_000), st.integers(60_000, 130_000)), min_size=1, max_size=4
+)
+
+
+@examples
+@given(lengths=LENGTHS_24)
+def test_tiled_24khz_latents_are_the_encoders(lengths):
+    waves = [noise(length, seed) for seed, length in enumerate(lengths)]
+    for wave, found in zip(waves, frontend(24, "whole").latents(waves), strict=True):
+        assert_near(found, plain_latents(CODECS[24], wave, "whole"))
+
+
+@pytest.mark.parametrize("policy", ["contiguous", "codec", "whole"])
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(lengths=st.lists(st.integers(1_000, 150_000), min_size=1, max_size=3))
+def test_48khz_latents_are_the_encoders(policy, lengths):
+    waves = [noise(length, seed) for seed, length in enumerate(lengths)]
+    for wave, found in zip(waves, frontend(48, policy).latents(waves), strict=True):
+        assert_near(found, plain_latents(CODECS[48], wave, policy))
+
+
+@examples
+@given(length=st.integers(1, 200_000), data=st.data())
+def test_a_stream_of_24khz_is_the_whole(length, data):
+    wave = noise(length)
+    ends = sorted(data.draw(st.lists(st.integers(1, length), max_size=6)))
+    blocks = [wave[a:b] for a, b in zip([0, *ends], [*ends, length], strict=True) if b > a]
+    codec = CODECS[24]
+    pieces = list(frontend_encls.stream_causal(codec, iter(blocks), torch.float32, segment_s=1.5))
+    assert_near(torch.cat(pieces, dim=-1), plain_latents(codec, wave, "whole"))
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(length=st.integers(2_000, 60_000), khz=st.sampled_from([24, 48]))
+def test_bfloat16_is_near(length, khz):
+    policy = "whole" if khz == 24 else "contiguous"
+    wave = noise(length)
+    found = frontend(khz, policy, "bfloat16").latents([wave])[0]
+    expected = plain_latents(CODECS[khz], wave, policy)
+    assert found.dtype == torch.float32
+    assert (found - expected).norm() <= 0.05 * expected.norm()
+
+
+def test_without_the_packed_operators_the_layers_are_plain(monkeypatch):
+    monkeypatch.setattr(layers_encls, "_can_pack", lambda device: False)
+    for khz, policy in ((24, "whole"), (48, "contiguous")):
+        codec = small_codec(khz)
+        config = feature_config(f"encodec_{khz}khz", codec=codec, codec_policy=policy)
+        wave = noise(70_000)
+        for dtype, tolerance in (("float32", TOLERANCE), ("bfloat16", 0.1)):
+            config.codec_dtype = dtype
+            assert_near(frontend_of(config, codec).latents([wave])[0], plain_latents(codec, wave, policy), tolerance)
+
+
+def test_the_full_size_architecture():
+    torch.manual_seed(0)
+    codec = EncodecModel(EncodecConfig()).eval()
+    wave = noise(40_000)
+    found = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    assert_near(found, plain_latents(codec, wave, "whole"))
+    # What TRAPS of this architecture say: 478 samples before the LSTM.
+    assert frontend_encls.receptive_field(codec.config) <= 640
+
+
+def test_new_weights_are_seen():
+    codec = small_codec(24)
+    wave = noise(30_000)
+    before = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    codec.load_state_dict(small_codec(24, seed=1).state_dict())
+    after = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    assert_near(after, plain_latents(codec, wave, "whole"))
+    assert not torch.allclose(before, after)
+
+
+def test_tiles_follow_the_free_memory_of_an_accelerator(monkeypatch):
+    device = torch.device("cuda")
+    for free_gib, expected in ((0, 8), (6, 32), (140, 512)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_gib: (free << 30, 1 << 40))
+        assert frontend_encls.batch_size(device) == expected
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 512])
+def test_any_number_of_tiles_in_a_pass_gives_the_same(monkeypatch, size):
+    monkeypatch.setattr(frontend_encls, "batch_size", lambda device: size)
+    waves = [noise(length, length) for length in (100_000, 24_000, 61_000, 5_000)]
+    for wave, found in zip(waves, frontend(24, "whole").latents(waves), strict=True):
+        assert_near(found, plain_latents(CODECS[24], wave, "whole"))
+
+
+@examples
+@given(
+    length=st.integers(600, 60_000),
+    rate=st.sampled_from([16_000, 22_050, 44_100]),
+    kind=st.sampled_from(["mel", "log_mel"]),
+    window_s=st.sampled_from([0.2, 0.37, 1.0]),
+    hop=st.sampled_from([128, 256]),
+)
+def test_mel_is_the_full_matrix_product(length, rate, kind, window_s, hop):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # empty bands
+        config = EnclsConfig(features=kind, sampling_rate=rate, window_s=window_s, step_s=window_s / 2, hop_length=hop)
+        mel = frontend_of(config, None)
+    wave = noise(length)
+    found = mel.windows([wave])[0].double()
+    pieces = wave[window_index(length, config.window_samples, config.step_samples)].double()
+    frames = pieces.unfold(-1, 512, hop) * mel.taper.double()
+    expected = (torch.fft.rfft(frames).abs().square() @ mel.filters.double()).transpose(1, 2)
+    if kind == "log_mel":
+        expected = 10 * expected.clamp_min(1e-10).log10()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    else:
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+
+
+@examples
+@given(length=st.integers(1, 400), window=st.integers(1, 60), step=st.integers(1, 80))
+def test_windows_are_cut_as_their_index_says(length, window, step):
+    units = torch.arange(2 * length).reshape(2, length)
+    expected = units[:, window_index(length, window, step)].transpose(0, 1)
+    assert torch.equal(cut(units, window, step), expected)
