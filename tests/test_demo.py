@@ -211,6 +211,7 @@ def downloaded(path: Path) -> str:
 
 @pages
 @pytest.mark.browser
+@pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
 def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, tmp_path):
     expected = EnclsPipeline.from_pretrained(checkpoint).analyse(str(sound))
     assert "3.0 s" in press(tab, sound)
@@ -231,6 +232,7 @@ def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, 
 
 @pages
 @pytest.mark.browser
+@pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
 def test_a_broken_and_a_large_file_are_answered_politely(page, tab, sound, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(sound.read_bytes()[:100_000])
