@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from hf_encls.cards import has_heard
 from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.commands.train import versions
 from hf_encls.commands.train_run import CLIPS
@@ -163,6 +164,7 @@ def input_rows(grid: Grid) -> list[dict]:
                 "codec": entry.codec_name,
                 "untrained": entry.untrained,
                 "trained_on": facts.get("trained_on"),
+                "heard": [source.label for source in grid.sources if has_heard(facts, source.name)],
                 "stand_in_for": original if entry.codec not in (None, original) else None,
                 "status": "missing" if entry in grid.missing_inputs else "used",
                 "reason": grid.missing_inputs.get(entry),

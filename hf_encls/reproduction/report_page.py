@@ -66,7 +66,10 @@ class Page:
             if row["status"] == "missing":
                 lines.append(f"- **{row['label']}: missing** ({row['reason']}).")
             elif row["stand_in_for"]:
-                trained = f", trained on {row['trained_on']}" if row["trained_on"] else ""
+                names = [row["trained_on"]] if isinstance(row["trained_on"], str) else row["trained_on"] or []
+                trained = f", trained on {' and '.join(names)}" if names else ""
+                if row["heard"]:
+                    trained += f". {self.texts['heard']} ({', '.join(row['heard'])})"
                 kind = "random weights, never trained" if row["untrained"] else f"another codec{trained}"
                 lines.append(f"- **{row['label']}** stands in for {row['stand_in_for']}: {kind}.")
         lines += ["", self.texts["stand_in"], ""] if any(self.stand_ins()) else [""]
@@ -93,6 +96,7 @@ class Page:
             row["label"] for row in (*self.report["datasets"], *self.report["inputs"]) if row["status"] == "missing"
         ]
         other = [f"stand-ins: {', '.join(self.stand_ins())}"] if self.stand_ins() else []
+        other += [f"{row['label']} {self.texts['has_heard']}" for row in self.report["inputs"] if row["heard"]]
         other += [f"missing: {', '.join(missing)}"] if missing else []
         if made["fewer_epochs"]:
             other.append(f"{listed(made['epochs'])} epochs instead of {made['paper_epochs']:.0f}")

@@ -3,6 +3,8 @@
 TEXTS = {
     "title": "The paper's experiments, run again",
     "other_conditions": "This is not the paper's experiment as it was, and its figures say nothing against or for it:",
+    "heard": "**It was trained on these very sounds, test clips included**",
+    "has_heard": "was trained on the test clips too",
     "bf16": "training in bfloat16",
     "stand_in": (
         "A stand-in is named as one in every table and picture: its figures are not to be compared with the "
