@@ -183,11 +183,13 @@ class Shard:
 
     def is_complete(self) -> bool:
         """Whether the file is there and is what was written. A damaged one is removed."""
-        if not self._seal.is_file() or not self.path.is_file():
+        try:
+            if json.loads(self._seal.read_text(encoding="utf-8")) == _seal_of(self.path):
+                return True
+        except FileNotFoundError:
             return False
-        seal = json.loads(self._seal.read_text(encoding="utf-8"))
-        if seal == _seal_of(self.path):
-            return True
+        except json.JSONDecodeError:
+            pass
         logger.warning("%s is damaged (its checksum differs): it is computed again", self.path)
         self._seal.unlink(missing_ok=True)
         return False

@@ -1,0 +1,31 @@
+"""What a worker process of the sharding tests does. Apart from the tests, so that it can be started by name."""
+
+import os
+from pathlib import Path
+
+import torch
+from small_models import small_codec
+
+from hf_encls import features
+from hf_encls.data.folders import scan_folder
+
+
+def work(folder: str, cache: str) -> None:
+    """Extract features of `folder`, in shards of a few seconds; the shards computed here are noted in `cache`/PID."""
+    torch.set_num_threads(1)
+    features.SHARD_S = 3.0
+    write = features._write
+    Path(cache).mkdir(exist_ok=True)
+    notes = Path(cache) / f"{os.getpid()}.computed"
+
+    def noted(clips, config, shard, extractor, progress):
+        write(clips, config, shard, extractor, progress)
+        with open(notes, "a", encoding="utf-8") as file:
+            file.write(f"{shard.path.name}\n")
+
+    features._write = noted
+    clips, _ = scan_folder(folder)
+    codec = small_codec(24)
+    config = features.feature_config("encodec_24khz", clips, codec, window_s=0.5)
+    windows = features.extract_features(clips, config, codec, cache)
+    assert windows["clip_id"][:] == sorted(windows["clip_id"][:])
