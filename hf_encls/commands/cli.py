@@ -41,10 +41,11 @@ GROUPS = {
     "the codec": {
         "encode": Command("hf_encls.commands.codec_files", "audio -> .ecdc files or saved codes"),
         "decode": Command("hf_encls.commands.codec_files", ".ecdc files or saved codes -> audio"),
+        "pretrain": Command("hf_encls.commands.pretrain_codec", "train a codec on any folder of audio"),
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce")
+OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
