@@ -26,7 +26,7 @@ from hf_encls.results import write_json
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing.json"
-REPEATS = 3
+REPEATS = 5
 
 
 @dataclass(frozen=True)

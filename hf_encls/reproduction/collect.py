@@ -192,7 +192,9 @@ def convergence_rows(runs: Sequence[Finished]) -> list[dict]:
 
 def _average(found: Sequence[Mapping]) -> dict:
     out = {name: mean_and_deviation([one[name] for one in found])["mean"] for name in found[0]}
-    return out | {"passed": sum(one["pass_epoch"] is not None for one in found), "runs": len(found)}
+    passed = {"passed": "pass_epoch", "passed_loss": "pass_loss_epoch"}
+    counts = {name: sum(one[which] is not None for one in found) for name, which in passed.items()}
+    return out | counts | {"runs": len(found)}
 
 
 def equal_epochs(runs: Sequence[Finished]) -> list[dict]:

@@ -4,7 +4,7 @@ Nothing here reads a file or runs a network, so that each figure can be checked 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
 
     Returns `baseline_final` (accuracy of the baseline's last epoch), `pass_epoch` (the first epoch with a higher
     accuracy, None if there is none), `pass_smoothed_epoch` (the same for both curves smoothed as in figure 4),
+    `pass_loss_epoch` (the first epoch with a loss as low as the baseline's lowest, None if there is none),
     `best_loss_epoch`, `best_loss`, and the seconds of training up to the end of these epochs, `pass_s` and
     `best_loss_s` (None where an epoch's time is not known).
     """
@@ -27,16 +28,18 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
     accuracy = [row["validation_accuracy"] for row in history]
     other = [row["validation_accuracy"] for row in baseline]
     losses = [row["validation_loss"] for row in history]
+    lowest = min(_finite(row["validation_loss"] for row in baseline))
     passed = _first_above(accuracy, other[-1])
     smoothed = _first_above(smooth(accuracy), smooth(other)[-1])
-    finite = [loss if math.isfinite(loss) else math.inf for loss in losses]
-    best = int(np.argmin(finite))
+    passed_loss = next((index for index, loss in enumerate(losses) if loss <= lowest), None)
+    best = int(np.argmin(_finite(losses)))
     clock = elapsed(history)
     return {
         "baseline_final": other[-1],
         "pass_epoch": None if passed is None else epochs[passed],
         "pass_s": None if passed is None else clock[passed],
         "pass_smoothed_epoch": None if smoothed is None else epochs[smoothed],
+        "pass_loss_epoch": None if passed_loss is None else epochs[passed_loss],
         "best_loss_epoch": epochs[best],
         "best_loss": losses[best],
         "best_loss_s": clock[best],
@@ -51,6 +54,10 @@ def elapsed(history: Sequence[Mapping]) -> list[float | None]:
         total = None if total is None or row.get("epoch_s") is None else total + row["epoch_s"]
         clock.append(total)
     return clock
+
+
+def _finite(losses: Iterable[float]) -> list[float]:
+    return [loss if math.isfinite(loss) else math.inf for loss in losses]
 
 
 def _first_above(values: Sequence[float], limit: float) -> int | None:
