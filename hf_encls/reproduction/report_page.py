@@ -319,8 +319,8 @@ class Page:
             parts += [
                 "",
                 f"On {measured['device']}, {measured['threads']:.0f} threads, {measured['clips']:.0f} test clips "
-                f"({measured['audio_s']:.0f} s) per data set, the fastest of {measured['repeats']:.0f} rounds. Load average of "
-                f"the machine meanwhile: {listed(sorted({row['load_average'] for row in rows if 'ms' in row}))}.",
+                f"({measured['audio_s']:.0f} s) per data set, the fastest of {measured['repeats']:.0f} rounds. Load average "
+                f"of the machine meanwhile: {listed(sorted({row['load_average'] for row in rows if 'ms' in row}))}.",
             ]
         parts += ["", self.picture_lines("timing")]
         return self.section("timing", parts if body else [])
