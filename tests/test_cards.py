@@ -214,6 +214,7 @@ def test_missing_results_are_an_error(tmp_path):
         write_model_card(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_work(tmp_path):
     folder = tmp_path / "model"
     config = EnclsConfig(features="log_mel", sampling_rate=8000, window_s=0.5, num_bands=32, n_fft=256)

@@ -217,6 +217,7 @@ def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
     assert not (work / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path: Path):
     folder = grid[0]
     resumed = json.loads((folder / "cells" / CELL / "results.json").read_text())
@@ -233,6 +234,7 @@ def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path:
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.slow
 def test_finished_cells_are_not_run_again_and_other_settings_are_refused(grid):
     folder, _, arguments = grid
     before = {file: file.stat().st_mtime_ns for file in folder.glob("cells/**/results.json")}
@@ -243,6 +245,7 @@ def test_finished_cells_are_not_run_again_and_other_settings_are_refused(grid):
         main([*arguments, "--epochs", "13"])
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_listed_and_the_rest_runs(grid):
     report = json.loads((grid[0] / "report" / "report.json").read_text())
     datasets = {row["key"]: row["status"] for row in report["datasets"]}
@@ -260,6 +263,7 @@ def test_what_is_missing_is_listed_and_the_rest_runs(grid):
         assert row["command"] and row["versions"]["torch"] and row["seed"] == 0
 
 
+@pytest.mark.slow
 def test_another_model_is_measured_on_the_same_clips(grid):
     folder, sounds, _ = grid
     cell = folder / "cells" / CELL
@@ -273,6 +277,7 @@ def test_another_model_is_measured_on_the_same_clips(grid):
     assert other["accuracy"] is None and "drum" in other["reason"]
 
 
+@pytest.mark.slow
 def test_the_page_has_no_number_that_is_not_in_its_json(grid):
     report = json.loads((grid[0] / "report" / "report.json").read_text())
     assert (grid[0] / "report" / "REPORT.md").read_text() == render(report)
