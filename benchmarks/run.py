@@ -26,6 +26,7 @@ ROWS = {
     "reading": "training",
     "streaming": "training",
     "trainer_step": "training",
+    "allocator": "training",
     "checkpoints": "training",
     "pipeline_clip": "inference",
     "pipeline_hour": "inference",

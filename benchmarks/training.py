@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from hf_encls.commands.train_arguments import EnclsTrainingArguments
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.memory import keep_freed_memory
 from hf_encls.streaming import StreamedPart, small_table
 from hf_encls.training import EnclsTrainer, FeatureStore, Windows, collate
 
@@ -54,6 +55,7 @@ def reading(options: Namespace) -> list[Row]:
 
 def trainer_step(options: Namespace) -> list[Row]:
     """One epoch of the reference CNN through the Trainer, and the same batches through a bare loop."""
+    keep_freed_memory()  # as the train program does
     with work_folder() as folder:
         windows = Windows(_saved(folder, 2560))
         store = FeatureStore(windows, np.arange(len(windows)))
@@ -91,6 +93,7 @@ def trainer_step(options: Namespace) -> list[Row]:
 
 def streaming(options: Namespace) -> list[Row]:
     """An epoch of training from a stream of parquet, and one from memory."""
+    keep_freed_memory()
     with work_folder() as folder:
         features = _saved(folder, 2560)
         features.to_parquet(folder / "windows.parquet", batch_size=256)
@@ -126,8 +129,34 @@ class Steps(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
+def allocator(options: Namespace) -> list[Row]:
+    """A training step as PyTorch runs it, and after `keep_freed_memory`, in this order: it cannot be undone."""
+    torch.manual_seed(0)
+    model = _network().train()
+    batch = {"input_features": torch.randn(64, 128, 75), "labels": torch.randint(0, CLASSES, (64,))}
+
+    def step() -> None:
+        model(**batch).loss.backward()
+
+    before = in_turns({"step": step}, 5 * options.repeats)["step"]
+    if not keep_freed_memory():
+        return []
+    after = in_turns({"step": step}, 5 * options.repeats)["step"]
+    details = {"milliseconds": {"before": round(1e3 * before, 1), "after": round(1e3 * after, 1)}}
+    return [
+        Row(
+            "forward and backward of 64 windows, freed memory kept",
+            "given back",
+            before / after,
+            None,
+            details=details,
+        )
+    ]
+
+
 def checkpoints(options: Namespace) -> list[Row]:
     """100 short epochs with a checkpoint, a log and a validation each; and the same without saving."""
+    keep_freed_memory()
     with work_folder() as folder:
         windows = Windows(_saved(folder, 384))
         store, validation = FeatureStore(windows, np.arange(320)), FeatureStore(windows, np.arange(320, 384))

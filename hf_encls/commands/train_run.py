@@ -16,6 +16,7 @@ from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.features import feature_identity
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.memory import keep_freed_memory
 from hf_encls.metrics import confusion, evaluate_split, per_class
 from hf_encls.results import read_json, save_model, save_results, write_json
 from hf_encls.training import EnclsTrainer, FeatureStore, Windows, codebooks_of, history
@@ -41,6 +42,7 @@ def train_once(
     `about` goes into the results as it is. Raises `ValueError` where the protocol cannot be kept, or an unfinished or
     another run is in the folder.
     """
+    keep_freed_memory()
     folder = Path(training_args.output_dir)
     config, classes = inputs.config, list(inputs.windows.features["label"].names)
     config.id2label = dict(enumerate(classes))

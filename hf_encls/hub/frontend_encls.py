@@ -260,9 +260,9 @@ def strip_codec(codec: EncodecModel, keep_quantizer: bool) -> None:
 
 
 def batch_size(device: torch.device) -> int:
-    """Tiles or chunks per pass: few on a CPU, whose caches are small; on an accelerator what memory allows."""
+    """Tiles or chunks per pass: one on a CPU, so that it stays in the cache; on an accelerator what memory allows."""
     if device.type != "cuda":
-        return 4
+        return 1
     free, _ = torch.cuda.mem_get_info(device)
     return max(8, min(512, free // (192 << 20)))  # a second of a full-size codec needs about 100 MiB of activations
 
