@@ -85,7 +85,7 @@ def test_the_extractor_minds_the_sampling_rate():
         extractor(np.zeros((2, 100), np.float32), sampling_rate=24_000)
 
 
-@pytest.mark.parametrize("features", ["encodec_24khz", "log_mel"])
+@pytest.mark.parametrize("features", ["encodec_24khz", pytest.param("log_mel", marks=pytest.mark.slow)])
 def test_clean_interpreter_with_remote_code(features, tmp_path):
     folder = save_small_model(tmp_path / "remote", features)
     expected = scores(pipeline("audio-classification", model=str(folder))(clip(40_000)))

@@ -218,6 +218,7 @@ def test_only_named_files_of_a_model_are_sent(hub, tmp_path):
     assert len(hub.commits(MODEL)) == 2
 
 
+@pytest.mark.slow
 def test_pipeline_runs_it_from_the_hub_in_a_clean_interpreter(hub, tmp_path):
     push_model(trained_model(tmp_path / "model"), MODEL)
     code = f"""

@@ -75,6 +75,7 @@ def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
         assert orders[0] != orders[1]
 
 
+@pytest.mark.slow
 def test_training_from_a_stream(published, tmp_path, capsys):
     common = ["--dataset", published, "--features", "log_mel", "--window_s", "0.5", "--report_to", "none"]
     common += ["--num_train_epochs", "2"]
