@@ -77,7 +77,7 @@ class MelFrontend(nn.Module):
             power = torch.view_as_real(bins).square_().flatten(1).T  # (2 * (n_fft // 2 + 1), w * T)
             columns = mel[:, start : start + together].flatten(1)
             for weights, bands, used in groups:
-                columns[bands] = weights @ power[used]
+                torch.mm(weights, power[used], out=columns[bands])
         if config.features == "log_mel":
             mel = mel.clamp_min_(MIN_POWER).log10_().mul_(10)
         return mel.transpose(0, 1).contiguous()
