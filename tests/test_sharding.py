@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -75,12 +74,15 @@ def test_killed_at_random_moments(sounds, expected, tmp_path, seed):
     begin = time.monotonic()
     finish(start(sounds, tmp_path / "timed"))
     whole_s = time.monotonic() - begin
+    ended = Counter()
     for _ in range(6):
         workers = [start(sounds, tmp_path / "cache") for _ in range(2)]
         for worker in workers:
             time.sleep(moments.uniform(0, whole_s / 2))
-            os.kill(worker.pid, signal.SIGKILL)
+            worker.kill()  # nothing happens to one that has ended already
             worker.join()
+            ended[worker.exitcode] += 1
+    assert ended[-signal.SIGKILL] and set(ended) <= {0, -signal.SIGKILL}, ended
     last = [start(sounds, tmp_path / "cache") for _ in range(2)]
     for worker in last:
         finish(worker)
@@ -93,7 +95,7 @@ def test_a_killed_worker_loses_the_shard_it_is_at_only(sounds, expected, tmp_pat
     deadline = time.monotonic() + 200
     while len(list(tmp_path.glob("*/shard-*.json"))) < 2 and time.monotonic() < deadline and worker.is_alive():
         time.sleep(0.002)
-    os.kill(worker.pid, signal.SIGKILL)
+    worker.kill()
     worker.join()
     done = {path.stem for path in tmp_path.glob("*/shard-*.json")}
     for note in tmp_path.glob("*.computed"):
