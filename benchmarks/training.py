@@ -25,7 +25,7 @@ CLASSES = 50
 def reading(options: Namespace) -> list[Row]:
     """Shuffled batches of 128 from a saved feature data set."""
     with work_folder() as folder:
-        features = _saved(folder, 4000)
+        features = saved(folder, 4000)
         order = np.random.default_rng(0).permutation(len(features))
         batches = [order[start : start + 128].tolist() for start in range(0, 3968, 128)]
         plain = features.with_format("torch", columns=["input_features", "label"])
@@ -57,7 +57,7 @@ def trainer_step(options: Namespace) -> list[Row]:
     """One epoch of the reference CNN through the Trainer, and the same batches through a bare loop."""
     keep_freed_memory()  # as the train program does
     with work_folder() as folder:
-        windows = Windows(_saved(folder, 2560))
+        windows = Windows(saved(folder, 2560))
         store = FeatureStore(windows, np.arange(len(windows)))
         batches = [
             {name: value.clone() for name, value in store.__getitems__(part.tolist()).items()}
@@ -66,7 +66,7 @@ def trainer_step(options: Namespace) -> list[Row]:
 
         def bare() -> float:
             torch.manual_seed(0)
-            model = _network()
+            model = network()
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
             model.train()
             ends = []
@@ -77,14 +77,14 @@ def trainer_step(options: Namespace) -> list[Row]:
                 ends.append(time.perf_counter())
             return (ends[-1] - ends[0]) / (len(ends) - 1)
 
-        def trainer() -> float:
+        def through_trainer() -> float:
             torch.manual_seed(0)
-            run, ends = _trainer(folder / "run", store, 1, per_device_train_batch_size=128), []
+            run, ends = trainer(folder / "run", store, 1, per_device_train_batch_size=128), []
             run.add_callback(Steps(ends))
             run.train()
             return (ends[-1] - ends[0]) / (len(ends) - 1)
 
-        pairs = [(bare(), trainer()) for _ in range(options.repeats + 1)][1:]
+        pairs = [(bare(), through_trainer()) for _ in range(options.repeats + 1)][1:]
     bare_s, trainer_s = (statistics.median(side) for side in zip(*pairs, strict=True))
     details = {"milliseconds": {"bare": round(1e3 * bare_s, 2), "trainer": round(1e3 * trainer_s, 2)}}
     details["trainer_windows_per_s"] = round(128 / trainer_s)
@@ -95,7 +95,7 @@ def streaming(options: Namespace) -> list[Row]:
     """An epoch of training from a stream of parquet, and one from memory."""
     keep_freed_memory()
     with work_folder() as folder:
-        features = _saved(folder, 2560)
+        features = saved(folder, 2560)
         features.to_parquet(folder / "windows.parquet", batch_size=256)
         stream = load_dataset("parquet", data_files=str(folder / "windows.parquet"), split="train", streaming=True)
         table = small_table(stream.select_columns(["label", "clip_id", "start"]))
@@ -104,7 +104,7 @@ def streaming(options: Namespace) -> list[Row]:
 
         def epoch(name: str) -> None:
             torch.manual_seed(0)
-            _trainer(folder / name, parts[name], 1, per_device_train_batch_size=128).train()
+            trainer(folder / name, parts[name], 1, per_device_train_batch_size=128).train()
 
         def read(name: str) -> None:
             loader = torch.utils.data.DataLoader(parts[name], batch_size=128, collate_fn=collate)
@@ -132,7 +132,7 @@ class Steps(TrainerCallback):
 def allocator(options: Namespace) -> list[Row]:
     """A training step as PyTorch runs it, and after `keep_freed_memory`, in this order: it cannot be undone."""
     torch.manual_seed(0)
-    model = _network().train()
+    model = network().train()
     batch = {"input_features": torch.randn(64, 128, 75), "labels": torch.randint(0, CLASSES, (64,))}
 
     def step() -> None:
@@ -158,13 +158,13 @@ def checkpoints(options: Namespace) -> list[Row]:
     """100 short epochs with a checkpoint, a log and a validation each; and the same without saving."""
     keep_freed_memory()
     with work_folder() as folder:
-        windows = Windows(_saved(folder, 384))
+        windows = Windows(saved(folder, 384))
         store, validation = FeatureStore(windows, np.arange(320)), FeatureStore(windows, np.arange(320, 384))
 
         def run(name: str, **settings) -> float:
             shutil.rmtree(folder / name, ignore_errors=True)
             torch.manual_seed(0)
-            trainer = _trainer(
+            session = trainer(
                 folder / name,
                 store,
                 100,
@@ -174,7 +174,7 @@ def checkpoints(options: Namespace) -> list[Row]:
                 **settings,
             )
             started = time.perf_counter()
-            trainer.train()
+            session.train()
             return time.perf_counter() - started
 
         saving = {"save_strategy": "epoch", "save_total_limit": 2, "logging_strategy": "epoch"}
@@ -186,26 +186,33 @@ def checkpoints(options: Namespace) -> list[Row]:
     return [Row(name, "the same without", with_saving / without, 1.15, at_most=True, details=details)]
 
 
-def _trainer(folder: Path, store, epochs: int, **settings) -> EnclsTrainer:
-    defaults = {"eval_strategy": "no", "save_strategy": "no", "logging_strategy": "no", "report_to": "none"}
+def trainer(folder: Path, store, epochs: int, **settings) -> EnclsTrainer:
+    """Our Trainer over the windows of `store`, without validation, checkpoints and log where `settings` ask for none."""
+    defaults = {
+        "use_cpu": True,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+    }
     arguments = EnclsTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=epochs,
         load_best_model_at_end=False,
         disable_tqdm=True,
-        use_cpu=True,
         **{**defaults, **{k: v for k, v in settings.items() if k != "eval_dataset"}},
     )
     return EnclsTrainer(
-        model=_network(), args=arguments, train_dataset=store, eval_dataset=settings.get("eval_dataset")
+        model=network(), args=arguments, train_dataset=store, eval_dataset=settings.get("eval_dataset")
     )
 
 
-def _network() -> EnclsForAudioClassification:
+def network() -> EnclsForAudioClassification:
+    """The reference CNN for 128 x 75 and 50 classes, without a codec."""
     return EnclsForAudioClassification(EnclsConfig(features="encodec_24khz", num_labels=CLASSES))
 
 
-def _saved(folder: Path, count: int) -> Dataset:
+def saved(folder: Path, count: int) -> Dataset:
     """A feature data set as extraction writes it, on disk."""
     rng = np.random.default_rng(0)
     columns = Features(

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1  # raised when the rows of one identity change
 SHARD_S = 240.0  # seconds of audio in a shard: what a killed worker loses at most
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
+READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
 # What tells one kind of features from another. Everything else in a configuration is the network's business.
 IDENTITY = (
@@ -310,7 +311,7 @@ class Extractor:
         self.dtype = stored_dtype(config)
 
     def __call__(self, batch: dict) -> dict:
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(READERS) as pool:
             waveforms = list(pool.map(self._read, batch["audio"]))
         with torch.inference_mode():
             make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows

@@ -294,7 +294,8 @@ def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype:
     rest = [i for i, clip in enumerate(hidden) if clip.shape[-1] >= codec.config.last_kernel_size]
     rest.sort(key=lambda i: hidden[i].shape[-1])  # little padding
     out: list[torch.Tensor] = [None] * len(hidden)
-    for part in [[i] for i in short] + list(_parts(rest, 16)):
+    together = 16 if codec.device.type == "cpu" else 256  # an accelerator takes as long for few as for many
+    for part in [[i] for i in short] + list(_parts(rest, together)):
         batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
         batch = _through(layers[lstm_position(layers) :], batch)
         for i, latents in zip(part, batch, strict=True):
