@@ -76,8 +76,9 @@ class StreamedPart(torch.utils.data.IterableDataset):
                 yield from self._rows(windows, labels)
             return
         # buffer_size=1: the library mixes the order of the row groups; single windows are mixed below, without copies
-        # into Python objects.
-        stream = self.stream.shuffle(seed=self.shuffle_seed + self.epoch, buffer_size=1)
+        # into Python objects. One row group at a time: several ended each epoch with a pause of five seconds.
+        seed = self.shuffle_seed + self.epoch
+        stream = self.stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
         random = np.random.default_rng([self.shuffle_seed, self.epoch])
         blocks: list[tuple[torch.Tensor, torch.Tensor]] = []
         for block in self._blocks(stream):

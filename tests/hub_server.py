@@ -117,6 +117,7 @@ class Answer(Exception):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise each answer waits 40 ms for the client to acknowledge its headers
     hub: Hub
     routes = (
         ("GET", r"/api/whoami-v2", "whoami"),
