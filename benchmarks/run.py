@@ -98,7 +98,7 @@ def measure(name: str, options: Namespace, results: Path) -> None:
     temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
     for row in rows:
-        print(f"{row.name}: {row.ratio:.3g} ({_asked(row.as_dict())})", flush=True)
+        print(f"{row.name}: {row.ratio:.3g} ({_target(row.as_dict())})", flush=True)
 
 
 def page(folder: Path) -> str:
@@ -106,17 +106,17 @@ def page(folder: Path) -> str:
     results = {name: json.loads(path.read_text()) for name in ROWS if (path := folder / f"{name}.json").is_file()}
     lines = ["# Benchmarks", ""]
     lines += ["Written by `python benchmarks/run.py`. Both sides of a row run in turns in one process; medians.", ""]
-    lines += ["| row | against | ratio | asked | details | command |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += ["| row | against | ratio | target | details | command |", "| --- | --- | --- | --- | --- | --- |"]
     for name, result in results.items():
         for row in result["rows"]:
             ratio = f"{row['ratio']:.3g}" + ("" if row["reached"] else " (**missed**)")
             details = "; ".join(f"{key.replace('_', ' ')} {_text(value)}" for key, value in row["details"].items())
             lines.append(
-                f"| {row['name']} | {row['baseline']} | {ratio} | {_asked(row)} | {details} | `run.py {name}` |"
+                f"| {row['name']} | {row['baseline']} | {ratio} | {_target(row)} | {details} | `run.py {name}` |"
             )
-    for row, (name, against, asked) in NOT_MEASURED.items():
+    for row, (name, against, target) in NOT_MEASURED.items():
         if row not in results:
-            lines.append(f"| {name} | {against} | not measured | {asked} | no accelerator at hand | `run.py {row}` |")
+            lines.append(f"| {name} | {against} | not measured | {target} | needs an accelerator | `run.py {row}` |")
     lines.append("")
     machines = {json.dumps({k: v for k, v in r["machine"].items() if k != "load_before"}): r for r in results.values()}
     for result in machines.values():
@@ -131,9 +131,9 @@ def page(folder: Path) -> str:
     return "\n".join(lines) + "\n\n" + (HERE / "NOTES.md").read_text(encoding="utf-8")
 
 
-def _asked(row: dict) -> str:
+def _target(row: dict) -> str:
     if row["target"] is None:
-        return "no figure asked"
+        return "none"
     return f"{'at most' if row['at_most'] else 'at least'} {row['target']:g}"
 
 

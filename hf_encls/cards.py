@@ -16,7 +16,7 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
-from hf_encls.report import class_table, results_table
+from hf_encls.tables import class_table, results_table
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}

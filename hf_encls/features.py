@@ -1,9 +1,4 @@
-"""The map step: clips -> fixed windows of features, computed once and cached.
-
-The work is divided into shards of clips that depend on the data alone. Any number of processes, on any number of
-machines with one shared cache folder, takes shards; each is written once, under a temporary name and then renamed, with
-its checksum beside it. What was killed is taken up where it was, and ends with the same bytes.
-"""
+"""The map step: clips -> fixed windows of features, computed once and cached, in shards that processes share."""
 
 import hashlib
 import json
@@ -13,14 +8,12 @@ import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
 from datasets import Array2D, Dataset, Features, Value
-from filelock import FileLock, Timeout
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import EncodecModel
@@ -30,11 +23,11 @@ from hf_encls.codec.loading import codebook_hash, codec_hash
 from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.hub.frontend_encls import EncodecFrontend, MelFrontend, make_frontend, window_starts_s
 from hf_encls.hub.modeling_encls import codec_as_dict
+from hf_encls.shards import Shard, complete, divide
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
-SHARD_S = 240.0  # seconds of audio in a shard: what a killed worker loses at most
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
@@ -164,44 +157,9 @@ def extract_features(
         raise ValueError("expected at least one clip, found none")
     missing = [shard for shard in shards if not shard.is_complete()]
     if missing:
-        _compute(clips, config, codec, shards, missing, device)
+        _compute(clips, config, codec, missing, device)
     parts = [Dataset.from_file(str(shard.path)) for shard in shards]
     return datasets.concatenate_datasets(parts)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some clips, and the file that holds their windows once they are computed."""
-
-    path: Path
-    clips: tuple[int, ...]
-    duration_s: float
-    fingerprint: str
-
-    @property
-    def _seal(self) -> Path:
-        return self.path.with_suffix(".json")
-
-    def is_complete(self) -> bool:
-        """Whether the file is there and is what was written. A damaged one is removed."""
-        try:
-            if json.loads(self._seal.read_text(encoding="utf-8")) == _seal_of(self.path):
-                return True
-        except FileNotFoundError:
-            return False
-        except json.JSONDecodeError:
-            pass
-        logger.warning("%s is damaged (its checksum differs): it is computed again", self.path)
-        self._seal.unlink(missing_ok=True)
-        return False
-
-    def publish(self, finished: Path) -> None:
-        """Move a finished file to its place. The seal comes last: without it a file does not count."""
-        self._seal.unlink(missing_ok=True)
-        seal = self._seal.with_suffix(".tmp")
-        seal.write_text(json.dumps(_seal_of(finished)), encoding="utf-8")
-        os.replace(finished, self.path)
-        os.replace(seal, self._seal)
 
 
 def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
@@ -218,54 +176,21 @@ def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLik
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
     folder = root / f"{config.features}-{key[:16]}"
-    groups: list[list[int]] = [[]]
-    filled = 0.0
-    durations = clips["duration_s"]
-    for index, duration in enumerate(durations):
-        if groups[-1] and filled + duration > SHARD_S:
-            groups.append([])
-            filled = 0.0
-        groups[-1].append(index)
-        filled += duration
-    return [
-        Shard(
-            path=folder / f"shard-{number:05d}-of-{len(groups):05d}.arrow",
-            clips=tuple(group),
-            duration_s=sum(durations[i] for i in group),
-            fingerprint=hashlib.sha256(f"{key} {number}".encode()).hexdigest()[:16],
-        )
-        for number, group in enumerate(groups)
-        if group
-    ]
+    return divide(clips["duration_s"], folder, key)
 
 
-def _compute(clips, config, codec, shards, missing, device) -> None:
-    """Take shards until none is missing; those that another process holds are waited for."""
-    missing[0].path.parent.mkdir(parents=True, exist_ok=True)
-    # A worker starts at a place of its own, so that several do not queue for the same shard.
-    offset = os.getpid() % len(missing)
-    todo = missing[offset:] + missing[:offset]
+def _compute(
+    clips: Dataset, config: EnclsConfig, codec: EncodecModel | None, missing: list[Shard], device: str | None
+) -> None:
     extractor = None
-    with Progress(sum(shard.duration_s for shard in todo), config) as progress:
-        while todo:
-            waiting = []
-            for shard in todo:
-                # The operating system frees the lock of a killed process.
-                lock = FileLock(str(shard.path.with_suffix(".lock")), timeout=0)
-                try:
-                    lock.acquire()
-                except Timeout:
-                    waiting.append(shard)
-                    continue
-                with lock:
-                    if shard.is_complete():
-                        progress.skip(shard.duration_s)
-                        continue
-                    extractor = extractor or Extractor(config, codec, device)
-                    _write(clips, config, shard, extractor, progress)
-            if len(waiting) == len(todo):
-                time.sleep(0.2)
-            todo = waiting
+    with Progress(sum(shard.duration_s for shard in missing), config) as progress:
+
+        def compute(shard: Shard) -> None:
+            nonlocal extractor  # made for the first shard: there may be none left for this process
+            extractor = extractor or Extractor(config, codec, device)
+            _write(clips, config, shard, extractor, progress)
+
+        complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
 
 
 def _write(clips: Dataset, config: EnclsConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
@@ -315,7 +240,7 @@ class Extractor:
             waveforms = list(pool.map(self._read, batch["audio"]))
         with torch.inference_mode():
             make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows
-            windows = make([torch.from_numpy(w).to(self.device) for w in waveforms])
+            windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
         if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
@@ -392,8 +317,3 @@ def _content_digests(clips: Dataset) -> list[str]:
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(digest, clips["audio"]))
-
-
-def _seal_of(path: Path) -> dict:
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}

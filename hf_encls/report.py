@@ -1,4 +1,4 @@
-"""Pictures and tables of results: plain data in, a PNG file or a string out.
+"""Pictures of results: plain data in, a PNG file out.
 
 The data are those of `results.json` (see `hf_encls.commands.train`); nothing here measures anything. Matplotlib is
 imported when a picture is drawn, and always through `Figure`, so no state of the caller's pyplot is touched.
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SPLITS = ("train", "validation", "test")
-WITHOUT_SILENCE = "num_windows_without_silence"
-UNITS = (
-    ("window", "num_windows", "windows"),
-    ("window_without_silence", WITHOUT_SILENCE, "windows without silence"),
-    ("clip", "num_clips", "clips"),
-)
 SMOOTHING = 0.8  # as in the paper's figure 4
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
 LOGARITHMIC_ABOVE = 8  # highest loss over the median one
@@ -300,65 +293,6 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
     if title:
         figure.suptitle(shorten(title, 100))
     return _save(figure, path)
-
-
-# --------------------------------------------------------------------------------------------------- tables
-
-
-def results_table(results: Mapping, markdown: bool = False) -> str:
-    """Accuracy, macro F1 and loss of each split, per window and per clip, as text or as a Markdown table."""
-    rows = []
-    for split in SPLITS:
-        scores = results.get(split) or {}
-        for key, count, unit in UNITS:
-            number = scores.get(count)
-            nothing_silent = count == WITHOUT_SILENCE and number is not None and number == scores.get("num_windows")
-            if not scores.get(key) or nothing_silent:
-                continue
-            cells = (_score(scores[key], name) for name in ("accuracy", "macro_f1", "loss"))
-            rows.append([split, unit, "" if number is None else f"{number:,}", *cells])
-    return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
-
-
-def class_table(results: Mapping, markdown: bool = False) -> str:
-    """Precision, recall and F1 of each class, from `results["per_class"]`."""
-    rows = [
-        [
-            entry["class"],
-            f"{entry['support']:,}",
-            *(_number(entry.get(name)) for name in ("precision", "recall", "f1")),
-        ]
-        for entry in results.get("per_class") or []
-    ]
-    return _table(["class", "number", "precision", "recall", "F1"], rows, left=1, markdown=markdown)
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are texts, the others numbers."""
-    return _table(head, rows, left=left, markdown=True)
-
-
-def _score(scores: Mapping, name: str) -> str:
-    """A score, with its standard deviation where several runs were put together."""
-    deviation = scores.get(f"{name}_std")
-    return _number(scores.get(name)) + (f" ± {deviation:.3f}" if deviation is not None else "")
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int, markdown: bool) -> str:
-    if markdown:
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-        rule = ["---" if index < left else "---:" for index in range(len(head))]
-        return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    lines = [
-        "  ".join(cell.ljust(w) if index < left else cell.rjust(w) for index, (cell, w) in enumerate(zip(row, widths)))
-        for row in [head, ["-" * width for width in widths], *rows]
-    ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 # --------------------------------------------------------------------------------------------------- files

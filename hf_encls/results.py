@@ -11,7 +11,8 @@ from hf_encls.cards import write_model_card
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.report import results_table, save_confusion_matrix, save_curves
+from hf_encls.report import save_confusion_matrix, save_curves
+from hf_encls.tables import results_table
 
 
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:

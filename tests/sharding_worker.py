@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from small_models import small_codec
 
-from hf_encls import features
+from hf_encls import features, shards
 from hf_encls.data.folders import scan_folder
 
 
 def work(folder: str, cache: str) -> None:
     """Extract features of `folder`, in shards of a few seconds; the shards computed here are noted in `cache`/PID."""
     torch.set_num_threads(1)
-    features.SHARD_S = 3.0
+    shards.SHARD_S = 3.0
     write = features._write
     Path(cache).mkdir(exist_ok=True)
     notes = Path(cache) / f"{os.getpid()}.computed"

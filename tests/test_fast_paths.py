@@ -11,7 +11,7 @@ from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.features import feature_config, frontend_of
-from hf_encls.hub import frontend_encls, layers_encls
+from hf_encls.hub import encoding_encls, layers_encls
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.windows_encls import cut, window_index
 
@@ -80,7 +80,7 @@ def test_a_stream_of_24khz_is_the_whole(length, data):
     ends = sorted(data.draw(st.lists(st.integers(1, length), max_size=6)))
     blocks = [wave[a:b] for a, b in zip([0, *ends], [*ends, length], strict=True) if b > a]
     codec = CODECS[24]
-    pieces = list(frontend_encls.stream_causal(codec, iter(blocks), torch.float32, segment_s=1.5))
+    pieces = list(encoding_encls.stream_causal(codec, iter(blocks), torch.float32, segment_s=1.5))
     assert_near(torch.cat(pieces, dim=-1), plain_latents(codec, wave, "whole"))
 
 
@@ -110,18 +110,18 @@ def test_the_full_size_architecture():
     torch.manual_seed(0)
     codec = EncodecModel(EncodecConfig()).eval()
     wave = noise(40_000)
-    found = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    found = encoding_encls.encode_causal(codec, [wave], torch.float32)[0]
     assert_near(found, plain_latents(codec, wave, "whole"))
     # What TRAPS of this architecture say: 478 samples before the LSTM.
-    assert frontend_encls.receptive_field(codec.config) <= 640
+    assert encoding_encls.receptive_field(codec.config) <= 640
 
 
 def test_new_weights_are_seen():
     codec = small_codec(24)
     wave = noise(30_000)
-    before = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    before = encoding_encls.encode_causal(codec, [wave], torch.float32)[0]
     codec.load_state_dict(small_codec(24, seed=1).state_dict())
-    after = frontend_encls.encode_causal(codec, [wave], torch.float32)[0]
+    after = encoding_encls.encode_causal(codec, [wave], torch.float32)[0]
     assert_near(after, plain_latents(codec, wave, "whole"))
     assert not torch.allclose(before, after)
 
@@ -130,12 +130,12 @@ def test_tiles_follow_the_free_memory_of_an_accelerator(monkeypatch):
     device = torch.device("cuda")
     for free_gib, expected in ((0, 8), (6, 32), (140, 512)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free_gib: (free << 30, 1 << 40))
-        assert frontend_encls.batch_size(device) == expected
+        assert encoding_encls.batch_size(device) == expected
 
 
 @pytest.mark.parametrize("size", [1, 3, 8, 512])
 def test_any_number_of_tiles_in_a_pass_gives_the_same(monkeypatch, size):
-    monkeypatch.setattr(frontend_encls, "batch_size", lambda device: size)
+    monkeypatch.setattr(encoding_encls, "batch_size", lambda device: size)
     waves = [noise(length, length) for length in (100_000, 24_000, 61_000, 5_000)]
     for wave, found in zip(waves, frontend(24, "whole").latents(waves), strict=True):
         assert_near(found, plain_latents(CODECS[24], wave, "whole"))

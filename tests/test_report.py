@@ -5,14 +5,13 @@ import pytest
 
 from hf_encls.report import (
     Panel,
-    class_table,
-    results_table,
     save_confusion_matrix,
     save_curves,
     save_feature_picture,
     shorten,
     smooth,
 )
+from hf_encls.tables import class_table, results_table
 
 SCORES = {
     "window": {"accuracy": 0.75, "loss": 0.91, "macro_f1": 0.74},

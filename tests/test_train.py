@@ -60,8 +60,8 @@ def test_what_a_run_leaves(trained, tones, capsys):
     names = {path.name for path in folder.iterdir() if path.is_file()}
     assert names >= {
         "model.safetensors", "config.json", "preprocessor_config.json", "modeling_encls.py", "configuration_encls.py",
-        "feature_extraction_encls.py", "frontend_encls.py", "windows_encls.py", "results.json", "curves.png",
-        "confusion_matrix.png", "README.md", "left_out.json",
+        "feature_extraction_encls.py", "frontend_encls.py", "encoding_encls.py", "layers_encls.py", "windows_encls.py",
+        "results.json", "curves.png", "confusion_matrix.png", "README.md", "left_out.json",
     }  # fmt: skip
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
     for part in ("train", "validation", "test"):

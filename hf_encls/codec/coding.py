@@ -9,7 +9,7 @@ from transformers import EncodecModel
 
 from hf_encls.codec.codes import Codes, CodesError, Layout, layout_of
 from hf_encls.codec.loading import codebook_hash
-from hf_encls.hub.frontend_encls import stream_causal
+from hf_encls.hub.encoding_encls import stream_causal
 
 MIN_SCALE = 1e-8  # as in EncodecModel: silence is not divided by zero
 

@@ -7,6 +7,7 @@ rounding: which network it is stays in transformers.
 
 import copy
 import platform
+import threading
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,6 +16,7 @@ from transformers import EncodecModel
 
 # Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
 _PREPARED: WeakKeyDictionary = WeakKeyDictionary()
+_PREPARING = threading.Lock()
 
 
 def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
@@ -28,15 +30,16 @@ def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> l
     weights = [parameter.data for parameter in parameters]
     versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
     state = [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
-    kept = _PREPARED.get(codec)
-    if kept is None or kept[0] != state:
-        # The weights are kept beside their addresses, so that no others can come to lie there.
-        kept = _PREPARED[codec] = (state, weights, {})
-    layers = kept[2]
-    if dtype not in layers:
-        with torch.inference_mode(False), torch.no_grad():
-            layers[dtype] = _prepare(codec, dtype)
-    return layers[dtype]
+    with _PREPARING:
+        kept = _PREPARED.get(codec)
+        if kept is None or kept[0] != state:
+            # The weights are kept beside their addresses, so that no others can come to lie there.
+            kept = _PREPARED[codec] = (state, weights, {})
+        layers = kept[2]
+        if dtype not in layers:
+            with torch.inference_mode(False), torch.no_grad():
+                layers[dtype] = _prepare(codec, dtype)
+        return layers[dtype]
 
 
 def lstm_position(layers: list[nn.Module]) -> int:

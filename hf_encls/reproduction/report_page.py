@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from hf_encls.report import markdown_table
 from hf_encls.reproduction.show import (
     NONE,
     epoch_number,
@@ -16,6 +15,7 @@ from hf_encls.reproduction.show import (
     signed,
     whole,
 )
+from hf_encls.tables import markdown_table
 
 
 def render(report: Mapping) -> str:

@@ -1,0 +1,164 @@
+"""The codec's encoder over clips of any length: chunks of one length together, or tiles where it is causal."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+from transformers import EncodecModel
+
+from .layers_encls import encoder_layers, lstm_position
+
+TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
+
+
+def batch_size(device: torch.device) -> int:
+    """Tiles or chunks per pass: one on a CPU, so that it stays in the cache; on an accelerator what memory allows."""
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(8, min(512, free // (192 << 20)))  # a second of a full-size codec needs about 100 MiB of activations
+
+
+def side_by_side(device: torch.device) -> int:
+    """Sequences that go through the LSTM together: its steps cost almost as much for one as for many."""
+    return 16 if device.type == "cpu" else 256
+
+
+def receptive_field(codec) -> int:
+    """Samples of left context that one frame of the convolutions before the LSTM sees beyond its own hop."""
+    field, jump = codec.kernel_size - 1, 1
+    for ratio in reversed(codec.upsampling_ratios):
+        for layer in range(codec.num_residual_layers):
+            field += (codec.residual_kernel_size - 1) * codec.dilation_growth_rate**layer * jump
+        field += (2 * ratio - 1) * jump - (ratio - 1) * jump
+        jump *= ratio
+    return field
+
+
+def encode_chunks(codec: EncodecModel, chunks: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Chunks (n,), each encoded by itself -> latents (C, f). Those of one length share a pass; nothing is ever padded."""
+    layers = encoder_layers(codec, dtype)
+    lstm_at = lstm_position(layers)
+    out: list[torch.Tensor] = [None] * len(chunks)
+    by_length: dict[int, list[int]] = {}
+    for i, chunk in enumerate(chunks):
+        by_length.setdefault(len(chunk), []).append(i)
+    for indices in by_length.values():
+        hidden = []
+        for part in _parts(indices, batch_size(codec.device)):
+            batch = torch.stack([chunks[i] for i in part])[:, None]
+            if codec.config.normalize:
+                # As EncodecModel._encode_frame: divided by the root mean square of the mono signal.
+                batch = batch / (batch.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8)
+            batch = batch.expand(-1, codec.config.audio_channels, -1)
+            hidden += _through(layers[:lstm_at], batch.to(dtype)).float()
+        together = side_by_side(codec.device)
+        for part, batch in zip(_parts(indices, together), _parts(hidden, together), strict=True):
+            for i, latents in zip(part, _through(layers[lstm_at:], torch.stack(batch)), strict=True):
+                out[i] = latents
+    return out
+
+
+def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """A causal encoder over whole clips (N,), fast: the same latents (C, F) as `codec.encoder` to rounding.
+
+    The convolutions see tiles with enough left context, so that their activations stay in cache and tiles of many
+    clips share a pass; the LSTM then sees each clip whole.
+    """
+    layers = encoder_layers(codec, dtype)
+    tiles = [list(_tiles(codec.config, waveform)) for waveform in waveforms]
+    flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype))
+    hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
+    # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
+    # reflection at its start reaches beyond its end.
+    short = [i for i, clip in enumerate(hidden) if clip.shape[-1] < codec.config.last_kernel_size]
+    rest = [i for i, clip in enumerate(hidden) if clip.shape[-1] >= codec.config.last_kernel_size]
+    rest.sort(key=lambda i: hidden[i].shape[-1])  # little padding
+    out: list[torch.Tensor] = [None] * len(hidden)
+    for part in [[i] for i in short] + list(_parts(rest, side_by_side(codec.device))):
+        batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
+        batch = _through(layers[lstm_position(layers) :], batch)
+        for i, latents in zip(part, batch, strict=True):
+            out[i] = latents[:, : hidden[i].shape[-1]]
+    return out
+
+
+def stream_causal(
+    codec: EncodecModel, blocks: Iterator[torch.Tensor], dtype: torch.dtype, segment_s: float = 10.0
+) -> Iterator[torch.Tensor]:
+    """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory."""
+    config = codec.config
+    hop, context = config.hop_length, _context(config)
+    segment = round(segment_s * config.sampling_rate / hop) * hop
+    layers = encoder_layers(codec, dtype)
+    lstm, elu, last = layers[lstm_position(layers) :]
+    state, recent, buffer, position = None, None, None, 0  # position: samples of the buffer already encoded
+    blocks = iter(blocks)
+    more = True
+    while more:
+        block = next(blocks, None)
+        more = block is not None
+        if more:
+            buffer = block if buffer is None else torch.cat([buffer, block])
+        elif buffer is None:
+            return
+        # The codec pads the end of a clip in its own way, by reflection: the last piece must be long enough for that.
+        enough = segment + round(TILE_S * config.sampling_rate / 2)
+        while len(buffer) - position > enough or (not more and len(buffer) > position):
+            end = position + segment if len(buffer) - position > enough else len(buffer)
+            tiles = list(_tiles(config, buffer[:end], position))
+            hidden = torch.cat(_convolve(codec, tiles, dtype), dim=-1)  # (H, f)
+            out, state = lstm.lstm(hidden.T[:, None], state)
+            hidden = elu((out[:, 0] + hidden.T).T[None])
+            latents = last(hidden) if recent is None else last.conv(torch.cat([recent, hidden], dim=-1))
+            recent = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
+            recent = recent[..., -(config.last_kernel_size - 1) :]
+            keep = max(0, end - context)
+            buffer, position = buffer[keep:], end - keep
+            yield latents[0].float()
+
+
+def _context(codec) -> int:
+    return math.ceil(receptive_field(codec) / codec.hop_length) * codec.hop_length
+
+
+def _tiles(codec, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
+    """(tile with its left context, frames of context) from `position` on; the last tile is not shorter than half one."""
+    hop, context = codec.hop_length, _context(codec)
+    size = max(1, round(TILE_S * codec.sampling_rate / hop)) * hop
+    length = len(waveform)
+    while position < length:
+        end = position + size if length - position >= 1.5 * size else length
+        left = min(position, context)
+        yield waveform[position - left : end], left // hop
+        position = end
+
+
+def _convolve(
+    codec: EncodecModel, tiles: Sequence[tuple[torch.Tensor, int]], dtype: torch.dtype
+) -> list[torch.Tensor]:
+    """Tiles -> what the layers before the LSTM make of them, (H, f) each, without the context."""
+    layers = encoder_layers(codec, dtype)
+    layers = layers[: lstm_position(layers)]
+    out: list[torch.Tensor] = [None] * len(tiles)
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for i, (tile, frames) in enumerate(tiles):
+        by_shape.setdefault((len(tile), frames), []).append(i)
+    for (_, frames), indices in by_shape.items():
+        for part in _parts(indices, batch_size(codec.device)):
+            batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, codec.config.audio_channels, -1)
+            for i, hidden in zip(part, _through(layers, batch.to(dtype)).float(), strict=True):
+                out[i] = hidden[:, frames:]
+    return out
+
+
+def _through(layers: Sequence[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
+    for layer in layers:
+        hidden = layer(hidden)
+    return hidden
+
+
+def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
