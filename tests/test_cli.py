@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -175,9 +176,9 @@ def test_encode_classify_decode(capsys, models, sounds, bad, tmp_path):
     assert by_audio.splitlines()[1].split(",")[1] == by_codes.splitlines()[1].split(",")[1]
     status, _, _ = run(capsys, "decode", file, *codec, "--output", tmp_path / "back.wav")
     assert status == 0 and soundfile.info(tmp_path / "back.wav").frames == read_ecdc(file).num_samples
-    status, _, err = run(capsys, "decode", sounds / "cats" / "d.wav", *codec)
+    status, _, err = run(capsys, "decode", sounds / "cats" / "d.wav", *codec, "--output", tmp_path / "no.wav")
     assert status == 1 and "begins with b'ECDC'" in err
-    status, _, err = run(capsys, "encode", file, *codec, "--bandwidth", 5)
+    status, _, err = run(capsys, "encode", sounds / "cats" / "d.wav", *codec, "--bandwidth", 5)
     assert status == 2 and "1.5, 3, 6" in err
     saved = tmp_path / "saved.safetensors"
     command = ["encode", sounds / "cats" / "d.wav", *codec, "--format", "safetensors", "--output", saved]
@@ -200,6 +201,30 @@ def test_embed_writes_parquet_and_a_map(capsys, models, sounds, bad, tmp_path):
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_originals_are_not_replaced(capsys, models, sounds):
+    codec = ("--codec", models / "codec")
+    original = sounds / "cats" / "d.wav"
+    before = original.read_bytes()
+    assert run(capsys, "encode", original, *codec)[0] == 0
+    status, _, err = run(capsys, "decode", original.with_suffix(".ecdc"), *codec)
+    assert status == 2 and "d.wav would be replaced" in err and "--overwrite" in err
+    assert original.read_bytes() == before
+    status, _, err = run(capsys, "encode", sounds, *codec)  # the .ecdc file is no source, and stays
+    assert status == 2 and "d.ecdc would be replaced" in err
+    status, out, _ = run(capsys, "encode", sounds, *codec, "--overwrite")
+    assert status == 0 and out.count("->") == 3
+    assert run(capsys, "decode", original.with_suffix(".ecdc"), *codec, "--overwrite")[0] == 0
+    status, _, err = run(capsys, "encode", original.with_suffix(".ecdc"), *codec, "--overwrite")
+    assert status == 2 and "what is made of it" in err
+
+
+def test_two_files_of_one_name_are_refused(capsys, models, sounds):
+    soundfile.write(sounds / "cats" / "d.flac", np.zeros(4000), 24_000)
+    status, _, err = run(capsys, "encode", sounds, "--codec", models / "codec", "--overwrite")
+    assert status == 2 and "d.flac and" in err and "d.wav would all be written to" in err
+    assert not list(sounds.rglob("*.ecdc"))
+
+
 def test_interrupt_ends_cleanly(capsys, models, sounds, tmp_path, monkeypatch):
     from hf_encls.inference.pipeline import EnclsPipeline
 
@@ -212,3 +237,56 @@ def test_interrupt_ends_cleanly(capsys, models, sounds, tmp_path, monkeypatch):
     status, out, err = run(capsys, "classify", sounds, "--model", models / "mel", "--output", target)
     assert status == 130 and out == "" and "interrupted" in err
     assert list(target.parent.iterdir()) == []
+
+
+def test_rows_before_an_interrupt_are_kept_and_named(capsys, models, sounds, tmp_path, monkeypatch):
+    from hf_encls.inference.pipeline import EnclsPipeline
+
+    whole = EnclsPipeline.analyse_many
+
+    def interrupted(self, files, **settings):
+        yield next(whole(self, files, **settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EnclsPipeline, "analyse_many", interrupted)
+    target = tmp_path / "out" / "x.csv"
+    command = ["classify", sounds, "--model", models / "mel", "--format", "csv", "--output", target]
+    status, _, err = run(capsys, *command)
+    (kept,) = target.parent.iterdir()
+    assert status == 130 and str(kept) in err and str(os.getpid()) in kept.name
+    assert len(list(csv.DictReader(kept.open(newline="")))) == 1
+
+
+def test_embeddings_before_an_interrupt_are_kept_and_named(capsys, models, sounds, tmp_path, monkeypatch):
+    from datasets import load_dataset
+
+    from hf_encls.inference.embeddings import EmbeddingModel
+
+    whole, calls = EmbeddingModel.scene, []
+
+    def interrupted(self, blocks):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(self, blocks)
+
+    monkeypatch.setattr(EmbeddingModel, "scene", interrupted)
+    target = tmp_path / "out" / "e.parquet"
+    status, _, err = run(capsys, "embed", sounds, "--model", models / "mel", "--output", target)
+    (kept,) = target.parent.iterdir()
+    assert status == 130 and str(kept) in err and "2 of 3" in err
+    rows = load_dataset("parquet", data_files=str(kept), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["file"][:] == ["cats/d.wav", "dogs/a b.wav"]
+
+
+def test_an_interrupt_promises_only_what_is_so(capsys, monkeypatch):
+    def interrupted(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    from hf_encls.commands import codec_files, export
+
+    for module, said in ((export, "interrupted"), (codec_files, "interrupted; files that were finished are kept")):
+        monkeypatch.setattr(module, "Parser", interrupted)
+        name = "export" if module is export else "encode"
+        status, _, err = run(capsys, name, "x", "--onnx", "y")
+        assert status == 130 and err.strip() == said

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,7 +39,6 @@ def main(args: list[str] | None = None) -> int:
     with output(options.output) as out:
         write = {"table": _table, "csv": _csv, "jsonl": _json_lines}[options.format]
         rows = write(out, [str(file) for file in files], min(options.top_k, pipe.model.config.num_labels))
-        next(rows)
         answers = pipe.analyse_many(
             files,
             batch_size=options.batch_size,
@@ -46,7 +46,9 @@ def main(args: list[str] | None = None) -> int:
             assume_codec=options.assume_codec,
             return_errors=True,
         )
-        for file, answer in zip(files, answers, strict=True):
+        for index, (file, answer) in enumerate(zip(files, answers, strict=True)):
+            if not index:
+                next(rows)  # the header comes with the first row: a file without rows is not worth keeping
             errors += isinstance(answer, ValueError)
             rows.send((str(file), answer if isinstance(answer, ValueError) else answer.top(options.top_k)))
     if errors:
@@ -98,19 +100,26 @@ def load_pipe(options):
 
 @contextmanager
 def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is finished."""
+    """Standard output, or a file that appears when it is finished.
+
+    After an interrupt or an error, what was written is kept under the temporary name, which is printed.
+    """
     if path is None:
         yield sys.stdout
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.tmp")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             yield file
         partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    except BaseException:
+        if partial.is_file() and partial.stat().st_size:
+            print(f"{target} is not finished; what was written is in {partial}", file=sys.stderr)
+        else:
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def _table(out: TextIO, names: Sequence[str], top_k: int):

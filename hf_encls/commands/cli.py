@@ -11,6 +11,7 @@ import sys
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
+from hf_encls.commands.door import interrupted
 from hf_encls.commands.parser import near
 
 
@@ -81,6 +82,7 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
+    program = None
     try:
         program = importlib.import_module(command.module).main
         status = program([name, *args] if name in ("encode", "decode") else args)
@@ -98,7 +100,7 @@ def _run(name: str, args: list[str]) -> int:
             _hint(program, args)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept", file=sys.stderr)
+        print(f"\n{interrupted(program)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, has gone
         with suppress(OSError):

@@ -1,6 +1,8 @@
 """Audio to `.ecdc` files or saved codes, and back, through an EnCodec."""
 
+import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 from hf_encls.commands.classify import expand
@@ -44,9 +46,17 @@ def encode_files(args: list[str]) -> int:
     parser.add_argument("--format", choices=["ecdc", "safetensors"], default="ecdc", help="default: ecdc")
     parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
-    files = expand(options.sources)
-    targets = _targets(files, options.sources, options.output, f".{options.format}")
+    # In a folder, .ecdc files are results of an earlier run, not sounds.
+    files = [
+        file for file in expand(options.sources) if file.suffix.lower() != ".ecdc" or str(file) in options.sources
+    ]
+    if not files:
+        raise ValueError(
+            f"expected audio in {', '.join(options.sources)}, found .ecdc files only: they are encoded already"
+        )
+    targets = _targets(files, options, f".{options.format}")
 
     from hf_encls.audio import stream
     from hf_encls.codec.bitstream import write_ecdc
@@ -79,6 +89,7 @@ def decode_files(args: list[str]) -> int:
     )
     parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
     files = []
     for source in map(Path, options.sources):
@@ -86,7 +97,7 @@ def decode_files(args: list[str]) -> int:
         files += sorted(inside) if source.is_dir() else [source]
     if not files:
         raise ValueError("expected .ecdc files or saved codes, found none")
-    targets = _targets(files, options.sources, options.output, ".wav")
+    targets = _targets(files, options, ".wav")
 
     import soundfile
 
@@ -104,9 +115,12 @@ def decode_files(args: list[str]) -> int:
             codecs[name] = _codec(name, options.codec_revision, options.device)
         wave = decode(codecs[name], codes).clip(-1, 1)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.tmp")
-        soundfile.write(partial, wave, codes.layout.sampling_rate, subtype="PCM_16", format="WAV")
-        partial.replace(target)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            soundfile.write(partial, wave, codes.layout.sampling_rate, subtype="PCM_16", format="WAV")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
         return f"{codes.duration_s:.2f} s"
 
     return _each(files, targets, one)
@@ -124,8 +138,28 @@ def _each(files: list[Path], targets: list[Path], one) -> int:
     return 1 if errors else 0
 
 
-def _targets(files: list[Path], sources: list[str], output: str | None, suffix: str) -> list[Path]:
-    """Where each file goes: beside itself, to the one file named, or into the folder named."""
+def _targets(files: list[Path], options, suffix: str) -> list[Path]:
+    """Where each file goes: beside itself, to the one file named, or into the folder named.
+
+    Raises `ValueError` for a target of two files or that is a source, and for one that exists, unless --overwrite.
+    """
+    targets = _places(files, options.sources, options.output, suffix)
+    for target, count in Counter(targets).items():
+        if count > 1:
+            both = " and ".join(str(file) for file, each in zip(files, targets, strict=True) if each == target)
+            raise ValueError(f"{both} would all be written to {target}: give them one by one, each with its --output")
+    sources = {file.resolve() for file in files}
+    replaced = [target for target in targets if target.resolve() in sources]
+    if replaced:
+        raise ValueError(f"{replaced[0]} would be replaced by what is made of it: name another place with --output")
+    there = [target for target in targets if target.exists()]
+    if there and not options.overwrite:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise ValueError(f"{there[0]}{more} would be replaced: name another place with --output, or say --overwrite")
+    return targets
+
+
+def _places(files: list[Path], sources: list[str], output: str | None, suffix: str) -> list[Path]:
     if output is None:
         return [file.with_suffix(suffix) for file in files]
     target = Path(output)
@@ -136,9 +170,6 @@ def _targets(files: list[Path], sources: list[str], output: str | None, suffix: 
     for file in files:
         folder = next((each for each in folders if file.is_relative_to(each)), file.parent)
         targets.append(target / file.relative_to(folder).with_suffix(suffix))
-    if len(set(targets)) != len(targets):
-        twice = next(each for each in targets if targets.count(each) > 1)
-        raise ValueError(f"two files would be written to {twice}: give them one by one")
     return targets
 
 

@@ -35,7 +35,16 @@ def main(args: list[str] | None = None) -> int:
     if not Path(options.folder).is_dir():
         raise ValueError(f"expected a folder of audio at {options.folder!r}, found none")
     files = [file for file in expand([options.folder]) if file.suffix.lower() != ".ecdc"]
-    rows, errors = embed_files(files, Path(options.folder), load_pipe(options))
+    rows: list[dict] = []
+    try:
+        errors = embed_files(files, Path(options.folder), load_pipe(options), rows)
+    except BaseException:
+        if rows:
+            target = Path(options.output)
+            partial = target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}")
+            write_parquet(rows, partial)
+            print(f"{target} is not finished; {len(rows)} of {len(files)} files are in {partial}", file=sys.stderr)
+        raise
     for file, error in errors:
         print(f"{file}: ERROR {error}", file=sys.stderr)
     if not rows:
@@ -48,8 +57,8 @@ def main(args: list[str] | None = None) -> int:
     return 1 if errors else 0
 
 
-def embed_files(files: list[Path], root: Path, pipe) -> tuple[list[dict], list[tuple[Path, str]]]:
-    """Rows of the parquet file, and the files that could not be used with the reason."""
+def embed_files(files: list[Path], root: Path, pipe, rows: list[dict]) -> list[tuple[Path, str]]:
+    """Append to `rows` those of the parquet file; returns the files that could not be used with the reason."""
     from tqdm.auto import tqdm
 
     from hf_encls.audio import AudioError, stream
@@ -57,7 +66,7 @@ def embed_files(files: list[Path], root: Path, pipe) -> tuple[list[dict], list[t
 
     model = EmbeddingModel(pipe.model).to(pipe.device)
     rate = pipe.model.config.sampling_rate
-    rows, errors = [], []
+    errors = []
     for file in tqdm(files, unit="file", disable=None):
         counted: list[int] = []
         try:
@@ -75,7 +84,7 @@ def embed_files(files: list[Path], root: Path, pipe) -> tuple[list[dict], list[t
                 "embedding": scene.cpu().numpy(),
             }
         )
-    return rows, errors
+    return errors
 
 
 def _counting(blocks, counted: list[int]):
@@ -103,7 +112,7 @@ def write_parquet(rows: list[dict], path: Path) -> None:
     columns = {name: [row[name] for row in rows] for name in ("file", "duration_s", "embedding")}
     columns["label"] = [names.index(row["label"]) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
             Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
@@ -151,7 +160,7 @@ def draw_map(rows: list[dict], path: Path) -> None:
     axes.set(xticks=[], yticks=[], title=f"{len(rows)} files, {how}")
     figure.legend(loc="outside right upper", fontsize=8, frameon=False, ncols=1 + (len(names) - 1) // 25)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
         os.replace(partial, path)
