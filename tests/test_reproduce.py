@@ -19,8 +19,9 @@ from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.reproduction import paper
+from hf_encls.reproduction import paper, runner
 from hf_encls.reproduction.cell import drop_broken_checkpoints
+from hf_encls.reproduction.cell import main as run_cell
 from hf_encls.reproduction.collect import finished, table_1
 from hf_encls.reproduction.compare import clip_accuracy
 from hf_encls.reproduction.evidence import ambiguities, claims
@@ -37,6 +38,7 @@ from hf_encls.reproduction.measures import (
 )
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source, read_source
+from hf_encls.results import write_json
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"
@@ -309,6 +311,55 @@ def strings(value: object) -> list[str]:
     if isinstance(value, list):
         return [text for item in value for text in strings(item)]
     return [value] if isinstance(value, str) else []
+
+
+# ------------------------------------------------------------------------------------------------- a quick grid
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A finished grid of one cell, log-mel, trained in this process: its folder and its arguments."""
+    root = tmp_path_factory.mktemp("quick")
+    sounds = write_tones(root / "sounds")
+
+    def run_here(cell: Cell, folder: Path, cache_dir: str | None, bar: object) -> None:
+        folder.mkdir(parents=True)
+        write_json(runner.identity(cell.arguments(cache_dir)), folder / runner.ARGUMENTS)
+        run_cell(folder, cell.arguments(cache_dir))
+
+    arguments = ["--esc50", str(sounds), "--inputs", "log_mel", "--presets", "recommended", "--protocols", "clip"]
+    arguments += ["--variants", "none", "--timing_clips", "1", "--output_dir", str(root / "out")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_run", run_here)
+        main([*arguments, "--epochs", "2", "--hop_length", "256"])
+    return root / "out", arguments
+
+
+def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
+    folder, arguments = quick
+    report = folder / "report" / "report.json"
+    before = json.loads(report.read_text())
+    report.unlink()
+    main([*arguments, "--report_only"])
+    after = json.loads(report.read_text())
+    assert after["sizes"] == before["sizes"] and after["presets"] == before["presets"]
+    assert after["sizes"][0]["hop_length"] == 256 and after["presets"]["recommended"]["num_train_epochs"] == 2
+    with pytest.raises(ValueError, match="hop_length 256, now 128"):
+        main([*arguments, "--report_only", "--hop_length", "128"])
+
+
+def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):
+    for name, epochs in (("mel", 2), ("log_mel", 3)):
+        folder = tmp_path / "esc50" / "paper" / "paper" / name / "seed0"
+        folder.mkdir(parents=True)
+        write_json({"--num_train_epochs": str(epochs)}, folder / runner.ARGUMENTS)
+        write_json({}, folder / "results.json")
+    with pytest.raises(ValueError, match="expected one setting of num_train_epochs"):
+        runner.settings_of(tmp_path, ["paper"], ["num_train_epochs"])
+    assert runner.settings_of(tmp_path, ["recommended"], ["num_train_epochs"]) == {}
+
+
+# ------------------------------------------------------------------------------------------------- side by side
 
 
 def test_seeds_give_mean_and_deviation_beside_the_papers_figure(tmp_path: Path):

@@ -9,16 +9,16 @@ as missing, and the rest runs. The report is in OUTPUT_DIR/report/REPORT.md.
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from filelock import FileLock, Timeout
 
 from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.data.splits import PROTOCOLS
 from hf_encls.reproduction import paper
-from hf_encls.reproduction.grid import PRESETS, Input, plan, read_preset, read_variants
-from hf_encls.reproduction.runner import run_cells
+from hf_encls.reproduction.grid import PRESETS, Input, Preset, plan, read_preset, read_variants
+from hf_encls.reproduction.runner import check_settings, run_cells, settings_of
 from hf_encls.reproduction.sources import Source, read_source
 
 INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
@@ -34,7 +34,7 @@ def main(args: list[str] | None = None) -> Path:
     folder = Path(options.output_dir)
     sources, missing_sources = _sources(_folders(options))
     inputs, missing_inputs = _inputs(options)
-    presets = _presets(options)
+    presets = _presets(options, folder / "cells")
     cells = plan(sources, inputs, presets, options.seeds, options.protocols)
     for title, reason in (*missing_sources.items(), *((e.label, why) for e, why in missing_inputs.items())):
         print(f"missing: {title} ({reason})", flush=True)
@@ -44,6 +44,7 @@ def main(args: list[str] | None = None) -> Path:
     try:
         with FileLock(folder / ".lock", timeout=0):
             cache_dir = options.cache_dir or str(folder / "cache")
+            check_settings(cells, folder / "cells", cache_dir)
             failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)
             from hf_encls.reproduction.assemble import Grid, write_report
 
@@ -114,7 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument(
         "--timing_clips", type=int, default=8, help="test clips to time inference on; 0: none (default: 8)"
     )
-    out.add_argument("--report_only", action="store_true", help="run nothing: a report of the cells that are finished")
+    out.add_argument(
+        "--report_only",
+        action="store_true",
+        help="run nothing: report what is finished, with its epochs, hop and precision",
+    )
     return parser
 
 
@@ -160,8 +165,12 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
     return found, missing
 
 
-def _presets(options: argparse.Namespace) -> Sequence:
+def _presets(options: argparse.Namespace, folder: Path) -> list[Preset]:
+    """The presets and variants with what the user changed; a report alone takes that from the finished cells."""
     changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length, "bf16": options.bf16 or None}
+    if options.report_only:
+        wanted = [name for name, value in changes.items() if value is None]
+        changes |= {name: yaml.safe_load(text) for name, text in settings_of(folder, options.presets, wanted).items()}
     presets = [read_preset(name, changes) for name in options.presets]
     paper_preset = next((preset for preset in presets if preset.name == "paper"), None)
     return presets + (read_variants(options.variants, paper_preset) if paper_preset else [])

@@ -34,6 +34,28 @@ def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -
                 )
 
 
+def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """What the finished cells of `presets` were trained with: those of the options `names` that are set.
+
+    Raises `ValueError` when two cells differ in one of them.
+    """
+    found: dict[str, dict[str, Path]] = {name: {} for name in names}
+    for file in sorted(folder.glob(f"*/*/**/{ARGUMENTS}")):
+        if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
+            continue
+        arguments = json.loads(file.read_text(encoding="utf-8"))
+        for name in names:
+            found[name].setdefault(arguments.get(f"--{name}", ""), file.parent)
+    for name, values in found.items():
+        if len(values) > 1:
+            (one, first), (other, second) = list(values.items())[:2]
+            raise ValueError(
+                f"expected one setting of {name} in {folder}, found {one or 'none'} in {first} and {other or 'none'} in "
+                f"{second}: say which one the report is of, or give another --output_dir"
+            )
+    return {name: value for name, values in found.items() for value in values if value}
+
+
 def identity(arguments: Sequence[str]) -> dict[str, str]:
     """Arguments as a dict, without the place of the cache, which changes no number."""
     pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
@@ -49,9 +71,8 @@ def is_finished(cell: Cell, folder: Path) -> bool:
 def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dict[str, str]:
     """Run what is not finished; returns the ids of cells that failed, with the last lines they said.
 
-    A cell that fails does not stop the others.
+    A cell that fails does not stop the others. `check_settings` comes first.
     """
-    check_settings(cells, folder, cache_dir)
     todo = [cell for cell in cells if not is_finished(cell, folder)]
     done = sum(cell.work() for cell in cells if is_finished(cell, folder))
     total = sum(cell.work() for cell in cells)
