@@ -16,7 +16,7 @@ from transformers import pipeline as make_pipeline
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.metrics.compare import compare
+from hf_encls.metrics.compare import SEED, compare
 from hf_encls.metrics.compare import test_clips as clips_of_test
 
 
@@ -78,7 +78,67 @@ def test_the_program_prints_a_row_for_each_model(clips, ours, theirs, tmp_path, 
     result = main(["--data_dir", str(folder), "--models", str(ours), str(theirs), "--output", str(output)])
     assert json.loads(output.read_text()) == result
     assert [row["model"] for row in result["models"]] == [str(ours), str(theirs)]
-    assert capsys.readouterr().out.count("\n") >= 4
+    printed = capsys.readouterr().out
+    assert "seed 42" in printed and printed.count("cannot be known") == 2  # no run lies in these folders
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory):
+    """Two models that were trained on the clips, with two seeds, without a word about either."""
+    from hf_encls.commands.train import main
+
+    root, data = tmp_path_factory.mktemp("runs"), Path(clips[0]["audio"]["path"]).parents[1]
+    options = ["--data_dir", str(data), "--features", "log_mel", "--hop_length", "512", "--num_train_epochs", "1"]
+    options += ["--report_to", "none", "--use_cpu", "--cache_dir", str(root / "cache")]
+    for name, more in (("usual", []), ("seed 7", ["--seed", "7"])):
+        main([*options, *more, "--output_dir", str(root / name)])
+    return data, root
+
+
+def test_the_split_is_that_of_the_trained_models(trained, theirs, capsys):
+    from hf_encls.commands.compare import main
+
+    data, root = trained
+    for name, seed in (("usual", 42), ("seed 7", 7)):
+        own = json.loads((root / name / "clips.json").read_text())
+        results = json.loads((root / name / "results.json").read_text())
+        found = main(["--data_dir", str(data), "--models", str(root / name), str(theirs)])
+        assert (found["protocol"], found["seed"]) == ("clip", seed)
+        ours, other = found["models"]
+        assert ours["num_clips"] == ours["clips_known_unheard"] == len(own["test"])
+        assert ours["accuracy"] == pytest.approx(results["test"]["clip"]["accuracy"])
+        assert other["clips_known_unheard"] is None
+        printed = capsys.readouterr().out
+        assert "they are its own test" in printed and f"{theirs}: whether it was trained" in printed
+
+
+def test_clips_that_a_model_was_trained_on_are_no_test_of_it(trained):
+    from hf_encls.commands.compare import main
+
+    data, root = trained
+    common = ["--data_dir", str(data), "--models", str(root / "usual")]
+    with pytest.raises(ValueError, match=r"never heard, found \d+ of \d+ in its training .* seed 42"):
+        main([*common, "--seed", "0"])
+    with pytest.raises(ValueError, match=r"trained with one seed, found several .*: 42, .*: 7"):
+        main([*common, str(root / "seed 7")])
+
+
+def test_a_run_under_paper_has_no_test_clips_and_folds_are_named(tmp_path, clips):
+    from hf_encls.commands.compare import main
+
+    folder = Path(clips[0]["audio"]["path"]).parents[1]
+    (tmp_path / "results.json").write_text(json.dumps({"protocol": "paper", "fold": None, "seed": 42}))
+    with pytest.raises(ValueError, match="clip or official"):
+        main(["--data_dir", str(folder), "--models", str(tmp_path)])
+    (tmp_path / "results.json").write_text(json.dumps({"protocol": "official", "seed": 42, "folds": {"1": {}}}))
+    with pytest.raises(ValueError, match="fold-1"):
+        main(["--data_dir", str(folder), "--models", str(tmp_path)])
+
+
+def test_the_seed_without_any_run_is_that_of_training():
+    from transformers import TrainingArguments
+
+    assert TrainingArguments.__dataclass_fields__["seed"].default == SEED
 
 
 def test_models_of_other_classes_are_refused(clips, theirs):

@@ -1,51 +1,84 @@
 """Put audio-classification models side by side on the clips that training keeps for the test.
 
-    python scripts/compare.py --data_dir my_sounds --models my_model some/transformer --protocol clip
+    python scripts/compare.py --data_dir my_sounds --models my_model some/transformer
 
+The split is the one that the local models were trained with; a test clip that one of them has heard is an error.
 The models must know the same classes. A model that needs remote code is not run; those of hf_encls need none here.
 """
 
 import argparse
 from pathlib import Path
 
-from hf_encls.data.load import load_clips
+from hf_encls.data.load import FOLDER, KNOWN, load_clips
 from hf_encls.results import write_json
 
 
 def main(args: list[str] | None = None) -> dict:
     """Run the program. Returns the rows under `models`, and which clips they are about.
 
-    Raises `ValueError` for what a user can mend.
+    `clips_known_unheard` of a row counts the test clips that the model's own folder names as its test; None where it
+    cannot be known what the model has heard. Raises `ValueError` for what a user can mend.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
-    parser.add_argument("--models", nargs="+", required=True, help="folders or Hub ids of audio-classification models")
-    parser.add_argument("--protocol", default="clip", choices=("clip", "official"), help="which clips are the test")
-    parser.add_argument("--fold", type=int, help="the test fold under official")
-    parser.add_argument("--seed", type=int, default=0, help="the seed that training drew its split with")
-    parser.add_argument("--device", help="cpu, cuda, ...; None: an accelerator where there is one")
-    parser.add_argument("--output", help="write the rows into this JSON file")
-    options = parser.parse_args(args)
+    options = _parser().parse_args(args)
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
-    from hf_encls.metrics.compare import compare, test_clips
+    from hf_encls.metrics.compare import check_unheard, compare, run_of, split_of, test_clips
 
-    clips, report, facts = load_clips(options.data_dir)
-    test = test_clips(clips, options.protocol, seed=options.seed, fold=options.fold)
+    found = {name: run_of(name) for name in options.models}
+    runs = {name: run for name, run in found.items() if run is not None}
+    protocol, fold, seed = split_of(list(runs.values()), options.protocol, options.fold, options.seed)
+    clips, report, facts = load_clips(options.data_dir, options.data_name)
+    test = test_clips(clips, protocol, seed=seed, fold=fold)
+    unheard = {name: check_unheard(run, clips, test) for name, run in runs.items()}
     rows = compare({name: name for name in options.models}, test, device=options.device)
-    print(f"{len(test)} of {report.used} clips are the test under {options.protocol}")
+    print(f"{len(test)} of {report.used} clips are the test under {protocol}, {_drawn(protocol, fold, seed)}")
     width = max(len(row["model"]) for row in rows)
     print(f"{'model':<{width}}  accuracy  macro F1  clips/s")
     for row in rows:
+        row["clips_known_unheard"] = unheard.get(row["model"])
         numbers = f"{row['accuracy']:8.3f}  {row['macro_f1']:8.3f}  {row['clips_per_second']:7.1f}"
         print(f"{row['model']:<{width}}  {numbers}")
+    for row in rows:
+        print(_heard(row))
     dataset = facts.title if facts else Path(options.data_dir).resolve().name
-    result = {
-        "dataset": dataset,
-        "protocol": options.protocol,
-        "fold": options.fold,
-        "seed": options.seed,
-        "models": rows,
-    }
+    result = {"dataset": dataset, "protocol": protocol, "fold": fold, "seed": seed, "models": rows}
     if options.output:
         write_json(result, Path(options.output))
     return result
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
+    names = [*(facts.name for facts in KNOWN), FOLDER]
+    parser.add_argument("--data_name", choices=names, help="which data set it is, as for training (None: recognised)")
+    parser.add_argument("--models", nargs="+", required=True, help="folders or Hub ids of audio-classification models")
+    parser.add_argument(
+        "--protocol",
+        choices=("clip", "official"),
+        help="which clips are the test (None: as the local models were trained; clip where there are none)",
+    )
+    parser.add_argument("--fold", type=int, help="the test fold under official (None: that of the local models)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="the seed that training drew its split with (None: that of the local models; 42, as in training, without any)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, ...; None: an accelerator where there is one")
+    parser.add_argument("--output", help="write the rows into this JSON file")
+    return parser
+
+
+def _drawn(protocol: str, fold: int | None, seed: int | None) -> str:
+    if protocol == "official":
+        return "the data set's lists" if fold is None else f"fold {fold}"
+    return f"seed {seed}"
+
+
+def _heard(row: dict) -> str:
+    """What is known of the test clips that a model has heard."""
+    if row["clips_known_unheard"] is None:
+        return f"{row['model']}: whether it was trained on some of these clips cannot be known from here"
+    if row["clips_known_unheard"] < row["num_clips"]:
+        unknown = row["num_clips"] - row["clips_known_unheard"]
+        return f"{row['model']}: trained on none of these clips; {unknown} of them its run did not have at all"
+    return f"{row['model']}: trained on none of these clips, they are its own test"

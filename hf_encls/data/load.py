@@ -6,32 +6,37 @@ from types import ModuleType
 from datasets import Dataset
 
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
-from hf_encls.data.facts import DatasetFacts
+from hf_encls.data.facts import DatasetFacts, audio_files, shorten
 from hf_encls.data.folders import ScanReport, scan_folder
 
-# Each has FACTS, recognises(), load(), clip_name() and expected_clips(); asked in this order.
+# Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name() and expected_clips(); asked in this order.
 MODULES = (esc50, gtzan_genres, gtzan_music_speech)
 KNOWN: tuple[DatasetFacts, ...] = tuple(facts for module in MODULES for facts in module.FACTS)
 FOLDER = "folder"  # the name that asks for a plain class-named folder tree, whatever its files are called
+MOST_STRAYS = 0.5  # with a smaller share of other files, a folder looks like a known data set
 
 
 def load_clips(
-    data_dir: str | Path, dataset: str | None = None, strict: bool = False
+    data_dir: str | Path, name: str | None = None, strict: bool = False
 ) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
     """Read a data set: its clips, the report of what was left out, and its facts (None for a folder of one's own).
 
     Args:
         data_dir: the folder.
-        dataset: `esc50`, `esc10`, `gtzan_genres`, `gtzan_music_speech`, or `folder` for a plain class-named tree.
-            None: recognised by the layout and the file names, a plain tree where nothing fits.
+        name: `esc50`, `esc10`, `gtzan_genres`, `gtzan_music_speech`, or `folder` for a plain class-named tree.
+            None: recognised by the layout and the file names, a plain tree where nothing fits. Where most files, but
+            not all, are named like those of a known data set, the report warns and names the others.
         strict: make every file that cannot be used an error.
 
     Raises `ValueError` for an unknown name and as the reader of that data set does.
     """
-    name = dataset or recognise(data_dir)
-    if name == FOLDER:
-        return *scan_folder(data_dir, strict=strict), None
-    return module_of(name).load(data_dir, dataset, strict)
+    found = name or recognise(data_dir)
+    if found != FOLDER:
+        return module_of(found).load(data_dir, name, strict)
+    clips, report = scan_folder(data_dir, strict=strict)
+    if name is None:
+        report.warnings += nearly_known(data_dir)
+    return clips, report, None
 
 
 def recognise(data_dir: str | Path) -> str:
@@ -42,6 +47,26 @@ def recognise(data_dir: str | Path) -> str:
             if module.recognises(root):
                 return module.FACTS[0].name
     return FOLDER
+
+
+def nearly_known(data_dir: str | Path) -> list[str]:
+    """A warning for a folder most of whose files, but not all, are named like those of a known data set."""
+    root = Path(data_dir)
+    files = audio_files(root)
+    for module in MODULES:
+        if module.NAME is None:
+            continue
+        strays = [path.relative_to(root).as_posix() for path in files if not module.NAME.fullmatch(path.stem)]
+        if 0 < len(strays) < MOST_STRAYS * len(files):
+            facts = module.FACTS[0]
+            return [
+                f"THIS LOOKS LIKE {facts.title}, AND IS READ AS A PLAIN FOLDER: {len(files) - len(strays)} of "
+                f"{len(files)} files are named as there, {len(strays)} are not ({shorten(strays)}). Its recordings and "
+                "folds are not used, so clips cut from one recording can be on both sides of a split, and no leak "
+                f"check sees it. Move these files away, or give the name: {facts.name} leaves them out, {FOLDER} keeps "
+                "them and ends this warning"
+            ]
+    return []
 
 
 def module_of(name: str) -> ModuleType:

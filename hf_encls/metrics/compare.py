@@ -3,8 +3,12 @@
 Every model hears whole clips at its own sampling rate and answers with one class for each.
 """
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import evaluate
 import numpy as np
@@ -15,6 +19,85 @@ from transformers import Pipeline, pipeline
 from hf_encls.audio import load
 from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.metrics import load_metric
+
+SEED = 42  # what training draws its split with unasked: transformers' default
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """How the clips of a local model were divided: what `train` left in its folder."""
+
+    folder: str
+    protocol: str
+    fold: int | None
+    seed: int
+    parts: Mapping[str, frozenset[str]]  # train, validation, test -> clip ids; empty where the folder does not tell
+
+
+def run_of(model: str | os.PathLike) -> TrainingRun | None:
+    """The run that a model folder came from; None for a Hub id and for a folder without `results.json`.
+
+    Raises `ValueError` for a folder that holds the runs of several folds.
+    """
+    folder = Path(model)
+    if not (folder / "results.json").is_file():
+        return None
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    if "folds" in results:
+        folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
+        raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
+    clips = folder / "clips.json"
+    parts = json.loads(clips.read_text(encoding="utf-8")) if clips.is_file() else {}
+    settings = (results["protocol"], results.get("fold"), results["seed"])
+    return TrainingRun(str(folder), *settings, {part: frozenset(ids) for part, ids in parts.items()})
+
+
+def split_of(
+    runs: Sequence[TrainingRun], protocol: str | None = None, fold: int | None = None, seed: int | None = None
+) -> tuple[str, int | None, int | None]:
+    """Protocol, fold and seed: what is given, else what the runs have in common, else what training takes unasked.
+
+    Only `official` has a fold, only `clip` a seed. Raises `ValueError` where it is left to the runs and they differ.
+    """
+    protocol = protocol or _common(runs, "protocol", "clip")
+    same = [run for run in runs if run.protocol == protocol]
+    if protocol == "official":
+        return protocol, _common(same, "fold", None) if fold is None else fold, None
+    return protocol, fold, _common(same, "seed", SEED) if seed is None else seed
+
+
+def _common(runs: Sequence[TrainingRun], name: str, default: str | int | None) -> Any:
+    found = {run.folder: getattr(run, name) for run in runs}
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{folder}: {value}" for folder, value in found.items())
+        raise ValueError(
+            f"expected models that were trained with one {name}, found several ({listed}): the test clips of one are in "
+            "the training of another; train them anew with the same one"
+        )
+    return next(iter(found.values()), default)
+
+
+def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None:
+    """How many of the test clips the run is known not to have heard; None where its folder says nothing of these clips.
+
+    `clips` is the whole data set: a test clip of a recording that the run trained on counts as heard, too. Raises
+    `ValueError` when the run trained or validated on a test clip.
+    """
+    used = run.parts.get("train", frozenset()) | run.parts.get("validation", frozenset())
+    ids, groups = clips["clip_id"][:], clips["group"][:]
+    # Of training clips only: under official a few recordings may stand in the folds of test and validation.
+    trained_groups = {group for clip, group in zip(ids, groups) if clip in run.parts.get("train", ())}
+    if not run.parts or not any(clip in used for clip in ids):
+        return None
+    rows = list(zip(test["clip_id"][:], test["group"][:]))
+    heard = [clip for clip, group in rows if clip in used or group in trained_groups]
+    if heard:
+        raise ValueError(
+            f"expected test clips that {run.folder} never heard, found {len(heard)} of {len(test)} in its training or "
+            f"validation (such as {heard[0]}): its own split is protocol {run.protocol}, fold {run.fold}, seed "
+            f"{run.seed}; leave --protocol, --fold and --seed out to compare on its own test"
+        )
+    return sum(clip in run.parts["test"] for clip, _ in rows)
 
 
 def test_clips(clips: Dataset, protocol: str, *, seed: int = 0, fold: int | None = None) -> Dataset:
