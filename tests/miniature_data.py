@@ -46,5 +46,6 @@ def gtzan_music_speech(root: Path, *, per_class: int = 4) -> Path:
     """`music_wav/` and `speech_wav/`."""
     for kind in ("music", "speech"):
         for number in range(per_class):
-            write_noise(root / f"{kind}_wav" / f"{kind}{number}.wav", rate=22_050, seconds=0.02)
+            path = root / f"{kind}_wav" / f"{kind}{number}.wav"
+            write_noise(path, rate=22_050, seconds=0.02, seed=number + 100 * len(kind))
     return root

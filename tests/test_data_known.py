@@ -270,13 +270,45 @@ def test_gtzan_music_speech(tmp_path):
 
 def test_a_folder_of_ones_own_is_no_known_data_set(tmp_path):
     for name in ("cat", "dog"):
-        write_noise(tmp_path / name / "1-100032-A-0.wav", seed=len(name))
-    write_noise(tmp_path / "dog" / "recording 7.wav")
+        write_noise(tmp_path / name / "1-100032-A-0.wav", seed=ord(name[0]))
+    write_noise(tmp_path / "dog" / "recording 7.wav", seed=7)
     clips, _, facts = load_clips(tmp_path)
     assert facts is None and len(clips) == 3
     assert load_clips(tmp_path, "folder")[2] is None
+    assert load_clips(tmp_path, name="folder")[1].warnings == []
     with pytest.raises(ValueError, match="unknown data set 'esc51'"):
         load_clips(tmp_path, "esc51")
+
+
+def test_a_known_data_set_with_a_stray_file_warns_by_name_and_can_be_named(tmp_path):
+    for take in "AB":
+        for folder, recording in (("001 - Dog bark", 9032), ("002 - Rain", 17367)):
+            write_noise(tmp_path / "esc" / folder / f"1-{recording}-{take}.ogg", seed=ord(take) + recording)
+    stray = write_noise(tmp_path / "esc" / "002 - Rain" / "my take.ogg")
+    clips, report, facts = load_clips(tmp_path / "esc")
+    (warning,) = [warning for warning in report.warnings if "LOOKS LIKE ESC-50" in warning]
+    assert facts is None and "4 of 5 files" in warning and "002 - Rain/my take.ogg" in warning and "esc50" in warning
+    clips, report, facts = load_clips(tmp_path / "esc", name="esc50")
+    assert facts is ESC50 and len(set(clips["group"][:])) == 2 and len(clips) == 4
+    assert [row["file"] for row in report.left_out] == ["002 - Rain/my take.ogg"]
+    stray.unlink()
+    assert load_clips(tmp_path / "esc")[2] is ESC10
+
+    root = gtzan_genres(tmp_path / "gtzan")
+    write_noise(root / "genres" / "rock" / "my song.wav")
+    assert any("LOOKS LIKE GTZAN genres" in warning for warning in load_clips(root / "genres")[1].warnings)
+
+
+def test_esc10_of_a_full_copy_is_prepared_and_published_as_such(tmp_path, monkeypatch, capsys):
+    from hf_encls.commands import publish
+
+    asked = []
+    monkeypatch.setattr(publish, "main", lambda args: asked.append(args) or {})
+    root = esc50_archive(tmp_path / "esc50")
+    result = prepare_command.main(["esc10", "--data_dir", str(root), "--push_to_hub", "me/esc10"])
+    assert result["classes"] == ["dog", "rain"] and result["dataset"] == "esc10"
+    assert asked[0][asked[0].index("--data_name") + 1] == "esc10"
+    assert "--data_name esc10" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("facts", KNOWN, ids=lambda facts: facts.name)

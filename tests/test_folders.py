@@ -105,3 +105,38 @@ def test_two_clips_with_one_id_are_refused():
     record |= {"sampling_rate": 1, "duration_s": 1.0, "num_channels": 1}
     with pytest.raises(ValueError, match="same"):
         clips_to_dataset([record, record], ["x"])
+
+
+def test_links_in_circles_and_to_files_of_the_tree_give_each_clip_once(tree, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write(elsewhere / "far.wav")
+    (tree / "ambient" / "up").symlink_to(tree)
+    (tree / "ambient" / "self").symlink_to(tree / "ambient")
+    (tree / "aaa").symlink_to(tree / "dog bark")  # before it in the alphabet
+    (tree / "ambient" / "far").symlink_to(elsewhere)
+    (tree / "ambient" / "again.wav").symlink_to(tree / "dog bark" / "one.wav")
+    (tree / "ambient" / "gone.wav").symlink_to(tree / "nowhere.wav")
+    clips, report = scan_folder(tree)
+    assert sorted(clips["clip_id"][:]) == sorted(
+        ["dog bark/one.wav", "dog bark/take 2/deep/two.FLAC", "Égoïne/scie à métaux.ogg", "Égoïne/many.wav"]
+        + ["ambient/x.mp3", "ambient/y.au", "ambient/far/far.wav"]
+    )
+    assert clips.features["label"].names == ["ambient", "dog bark", "Égoïne"]
+    reasons = {row["file"]: row["reason"] for row in report.left_out}
+    assert set(reasons) == {"ambient/again.wav", "ambient/gone.wav"}
+    assert "same file as dog bark/one.wav" in reasons["ambient/again.wav"]
+    assert sum("passed over" in warning for warning in report.warnings) == 3
+
+
+def test_files_equal_to_the_byte_are_one_group_and_said(tree):
+    one = (tree / "dog bark" / "one.wav").read_bytes()
+    (tree / "dog bark" / "one (1).wav").write_bytes(one)
+    (tree / "ambient" / "one.wav").write_bytes(one)
+    write(tree / "dog bark" / "other.wav")  # of the same size, with other samples
+    assert (tree / "dog bark" / "other.wav").stat().st_size == len(one)
+    clips, report = scan_folder(tree)
+    groups = dict(zip(clips["clip_id"][:], clips["group"][:], strict=True))
+    assert groups["ambient/one.wav"] == groups["dog bark/one (1).wav"] == groups["dog bark/one.wav"]
+    assert groups["dog bark/other.wav"] == "dog bark/other.wav" and len(set(groups.values())) == 7
+    assert "2 pairs of files are equal to the byte" in report.text() and "one (1).wav" in report.text()
+    assert "in two classes" in report.text()

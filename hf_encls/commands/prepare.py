@@ -46,9 +46,10 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         from hf_encls.commands.publish import main as publish
 
         others += ["--strict"] if options.strict else []
-        result["published"] = publish(["--data_dir", str(data_dir), "--push_to_hub", options.push_to_hub, *others])
+        which = ["--data_dir", str(data_dir), "--data_name", name]
+        result["published"] = publish([*which, "--push_to_hub", options.push_to_hub, *others])
     protocol = "official" if facts.official else "clip"
-    print(f"next: python scripts/train.py --data_dir {str(data_dir)!r} --protocol {protocol}")
+    print(f"next: python scripts/train.py --data_dir {str(data_dir)!r} --data_name {name} --protocol {protocol}")
     return result
 
 

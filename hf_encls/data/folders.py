@@ -1,8 +1,9 @@
 """Any class-named folder tree becomes a `datasets.Dataset` of clips, and a report of what was left out and why."""
 
+import hashlib
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from datasets import Audio, ClassLabel, Dataset, Features, Value
 from tqdm.auto import tqdm
 
 from hf_encls.audio import EXTENSIONS, AudioError, inspect
+from hf_encls.data.facts import shorten
 
 # Files that live beside audio and are nobody's clip: not worth a line in the report.
 COMPANIONS = frozenset(".txt .md .csv .tsv .json .yaml .yml .pdf .png .jpg .jpeg .gif .html .xml .m3u .log".split())
@@ -61,8 +63,11 @@ def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing"
         raise ValueError(f"expected a folder of class-named folders at {str(root)!r}, found {found}: check the path")
-    candidates = [{"path": path, "label": label} for path, label in _walk(root)]
-    return inspect_clips(root, candidates, strict=strict)
+    found, left_out, warnings = _walk(root)
+    candidates = [{"path": path, "label": label} for path, label in found]
+    clips, report = inspect_clips(root, candidates, strict=strict, left_out=left_out)
+    report.warnings += warnings
+    return clips, report
 
 
 def inspect_clips(
@@ -75,7 +80,8 @@ def inspect_clips(
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
-    `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's.
+    `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's. Files without
+    a `group` that are equal to the byte share one, so that a copy never leaks; the report names them.
     Raises `ValueError` as `scan_folder` does.
     """
     report = ScanReport(str(root), left_out=list(left_out))
@@ -83,6 +89,7 @@ def inspect_clips(
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(_inspect, (candidate["path"] for candidate in candidates))
+        copies = _equal_files([candidate["path"] for candidate in candidates if not candidate.get("group")], pool)
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
         for candidate, result in bar:
             name = clip_id(root, candidate["path"])
@@ -94,7 +101,7 @@ def inspect_clips(
                     "path": str(candidate["path"].resolve()),
                     "label": candidate["label"],
                     "clip_id": name,
-                    "group": candidate.get("group") or name,
+                    "group": candidate.get("group") or clip_id(root, copies.get(candidate["path"], candidate["path"])),
                     "fold": candidate.get("fold", 0),
                     "sampling_rate": result.sampling_rate,
                     "duration_s": result.duration_s,
@@ -107,6 +114,7 @@ def inspect_clips(
     report.num_channels = dict(Counter(record["num_channels"] for record in records))
     durations = [record["duration_s"] for record in records]
     report.duration_s = {"min": min(durations), "max": max(durations), "total": sum(durations)}
+    report.warnings += _about_copies(records)
     lost = sorted({c["label"] for c in candidates} - {r["label"] for r in records})
     if lost:
         report.warnings.append(f"no usable file is left in {', '.join(lost)}: not a class of this data set")
@@ -149,19 +157,108 @@ def clip_id(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _walk(root: Path) -> list[tuple[Path, str]]:
-    """(file, label) of every file that may be audio, in a fixed order."""
+def _walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list[str]]:
+    """(file, label) of every file that may be audio, in a fixed order, each file and each folder once.
+
+    Links are followed after everything else, so that a file belongs to the folder it lies in. Links to files that
+    are read already come back as rows of `left_out`, such links to folders as warnings.
+    """
+    real = root.resolve()
+    folders, links = [root], []
+    seen_folders, seen_files = {real}, {}
+    found, left_out, warnings = [], [], []
+    while folders or links:
+        if folders:
+            folder = folders.pop(0)
+        else:
+            folder = links.pop(0)
+            if not folder.is_dir():
+                _take(root, folder, seen_files, found, left_out)
+                continue
+            target = folder.resolve()
+            if target in seen_folders or real.is_relative_to(target):
+                warnings.append(f"{clip_id(root, folder)} is a link to {target}, which is read already: passed over")
+                continue
+            seen_folders.add(target)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            left_out.append({"file": clip_id(root, folder), "reason": f"this folder cannot be read: {error.strerror}"})
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            if entry.is_dir():
+                if entry.name.startswith((".", "__MACOSX")):
+                    continue
+                (links if entry.is_symlink() else folders).append(path)
+                if not entry.is_symlink():
+                    seen_folders.add(path.resolve())
+            elif folder != root and _may_be_audio(entry.name):  # files beside the class folders have no label
+                if entry.is_symlink():
+                    links.append(path)
+                else:
+                    _take(root, path, seen_files, found, left_out)
+    return sorted(found, key=lambda row: _order(row[0].relative_to(root))), left_out, warnings
+
+
+def _take(root: Path, path: Path, seen: dict[Path, Path], found: list, left_out: list) -> None:
+    """Add a file, unless it was found under another name."""
+    first = seen.setdefault(path.resolve(), path)
+    if first is path:
+        found.append((path, path.relative_to(root).parts[0]))
+    else:
+        reason = f"is the same file as {clip_id(root, first)}, by a link: it is used once"
+        left_out.append({"file": clip_id(root, path), "reason": reason})
+
+
+def _may_be_audio(name: str) -> bool:
+    """By its name. A strange one inside a class folder is tried too: it is reported rather than passed over."""
+    suffix = Path(name).suffix.lower()
+    return not name.startswith(".") and (suffix in EXTENSIONS or suffix not in COMPANIONS)
+
+
+def _order(relative: Path) -> list[tuple[bool, str]]:
+    """Sorts files of a folder before those of the folders in it."""
+    return [*((True, part) for part in relative.parts[:-1]), (False, relative.name)]
+
+
+def _equal_files(paths: Sequence[Path], pool: ThreadPoolExecutor) -> dict[Path, Path]:
+    """path -> the first of the files that are equal to it; only files of one size are read for it."""
+    by_size = defaultdict(list)
+    for path in paths:
+        try:
+            by_size[path.stat().st_size].append(path)
+        except OSError:
+            continue  # decoding it says what is wrong
+    same = [path for members in by_size.values() if len(members) > 1 for path in members]
+    first: dict[str, Path] = {}
+    return {path: first.setdefault(digest, path) for path, digest in zip(same, pool.map(_digest, same)) if digest}
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def _about_copies(records: Sequence[dict]) -> list[str]:
+    """Warnings about files that are equal to the byte: their group is another one's id."""
+    copies = [record for record in records if record["group"] != record["clip_id"]]
+    by_id = {record["clip_id"]: record for record in records}
+    pairs = [(by_id[record["group"]], record) for record in copies if record["group"] in by_id]
     found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        relative = Path(folder).relative_to(root)
-        if not relative.parts:
-            continue  # files beside the class folders have no label
-        for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            # A strange name inside a class folder is tried too: it is reported rather than passed over.
-            if not name.startswith(".") and (suffix in EXTENSIONS or suffix not in COMPANIONS):
-                found.append((Path(folder) / name, relative.parts[0]))
+    for text, chosen in (
+        ("equal to the byte, each pair is kept on one side of a split", pairs),
+        (
+            "equal to the byte, in two classes: one of them is wrong",
+            [p for p in pairs if p[0]["label"] != p[1]["label"]],
+        ),
+    ):
+        if chosen:
+            names = shorten([f"{first['clip_id']} and {copy['clip_id']}" for first, copy in chosen])
+            found.append(f"{len(chosen)} pairs of files are {text}: {names}")
     return found
 
 
