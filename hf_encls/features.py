@@ -21,7 +21,7 @@ from transformers import EncodecModel
 from hf_encls.audio import AudioError, load
 from hf_encls.codec.loading import codebook_hash, codec_hash
 from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
-from hf_encls.hub.frontend_encls import EncodecFrontend, MelFrontend, make_frontend, window_starts_s
+from hf_encls.hub.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
 from hf_encls.hub.modeling_encls import codec_as_dict
 from hf_encls.shards import Shard, complete, divide
 
@@ -73,7 +73,7 @@ def feature_config(
     else:
         if codec is None:
             raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
-        policy = codec_policy or ("whole" if codec.config.chunk_length_s is None else "contiguous")
+        policy = codec_policy or default_policy(codec.config)
         unit = codec.config.hop_length
         settings = {
             "sampling_rate": khz * 1000,

@@ -6,8 +6,9 @@ import soundfile
 import torch
 from small_models import small_codec
 
+from hf_encls.codec.loading import codec_hash, load_codec
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import Extractor, extract_features, feature_config
+from hf_encls.features import Extractor, extract_features, feature_config, feature_identity
 
 
 @pytest.fixture
@@ -127,3 +128,29 @@ def test_a_file_that_broke_since_the_scan_is_named(folder, tmp_path):
     (folder / "b" / "0.wav").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"b.0\.wav .*fine when the folder was scanned"):
         extract_features(clips, feature_config("log_mel", clips), cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalize": True},
+        {"chunk_length_s": 1.0, "overlap": 0.01},
+        {"use_causal_conv": False},
+        {"pad_mode": "constant"},
+        {"dilation_growth_rate": 3},
+    ],
+)
+def test_settings_of_a_codec_are_part_of_its_features_identity(change):
+    plain, changed = small_codec(24), small_codec(24)
+    for name, value in change.items():
+        setattr(changed.config, name, value)
+    one, other = (
+        feature_identity(feature_config("encodec_24khz", codec=codec, codec_policy="whole"))
+        for codec in (plain, changed)
+    )
+    assert one != other
+
+
+def test_hashes_of_published_kinds_are_of_the_weights_alone():
+    # They stand in published data sets and in docs/example_report.
+    assert codec_hash(load_codec("mini")).startswith("f6c34114abf2faff")

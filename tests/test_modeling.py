@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 import hf_encls
@@ -145,10 +145,58 @@ def test_attached_codec_is_a_copy_and_must_fit():
         small_model("mel").attach_codec(codec)
 
 
+def test_another_codec_of_the_same_shape_is_refused():
+    model = small_model("encodec_24khz", codec=small_codec(24))
+    with pytest.raises(ValueError, match="expected the codec that made this model's features"):
+        model.attach_codec(small_codec(24, seed=1))
+    shifted = small_codec(24)
+    shifted.config.pad_mode = "constant"
+    with pytest.raises(ValueError, match="its weights or settings differ"):
+        model.attach_codec(shifted)
+    codes = small_model("encodec_24khz_codes", codec=small_codec(24))
+    refitted = small_codec(24)
+    refitted.quantizer.layers[0].codebook.embed += 1
+    with pytest.raises(ValueError, match="codebook_hash"):
+        codes.attach_codec(refitted)
+
+
+@pytest.mark.parametrize(("khz", "policy"), [(24, "whole"), (48, "contiguous")])
+def test_a_policy_that_nobody_gave_is_filled_in(khz, policy):
+    codec = small_codec(khz)
+    config = EnclsConfig(features=f"encodec_{khz}khz", sampling_rate=khz * 1000, num_labels=2, num_bands=16)
+    model = EnclsForAudioClassification(config).eval()
+    model.attach_codec(codec)
+    assert model(input_values=torch.zeros(1, 30_000)).logits.shape == (1, 2)
+    assert config.codec_policy == policy
+    config.codec_policy = None
+    assert EnclsForAudioClassification(config).config.codec_policy == policy
+
+
+@pytest.mark.parametrize("features", ["log_mel", "encodec_24khz"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_takes_waveforms(features, dtype, tmp_path):
+    folder = save_small_model(tmp_path / "model", features)
+    whole = small_model(features)
+    wave = 0.1 * torch.randn(whole.config.sampling_rate * 2, generator=torch.Generator().manual_seed(0))
+    expected = whole(input_values=wave[None]).logits
+    loaded = EnclsForAudioClassification.from_pretrained(folder, dtype=dtype).eval()
+    for model in (loaded, small_model(features).to(dtype), small_model(features).half()):
+        assert model.conv1.weight.dtype in (dtype, torch.float16)
+        assert {value.dtype for value in model.frontend.state_dict().values()} == {torch.float32}
+        torch.testing.assert_close(model(input_values=wave[None]).logits, expected, atol=0.03, rtol=0)
+    pipe = pipeline("audio-classification", model=str(folder), dtype=dtype, top_k=3)
+    assert len(pipe(wave.numpy())) == 3
+
+
+def test_trainer_is_told_to_gather_the_logits_only():
+    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows"]
+    assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()
+
+
 def test_published_files_import_each_other_flat_and_nothing_of_ours():
     modeling = HUB / "modeling_encls.py"
     travelling = {Path(file).name for file in get_relative_import_files(str(modeling))}
-    names = ("configuration", "encoding", "frontend", "layers", "windows")
+    names = ("configuration", "encoding", "frontend", "identity", "layers", "windows")
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in HUB.glob("*.py"):
         check_imports(str(file))

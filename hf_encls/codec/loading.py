@@ -1,6 +1,5 @@
 """Finding a codec and saying which one it is."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,6 +7,9 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import EncodecConfig, EncodecModel
+
+from hf_encls.hub.identity_encls import codebook_hash as codebook_hash
+from hf_encls.hub.identity_encls import codec_hash as codec_hash
 
 # The checkpoints that real data is classified with, by the kind of features that names their rate.
 DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}
@@ -75,26 +77,6 @@ def codec_facts(name_or_path: str | os.PathLike) -> dict:
     folder = ASSETS / name if name in bundled_codecs() else Path(name)
     file = folder / TRAINING_FACTS
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def codec_hash(codec: EncodecModel) -> str:
-    """SHA-256 of the encoder's configuration-independent identity: names, shapes and float32 bytes of its weights."""
-    return _digest({name: value for name, value in codec.state_dict().items() if name.startswith("encoder.")})
-
-
-def codebook_hash(codec: EncodecModel) -> str | None:
-    """SHA-256 of the codebooks; None for a codec whose quantizer was dropped."""
-    books = {name: value for name, value in codec.state_dict().items() if name.endswith("codebook.embed")}
-    return _digest(books) if books else None
-
-
-def _digest(weights: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().float().contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

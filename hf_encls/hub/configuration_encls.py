@@ -38,12 +38,13 @@ class EnclsConfig(PreTrainedConfig):
         codec_revision (`str`, *optional*):
             The codec's revision on the Hub.
         codec_hash (`str`, *optional*):
-            SHA-256 of the encoder's weights: features of another codec do not fit this checkpoint.
+            SHA-256 of the encoder's weights and unusual settings: features of another codec do not fit this checkpoint.
         codebook_hash (`str`, *optional*):
             SHA-256 of the codebooks, for codes.
         codec_policy (`str`, *optional*):
             How a clip goes through the codec: `whole` (one pass), `contiguous` (chunks of `chunk_length_s` side by side)
-            or `codec` (overlapping chunks, as [`EncodecModel.encode`]).
+            or `codec` (overlapping chunks, as [`EncodecModel.encode`]). `None`: `contiguous` where the codec has chunks,
+            else `whole`.
         codec_dtype (`str`, *optional*, defaults to `"float32"`):
             Precision the codec computes in: `float32` or `bfloat16`.
         bandwidth (`float`, *optional*):
@@ -65,6 +66,8 @@ class EnclsConfig(PreTrainedConfig):
     """
 
     model_type = "encls"
+    # Windows' scores are for people; Trainer, which looks here, needs the logits only.
+    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
 
     features: str = "encodec_24khz"
     sampling_rate: int = 24_000

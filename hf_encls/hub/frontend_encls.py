@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import nn
-from transformers import EncodecModel
+from transformers import EncodecConfig, EncodecModel
 from transformers.audio_utils import mel_filter_bank
 
 from .configuration_encls import EnclsConfig, encodec_config
@@ -21,7 +21,18 @@ def make_frontend(config: EnclsConfig) -> nn.Module:
     return EncodecFrontend(config) if config.is_codec else MelFrontend(config)
 
 
-class MelFrontend(nn.Module):
+class Frontend(nn.Module):
+    """Weights that move with the model, and stay float32 when it is made half: `.half()`, `.to(torch.bfloat16)`."""
+
+    def _apply(self, fn, recurse: bool = True):
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            out = fn(tensor)
+            return out if out.dtype == tensor.dtype else tensor.to(out.device)
+
+        return super()._apply(moved, recurse)
+
+
+class MelFrontend(Frontend):
     """Mel spectrogram as in the paper: Hamming window, no centring, windows cut from the waveform first.
 
     `mel` is power (librosa's `melspectrogram(center=False, window="hamming")`), `log_mel` is 10 log10 of it.
@@ -41,7 +52,9 @@ class MelFrontend(nn.Module):
         )
         # Persistent: from_pretrained leaves non-persistent buffers unset.
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
-        self.taper = nn.Buffer(torch.hamming_window(config.n_fft))  # periodic, as scipy's get_window
+        self.taper = nn.Buffer(
+            torch.hamming_window(config.n_fft, dtype=torch.float32)
+        )  # periodic, as scipy's get_window
         self.groups = list(_filter_groups(filters))
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -90,7 +103,7 @@ def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
             yield bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2)
 
 
-class EncodecFrontend(nn.Module):
+class EncodecFrontend(Frontend):
     """A frozen EnCodec encoder: latents before the quantizer, or the embeddings of their codes.
 
     The 24 kHz model is causal: a clip is encoded whole, then windowed. The 48 kHz model is not; its policy says how a
@@ -101,6 +114,7 @@ class EncodecFrontend(nn.Module):
         super().__init__()
         self.config = config
         codec_config = encodec_config(config)
+        config.codec_policy = config.codec_policy or default_policy(codec_config)
         check_codec(codec_config, config)
         # An EncodecModel, not its bare encoder: only that class refills its own buffers after from_pretrained.
         self.codec = EncodecModel(codec_config)
@@ -208,6 +222,11 @@ def window_starts_s(config: EnclsConfig, count: int) -> np.ndarray:
     per_chunk = -(-codec.chunk_length // codec.hop_length)
     samples = units // per_chunk * codec.chunk_stride + units % per_chunk * codec.hop_length
     return samples / config.sampling_rate
+
+
+def default_policy(codec_config: EncodecConfig) -> str:
+    """How a clip goes through a codec where nobody says it: by the codec's chunks, where it has any."""
+    return "whole" if codec_config.chunk_length_s is None else "contiguous"
 
 
 def check_codec(codec_config, config: EnclsConfig) -> None:

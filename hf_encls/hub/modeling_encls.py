@@ -9,7 +9,8 @@ from transformers import EncodecModel, PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
 from .configuration_encls import EnclsConfig, pooled_size
-from .frontend_encls import check_codec, make_frontend
+from .frontend_encls import check_codec, default_policy, make_frontend
+from .identity_encls import check_identity
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
 
@@ -60,8 +61,10 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
     It takes windows of features (training), or waveforms, from which the frozen frontend inside makes the windows.
     """
 
-    # Windows' scores are for people; Trainer needs the logits only.
-    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+    # Latents and mel spectra need the precision that their statistics were taken in; the network does not.
+    _keep_in_fp32_modules_strict = ["frontend", "feature_mean", "feature_scale"]
+    # The loss is a batch's mean, whatever `**kwargs` say: Trainer has to divide it itself.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: EnclsConfig):
         super().__init__(config)
@@ -112,7 +115,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         else:
             windows = self.windows(input_values, attention_mask)
             counts = [len(clip) for clip in windows]
-            scores = self._classify_in_parts(torch.cat(windows)).log_softmax(-1).split(counts)
+            scores = self._classify_in_parts(torch.cat(windows)).float().log_softmax(-1).split(counts)
             logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
             window_logits = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
             num_windows = torch.tensor(counts, device=logits.device)
@@ -152,7 +155,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
                 "were made with another window length or kind of features than this model's"
             )
-        hidden = (windows.to(self.feature_mean.dtype) - self.feature_mean[:, None]) * self.feature_scale[:, None]
+        hidden = (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
         hidden = self.pool(self.conv1(hidden[:, None].to(self.conv1.weight.dtype)).relu())
         hidden = self.pool(self.conv2(hidden).relu())
         return self.classifier(self.dropout(hidden.flatten(1)))
@@ -165,12 +168,14 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
     def attach_codec(self, codec: EncodecModel) -> None:
         """Put a frozen copy of a codec into the checkpoint, so that the model takes waveforms.
 
-        Raises `ValueError` when the codec does not fit the configuration.
+        Raises `ValueError` when the codec does not fit the configuration, or is not the one that it names by its hash.
         """
         config = self.config
         if not config.is_codec:
             raise ValueError(f"{config.features} needs no codec")
+        config.codec_policy = config.codec_policy or default_policy(codec.config)
         check_codec(codec.config, config)
+        check_identity(codec, config)
         config.codec_config = codec_as_dict(codec)
         frontend = make_frontend(config)
         frontend.copy_codec(codec)
