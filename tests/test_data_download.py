@@ -80,7 +80,6 @@ def archive_of(body: bytes, *urls: str) -> Archive:
         file_name="archive.zip",
         size=len(body),
         sha256=hashlib.sha256(body).hexdigest(),
-        data_folder="",
         max_members=100,
         max_unpacked=10**7,
     )

@@ -83,11 +83,11 @@ ESC50 = DatasetFacts(
         file_name=f"ESC-50-{COMMIT[:12]}.zip",
         size=645_832_161,
         sha256="661183a6f53ef04f12c9bd618fed0ddc1713280d6c94a5a5431e844ba6f6a21f",
-        data_folder=f"ESC-50-{COMMIT}",
         max_members=2_100,
         max_unpacked=1_500_000_000,
     ),
     checksums_file="esc50.md5",
+    aliases=("ESC-50-master", f"ESC-50-{COMMIT}", "esc50-data", "Environmental Sound Classification"),
 )
 ESC10 = replace(
     ESC50,
@@ -96,6 +96,7 @@ ESC10 = replace(
     license="cc-by-3.0",
     license_text="CC BY 3.0 (a subset of ESC-50; attribution of every clip in the data set's LICENSE file)",
     classes=ESC10_CLASSES,
+    aliases=("ESC-10-master",),
     known_faults=tuple(fault for fault in ESC50.known_faults if "131943" not in fault),
 )
 FACTS = (ESC50, ESC10)

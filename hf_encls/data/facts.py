@@ -19,7 +19,6 @@ class Archive:
     file_name: str
     size: int  # bytes
     sha256: str
-    data_folder: str  # the folder inside the archive that holds the data set
     max_members: int
     max_unpacked: int  # bytes
 
@@ -47,6 +46,7 @@ class DatasetFacts:
     known_faults: tuple[str, ...]
     archive: Archive | None = None
     checksums_file: str | None = None
+    aliases: tuple[str, ...] = ()  # what people call it, and the folders they keep it in
 
     @property
     def num_clips(self) -> int:

@@ -60,11 +60,11 @@ GTZAN_GENRES = DatasetFacts(
         file_name="genres.tar.gz",
         size=1_225_571_541,
         sha256="24347e0223d2ba798e0a558c4c172d9d4a19c00bb7963fe055d183dadb4ef2c6",
-        data_folder="genres",
         max_members=2_200,
         max_unpacked=2_000_000_000,
     ),
     checksums_file="gtzan_genres.md5",
+    aliases=("GTZAN", "genres", "genres_original", "GTZAN genre", "GTZAN genre collection", "marsyas/gtzan"),
 )
 FACTS = (GTZAN_GENRES,)
 BROKEN = {

@@ -39,10 +39,10 @@ GTZAN_MUSIC_SPEECH = DatasetFacts(
         file_name="music_speech.tar.gz",
         size=297_055_930,
         sha256="8753bc4129fc0a916d6efcf25dbcaf30e06b41acb44ad7c3d0b5c9d9c90ff546",
-        data_folder="music_speech",
         max_members=600,
         max_unpacked=600_000_000,
     ),
+    aliases=("music_speech", "music speech", "GTZAN music/speech collection"),
 )
 FACTS = (GTZAN_MUSIC_SPEECH,)
 NAME = None  # its files have names of their own: it is known by its folders

@@ -1,5 +1,6 @@
 """One door to every data set on disk: what it is called decides who reads it, and without a name it is recognised."""
 
+import unicodedata
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +10,8 @@ from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
 from hf_encls.data.facts import DatasetFacts, audio_files, shorten
 from hf_encls.data.folders import ScanReport, scan_folder
 
-# Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name() and expected_clips(); asked in this order.
+# Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name()
+# and expected_clips(); asked in this order.
 MODULES = (esc50, gtzan_genres, gtzan_music_speech)
 KNOWN: tuple[DatasetFacts, ...] = tuple(facts for module in MODULES for facts in module.FACTS)
 FOLDER = "folder"  # the name that asks for a plain class-named folder tree, whatever its files are called
@@ -67,6 +69,25 @@ def nearly_known(data_dir: str | Path) -> list[str]:
                 "them and ends this warning"
             ]
     return []
+
+
+def data_set_called(name: str) -> str:
+    """What a data set is known as, from any of its names; of another one its own name, case and punctuation aside.
+
+    ESC-10 is a part of ESC-50 and goes by that name. An empty string is no name.
+    """
+    wanted = _plain(name)
+    for module in MODULES:
+        for facts in module.FACTS:
+            if wanted in {_plain(known) for known in (facts.name, facts.title, *facts.aliases)}:
+                return module.FACTS[0].name
+    return wanted
+
+
+def _plain(name: str) -> str:
+    """Letters and digits of any script, without case; the name itself where it has none."""
+    folded = unicodedata.normalize("NFKC", name).casefold().strip()
+    return "".join(filter(str.isalnum, folded)) or folded
 
 
 def module_of(name: str) -> ModuleType:
