@@ -4,14 +4,27 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Dataset, IterableDataset, load_dataset
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.hub.configuration_encls import EnclsConfig
 
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
+
+
+class PublishedFeatures(NamedTuple):
+    """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
+    `trained_on`).
+    """
+
+    windows: Dataset | IterableDataset
+    config: EnclsConfig
+    source: str
+    codec: dict
 
 
 def load_published(
@@ -23,8 +36,8 @@ def load_published(
     columns: Sequence[str] | None = None,
     expected: Mapping | None = None,
     token: str | None = None,
-) -> tuple[Dataset | IterableDataset, EnclsConfig, str]:
-    """Windows of a published feature data set (Hub id, or folder), their configuration, and the name of their source.
+) -> PublishedFeatures:
+    """Windows of a published feature data set (Hub id, or folder), and what it says of them.
 
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
     configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
@@ -52,32 +65,44 @@ def load_published(
             raise ValueError(f"could not read the data set {name!r} from the Hub: {error}") from error
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     config = EnclsConfig(**{**facts["config"], "codec_config": None})
-    for key, value in (expected or {}).items():
-        found = getattr(config, key)
-        # Lengths were rounded to whole frames when the features were made.
-        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
-            raise ValueError(
-                f"expected features with {key}={value!r}, found {key}={found!r} in {name} ({config_name}): "
-                f"ask for --{key} {found}, or take other features"
-            )
+    check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
     windows = load_dataset(
         name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
     )
     if columns is not None and "input_features" not in columns:
-        return windows, config, facts["source"]
+        return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
     shape = tuple(windows.features["input_features"].shape)
     if shape != config.window_shape:
         raise ValueError(
             f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
             f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
         )
-    return windows, config, facts["source"]
+    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+
+
+def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
+    """Raise `ValueError` where the configuration of the features in `where` has other settings than `expected`."""
+    for key, value in expected.items():
+        found = getattr(config, key)
+        # Lengths were rounded to whole frames when the features were made.
+        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
+            todo = f"leave --{key} out" if found is None else f"ask for --{key} {found}"
+            raise ValueError(
+                f"expected features with {key}={value!r}, found {key}={found!r} in {where}: {todo}, or take other features"
+            )
 
 
 def download(repo_id: str, path: str, revision: str, token: str | None) -> str:
     """A file of a data set repository, from the cache where it is there already."""
     return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)
+
+
+def _codec_facts(facts: Mapping) -> dict:
+    """What was published of the codec; of features that say nothing, what its name tells."""
+    if facts.get("codec") or facts["config"].get("codec_id") != UNTRAINED:
+        return dict(facts.get("codec") or {})
+    return codec_facts(UNTRAINED)
 
 
 def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:

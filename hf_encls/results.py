@@ -2,8 +2,11 @@
 
 import json
 import os
+import platform
 import tempfile
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -13,6 +16,9 @@ from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.report import save_confusion_matrix, save_curves
 from hf_encls.tables import results_table
+
+RESULTS = "results.json"
+CLIPS = "clips.json"  # which clips were in which part
 
 
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
@@ -33,11 +39,49 @@ def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: 
 
 def save_results(results: dict, folder: Path) -> None:
     """Write results.json, then what is made of it: curves.png, confusion_matrix.png, README.md."""
-    write_json(results, folder / "results.json")
+    write_json(results, folder / RESULTS)
     if results["history"]:
         save_curves({results["features"]: results["history"]}, folder / "curves.png", title=title(results))
     save_confusion_matrix(results["confusion_matrix"], results["classes"], folder / "confusion_matrix.png")
     write_model_card(folder)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a score depends on."""
+    names = ("hf_encls", "torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ()) -> list[str]:
+    """A command line as it may be published: options that name a token are left out with their values, and so is every
+    argument with one of `secrets` in it; of an absolute path only the last part stays.
+    """
+    secrets = [secret for secret in secrets if secret]
+    shown: list[str] = []
+    value_of_token = False
+    for argument in arguments:
+        is_option = argument.startswith("--")
+        name, equals, value = argument.partition("=") if is_option else ("", "", argument)
+        if value_of_token and not is_option:
+            value_of_token = False
+            continue
+        value_of_token = "token" in name.lower() and not equals
+        if "token" in name.lower():
+            continue
+        if any(secret in argument for secret in secrets):  # of an option that was abbreviated
+            if not is_option and shown and shown[-1].startswith("--"):
+                shown.pop()
+            continue
+        shown.append(name + equals + _without_place(value))
+    return shown
+
+
+def _without_place(text: str) -> str:
+    """The last part of an absolute path, anything else as it is."""
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(text).is_absolute():
+            return kind(text).name
+    return text
 
 
 def title(results: dict) -> str:
@@ -84,11 +128,13 @@ def over_folds(runs: dict[int, dict]) -> dict:
             values = np.array([scores[metric] for scores in scored])
             test.setdefault(unit, {})[metric] = values.mean().item()
             test[unit][f"{metric}_std"] = values.std().item()
+    holds_codec = all(run.get("holds_codec", True) for run in runs.values())
     leak = {name: sum(run["leak"][name] for run in runs.values()) for name in common["leak"]}
     folds = {
         str(fold): {"test": run["test"], "leak": run["leak"], "times_s": run["times_s"]} for fold, run in runs.items()
     }
-    return {name: common[name] for name in shared if name in common} | {"leak": leak, "test": test, "folds": folds}
+    about = {name: common[name] for name in shared if name in common}
+    return about | {"holds_codec": holds_codec, "leak": leak, "test": test, "folds": folds}
 
 
 def folds_table(results: dict) -> str:
@@ -103,7 +149,20 @@ def folds_table(results: dict) -> str:
 
 def usage(results: dict, folder: Path, example: str | None) -> str:
     """What a run prints last: its scores, and three lines of Python that use the model."""
-    lines = ["", title(results), results_table(results), "", f"The model is in {folder}. To use it:", ""]
+    lines = ["", title(results), results_table(results), ""]
+    if not results.get("holds_codec", True):
+        lines += [
+            f"The model is in {folder}. It holds no codec, because {results['codec']['id']} could not be had: it takes "
+            "windows of features (input_features), no sounds, and no pipeline runs it. To put the codec in:",
+            "",
+            "from hf_encls import EnclsForAudioClassification",
+            "from hf_encls.codec.loading import load_codec",
+            f'model = EnclsForAudioClassification.from_pretrained("{folder}")',
+            'model.attach_codec(load_codec("FOLDER_OF_THE_CODEC"))',
+            f'model.save_pretrained("{folder}")',
+        ]
+        return "\n".join(lines)
+    lines += [f"The model is in {folder}. To use it:", ""]
     lines += [
         "from transformers import pipeline",
         "from hf_encls.audio import load",

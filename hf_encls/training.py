@@ -26,7 +26,8 @@ class Windows:
     Args:
         features: a data set with the columns of `extract_features`; its Arrow buffers are read without conversion.
         memory_limit_bytes: larger sets stay on disk (memory-mapped); None puts everything into memory.
-        device: where the block lies; on an accelerator no batch is ever copied from the host.
+        device: where the block lies; to an accelerator only the numbers of a batch's rows are copied. Windows that stay
+            on disk are handed out on the host.
         codebooks: (K, entries, C), for windows of codes: they stay codes in memory and are embedded as they are taken.
     """
 
@@ -43,7 +44,6 @@ class Windows:
             features.data.column("input_features"), tuple(features.features["input_features"].shape)
         )
         self.ends = np.cumsum([len(view) for view in self.views])
-        self.labels = torch.tensor(features["label"][:], dtype=torch.long, device=device)
         self.clip_ids = np.asarray(features["clip_id"][:])
         self.silent = np.asarray(features["silent"][:]) if "silent" in features.column_names else None
         self.nbytes = sum(view.nbytes for view in self.views)
@@ -60,6 +60,8 @@ class Windows:
                 self.nbytes / 1e9,
                 memory_limit_bytes / 1e9,
             )
+        self.device = torch.device("cpu") if self.block is None else self.block.device
+        self.labels = torch.tensor(features["label"][:], dtype=torch.long, device=self.device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +102,7 @@ class FeatureStore(torch.utils.data.Dataset):
 
     def __init__(self, windows: Windows, rows: np.ndarray):
         self.windows = windows
-        self.rows = torch.as_tensor(np.asarray(rows, dtype=np.int64))
+        self.rows = torch.as_tensor(np.asarray(rows, dtype=np.int64)).to(windows.device)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -110,24 +112,23 @@ class FeatureStore(torch.utils.data.Dataset):
         return {name: value[0] for name, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        rows = self.rows[torch.as_tensor(indices)]
-        labels = self.windows.labels
-        return {"input_features": self.windows.take(rows), "labels": labels[rows.to(labels.device)]}
+        rows = self.rows[torch.as_tensor(indices).to(self.rows.device)]
+        return {"input_features": self.windows.take(rows), "labels": self.windows.labels[rows]}
 
     @property
     def labels(self) -> np.ndarray:
         """True classes (n,)."""
-        return self.windows.labels.cpu().numpy()[self.rows.numpy()]
+        return self.windows.labels[self.rows].cpu().numpy()
 
     @property
     def clip_ids(self) -> np.ndarray:
         """Clip of each window (n,)."""
-        return self.windows.clip_ids[self.rows.numpy()]
+        return self.windows.clip_ids[self.rows.cpu().numpy()]
 
     @property
     def silent(self) -> np.ndarray | None:
         """Which windows are pure silence (n,), where it is known."""
-        return None if self.windows.silent is None else self.windows.silent[self.rows.numpy()]
+        return None if self.windows.silent is None else self.windows.silent[self.rows.cpu().numpy()]
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (C,) of each band over these windows and their frames, in float64 inside.
@@ -216,12 +217,13 @@ class EnclsTrainer(Trainer):
         self._evaluated: FeatureStore | None = None
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        labels = inputs["labels"]  # with label smoothing, Trainer takes them out
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training:
             # Summed on the device: reading it every step would make the device wait.
-            hits = (outputs.logits.detach().argmax(-1) == inputs["labels"]).sum()
+            hits = (outputs.logits.detach().argmax(-1) == labels).sum()
             self._hits = hits if self._hits is None else self._hits + hits
-            self._seen += len(inputs["labels"])
+            self._seen += len(labels)
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:

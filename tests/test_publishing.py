@@ -108,7 +108,7 @@ def test_features_are_pushed_loaded_and_streamed(hub):
     assert streamed[0]["input_features"].shape == (config.num_bands, config.num_frames)
 
     for streaming in (False, True):
-        loaded, found, source = load_published(REPO, "log_mel", streaming=streaming, expected={"window_s": 0.5})
+        loaded, found, source, _ = load_published(REPO, "log_mel", streaming=streaming, expected={"window_s": 0.5})
         assert source == "Little sounds"
         assert (found.features, found.num_frames, found.sampling_rate) == ("log_mel", config.num_frames, 8000)
         assert next(iter(loaded))["clip_id"] == windows[0]["clip_id"]

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
-from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, load_codec, short_name
+from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, load_codec, short_name
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import load_clips
 from hf_encls.data.synthetic import write_synthetic
@@ -44,7 +44,9 @@ class FeatureArguments:
     step_s: float | None = field(
         default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
     )
-    hop_length: int = field(default=128, metadata={"help": "Samples between the frames of mel features."})
+    hop_length: int | None = field(
+        default=None, metadata={"help": "Samples between the frames of mel features. None: 128."}
+    )
     codec: str | None = field(
         default=None,
         metadata={
@@ -59,7 +61,9 @@ class FeatureArguments:
             "help": "How clips go through the codec: whole, contiguous, codec. None: whole at 24 kHz, contiguous at 48."
         },
     )
-    codec_dtype: str = field(default="float32", metadata={"help": "Precision of the codec: float32 or bfloat16."})
+    codec_dtype: str | None = field(
+        default=None, metadata={"help": "Precision of the codec: float32 or bfloat16. None: float32."}
+    )
     bandwidth: float | None = field(
         default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
     )
@@ -72,7 +76,8 @@ class FeatureArguments:
 class Inputs:
     """Windows of features, and all that is known of where they came from.
 
-    Where the windows are streamed, `windows` has only their small columns and `stream` has them all.
+    Where the windows are streamed, `windows` has only their small columns and `stream` has them all. `codec_facts` is
+    what is known of the codec's training (`untrained`, `trained_on`).
     """
 
     windows: Dataset
@@ -84,6 +89,7 @@ class Inputs:
     dataset_id: str | None = None
     stream: IterableDataset | None = None
     clips: Dataset | None = None
+    codec_facts: dict = field(default_factory=dict)
 
 
 def prepare(args: FeatureArguments, **network) -> Inputs:
@@ -91,6 +97,7 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
 
     Raises `ValueError` for anything that a user can mend: paths, names, files, lengths.
     """
+    check_applies(args, args.features)
     state = PartialState()
     synthetic = args.data_dir is None
     data_dir = args.data_dir
@@ -101,34 +108,45 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     clips, report, facts = load_clips(data_dir, strict=args.strict)
     if state.is_main_process:
         print(report.text(), flush=True)
-    codec, codec_id = None, None
+    codec, codec_id, told = None, None, {}
     khz = codec_khz(args.features)
     if khz is not None:
         name = args.codec or (_offline_codec(khz) if synthetic else None) or DEFAULT_CODECS.get(khz)
         if name is None:
             raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
         codec = load_codec(name, args.codec_revision)
-        codec_id = short_name(name)
-    elif args.codec:
-        raise ValueError(f"--codec was given, but {args.features} needs none")
+        codec_id, told = short_name(name), codec_facts(name)
     config = feature_config(
         args.features,
         clips,
         codec,
         window_s=args.window_s,
         step_s=args.step_s,
-        hop_length=args.hop_length,
+        hop_length=args.hop_length or 128,
         codec_id=codec_id,
         codec_revision=args.codec_revision,
         codec_policy=args.codec_policy,
-        codec_dtype=args.codec_dtype,
+        codec_dtype=args.codec_dtype or "float32",
         bandwidth=args.bandwidth,
         **network,
     )
     # Every process takes part; they share the work through the cache folder.
     windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     name = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    return Inputs(windows, config, name, codec, report, facts, clips=clips)
+    return Inputs(windows, config, name, codec, report, facts, clips=clips, codec_facts=told)
+
+
+def check_applies(args: FeatureArguments, features: str) -> None:
+    """Raise `ValueError` for an option of the codec that was given and says nothing about features of this kind."""
+    if codec_khz(features) is None:
+        for name in ("codec", "codec_revision", "codec_policy", "codec_dtype", "bandwidth"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"--{name} is about a codec and was given, but {features} needs none: leave it out")
+    elif args.bandwidth is not None and not features.endswith("_codes"):
+        raise ValueError(
+            f"--bandwidth is about codes and was given, but {features} are latents: leave it out, or take --features "
+            f"{features}_codes"
+        )
 
 
 def _offline_codec(khz: int) -> str | None:

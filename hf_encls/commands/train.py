@@ -11,24 +11,21 @@ the learning curves, a confusion matrix and a card.
 
 import copy
 import logging
-import platform
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import transformers
-from transformers import EncodecModel
 
 from hf_encls.cards import codec_warning, has_heard
-from hf_encls.codec.loading import codebook_hash, codec_facts, load_codec
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
-from hf_encls.commands.train_arguments import DataArguments, parse
-from hf_encls.commands.train_run import train_once
+from hf_encls.commands.published_inputs import codec_of, published_inputs
+from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
+from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.results import folds_table, over_folds, usage, write_json
+from hf_encls.results import RESULTS, folds_table, over_folds, public_command, read_json, usage, versions, write_json
+from hf_encls.resuming import Start, plan_start, set_results_aside
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -48,24 +45,34 @@ def main(args: list[str] | None = None) -> dict:
     inputs = _inputs(data_args, {"standardization": model_args.standardization, "dropout": model_args.dropout})
     features_s = time.monotonic() - started
     folds = official_folds(inputs.windows) if data_args.protocol == "official" and data_args.fold is None else [None]
-    if len(folds) > 1 and push_to_hub:
-        raise ValueError("expected one model to publish, found one for each fold: name one with --fold")
-    codec = _codec(inputs, data_args)
-    if training_args.process_index == 0 and codec_warning({"codec": codec, "dataset": inputs.dataset}):
+    if push_to_hub:
+        _check_publishable(inputs, folds)
+    codec = _codec(inputs)
+    is_main = training_args.process_index == 0
+    if is_main and codec_warning({"codec": codec, "dataset": inputs.dataset}):
         print(codec_warning({"codec": codec, "dataset": inputs.dataset}).replace("*", "").replace("`", ""), flush=True)
+    command = public_command(command, [training_args.hub_token])
     about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
+    # All of them before the first one begins: what stands in the way of one is said before anything has changed.
+    starts = {fold: _start(inputs, data_args, training_args, fold, len(folds) > 1) for fold in folds}
+    if is_main and len(folds) > 1:
+        set_results_aside(folder)
     runs = {}
-    for fold in folds:
+    for fold, start in starts.items():
+        if start.finished:
+            runs[fold] = read_json(start.folder / RESULTS)
+            if is_main:
+                print(f"fold {fold}: finished earlier, its results are in {start.folder}", flush=True)
+            continue
         own = copy.copy(training_args)
-        own.output_dir = str(folder / f"fold-{fold}") if len(folds) > 1 else str(folder)
-        chosen = data_args.fold if fold is None else fold
-        runs[fold] = train_once(inputs, own, data_args.protocol, chosen, data_args.memory_limit_gb, features_s, about)
+        own.output_dir = str(start.folder)
+        runs[fold] = train_once(inputs, own, start, data_args.memory_limit_gb, features_s, about)
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
-    if training_args.process_index == 0:
+    if is_main:
         if len(folds) > 1:
-            write_json(results, folder / "results.json")
+            write_json(results, folder / RESULTS)
             print(folds_table(results))
-        print(usage(results, folder if len(folds) == 1 else folder / f"fold-{folds[0]}", _example(inputs)))
+        print(usage(results, starts[folds[0]].folder, _example(inputs)))
         if push_to_hub:
             from hf_encls.publishing import push_model
 
@@ -74,53 +81,37 @@ def main(args: list[str] | None = None) -> dict:
     return results
 
 
-def versions() -> dict[str, str]:
-    """Versions of what a score depends on."""
-    names = ("hf_encls", "torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
 def _inputs(args: DataArguments, network: dict) -> Inputs:
-    if args.dataset is None:
-        return prepare_features(args, **network)
-    if args.data_dir is not None:
-        raise ValueError("expected --data_dir (audio) or --dataset (published features), found both")
-    from hf_encls.published import load_published
-
-    which = (args.dataset, args.dataset_config or args.features)
-    settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    windows, config, source = load_published(*which, **settings, streaming=args.streaming)
-    stream = None
-    if args.streaming:
-        from hf_encls.streaming import SMALL_COLUMNS, small_table
-
-        stream, windows = (
-            windows,
-            small_table(load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)[0]),
-        )
-    for name, value in network.items():
-        setattr(config, name, value)
-    codec = _codec_of(config) if config.uses_codes else None
-    dataset_id = None if Path(args.dataset).is_dir() else args.dataset
-    return Inputs(windows, config, source, codec, dataset_id=dataset_id, stream=stream)
+    return prepare_features(args, **network) if args.dataset is None else published_inputs(args, network)
 
 
-def _codec_of(config: EnclsConfig) -> EncodecModel:
-    """The codec that published codes point into. Raises `ValueError` where it cannot be had or is another one."""
-    codec = load_codec(config.codec_id, config.codec_revision)
-    if codebook_hash(codec) != config.codebook_hash:
-        raise ValueError(
-            f"expected the codebooks that made these codes ({config.codebook_hash[:12]}), found others in "
-            f"{config.codec_id} ({(codebook_hash(codec) or 'none')[:12]})"
-        )
-    return codec
+def _start(
+    inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, fold: int | None, several: bool
+) -> Start:
+    """How the run of one fold begins; `fold` None: of the only one."""
+    folder = Path(training_args.output_dir)
+    settings = run_settings(inputs, training_args, data_args.protocol, data_args.fold if fold is None else fold)
+    own = folder / f"fold-{fold}" if several else folder
+    return plan_start(own, training_args.resume_from_checkpoint, settings, several)
 
 
-def _codec(inputs: Inputs, args: DataArguments) -> dict | None:
+def _check_publishable(inputs: Inputs, folds: list) -> None:
+    """Raise `ValueError` for what cannot be published, before it is trained. Gets the codec that it will hold."""
+    if len(folds) > 1:
+        raise ValueError("expected one model to publish, found one for each fold: name one with --fold")
+    if inputs.config.is_codec and inputs.codec is None:
+        try:
+            inputs.codec = codec_of(inputs.config)
+        except ValueError as error:
+            raise ValueError(
+                f"a model without its codec takes no sounds and is not published: {error}. Or leave --push_to_hub out"
+            ) from error
+
+
+def _codec(inputs: Inputs) -> dict | None:
     config = inputs.config
     if not config.is_codec:
         return None
-    facts = codec_facts(args.codec or config.codec_id)
     about = {
         "id": config.codec_id,
         "revision": config.codec_revision,
@@ -129,7 +120,7 @@ def _codec(inputs: Inputs, args: DataArguments) -> dict | None:
         "dtype": config.codec_dtype,
         "bandwidth": config.bandwidth,
     }
-    about |= {name: facts[name] for name in ("untrained", "trained_on") if name in facts}
+    about |= {name: inputs.codec_facts[name] for name in ("untrained", "trained_on") if name in inputs.codec_facts}
     return about | {"heard_test_clips": has_heard(about, inputs.dataset)}
 
 

@@ -43,6 +43,13 @@ class DataArguments(FeatureArguments):
     def __post_init__(self):
         if self.streaming and self.dataset is None:
             raise ValueError("--streaming reads published features: name them with --dataset")
+        for name in ("dataset_config", "dataset_revision"):
+            if getattr(self, name) is not None and self.dataset is None:
+                raise ValueError(f"--{name} is about published features: name them with --dataset")
+        if self.streaming and self.memory_limit_gb is not None:
+            raise ValueError(
+                "--memory_limit_gb is about features that are kept, --streaming keeps none: give one of them"
+            )
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"expected --protocol to be one of {', '.join(PROTOCOLS)}, found {self.protocol!r}")
 
@@ -80,12 +87,21 @@ class EnclsTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best model, not the last."})
     metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "What best means, on validation."})
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave losses that are no numbers out of the log; looks at each step's loss."}
+    )
     report_to: str = field(default="tensorboard", metadata={"help": "Where to log: tensorboard, none, wandb, ..."})
     # Our data set hands out batches of what the model takes, from memory.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave as it is: no columns to remove."})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})
 
     def __post_init__(self):
+        if self.dataloader_num_workers:
+            raise ValueError(
+                f"expected --dataloader_num_workers 0, found {self.dataloader_num_workers}: the windows lie in memory "
+                "already, or on the accelerator, where no worker reaches them, and of a stream each worker would hand out "
+                "all windows again. Leave the option out"
+            )
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused

@@ -1,16 +1,14 @@
 """One run of training: a split, a network, the Trainer, and what is measured at the end."""
 
 import logging
-import shutil
 import time
-from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
-from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs
+from hf_encls.commands.published_inputs import codec_of
 from hf_encls.commands.train_arguments import EnclsTrainingArguments
 from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.features import feature_identity
@@ -18,38 +16,54 @@ from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.memory import keep_freed_memory
 from hf_encls.metrics import confusion, evaluate_split, per_class
-from hf_encls.results import read_json, save_model, save_results, write_json
+from hf_encls.results import CLIPS, save_model, save_results, write_json
+from hf_encls.resuming import Start, begin, seconds_before
 from hf_encls.training import EnclsTrainer, FeatureStore, Windows, codebooks_of, history
 
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
-CLIPS = "clips.json"  # which clips were in which part
-SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
+
+
+def run_settings(
+    inputs: Inputs, training_args: EnclsTrainingArguments, protocol: str, fold: int | None
+) -> dict[str, object]:
+    """What makes a run this one and no other, as JSON."""
+    config = inputs.config
+    devices = training_args.world_size * training_args.gradient_accumulation_steps
+    return {
+        "protocol": protocol,
+        "fold": fold,
+        "seed": training_args.seed,
+        "classes": list(inputs.windows.features["label"].names),
+        "features": feature_identity(config),
+        "windows": len(inputs.windows),
+        "standardization": config.standardization,
+        "dropout": config.dropout,
+        "learning_rate": training_args.learning_rate,
+        "batch_size": training_args.train_batch_size * devices,
+        "num_train_epochs": training_args.num_train_epochs,
+        "max_steps": training_args.max_steps,
+    }
 
 
 def train_once(
     inputs: Inputs,
     training_args: EnclsTrainingArguments,
-    protocol: str,
-    fold: int | None,
+    start: Start,
     memory_limit_gb: float | None,
     features_s: float,
     about: dict,
 ) -> dict:
-    """Split, train, score and save one model into `training_args.output_dir`; what `results.json` holds.
+    """Split, train, score and save one model into `start.folder`; what `results.json` holds.
 
-    `about` goes into the results as it is. Raises `ValueError` where the protocol cannot be kept, or an unfinished or
-    another run is in the folder.
+    `about` goes into the results as it is. Raises `ValueError` where the protocol cannot be kept.
     """
     keep_freed_memory()
-    folder = Path(training_args.output_dir)
-    config, classes = inputs.config, list(inputs.windows.features["label"].names)
+    folder, protocol, fold = start.folder, start.settings["protocol"], start.settings["fold"]
+    config, classes = inputs.config, start.settings["classes"]
     config.id2label = dict(enumerate(classes))
     config.label2id = {name: index for index, name in enumerate(classes)}
-    settings = {"protocol": protocol, "fold": fold, "seed": training_args.seed, "classes": classes}
-    settings |= {"features": feature_identity(config), "windows": len(inputs.windows)}
-    resume_from = _checkpoint(folder, training_args.resume_from_checkpoint, settings)
     set_seed(training_args.seed)
 
     splits = make_splits(inputs.windows, protocol, seed=training_args.seed, fold=fold)
@@ -64,15 +78,18 @@ def train_once(
         f"{config.features}: {len(inputs.windows)} windows of {config.num_bands} x {config.num_frames}; {processes} on "
         f"{training_args.device.type}",
     )
-    if training_args.process_index == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(settings, folder / SETTINGS)
+    everyone = PartialState()
+    everyone.wait_for_everyone()  # nobody looks any more at what goes now
+    if everyone.is_main_process:
+        begin(start)
+    everyone.wait_for_everyone()
     trainer = EnclsTrainer(
         model=model, args=training_args, train_dataset=stores["train"], eval_dataset=stores["validation"]
     )
+    before_s = seconds_before(start.checkpoint)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=resume_from)
-    training_s = time.monotonic() - started
+    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    training_s = before_s + time.monotonic() - started
 
     epochs = history(trainer.state.log_history)
     results = {
@@ -96,10 +113,11 @@ def train_once(
         "processes": training_args.world_size,
         "device": training_args.device.type,
         **about,
+        "holds_codec": inputs.codec is not None or not config.is_codec,  # False: it takes features only
         "times_s": {"features": features_s, "training": training_s, "total": features_s + training_s},
     }
     if trainer.is_world_process_zero():
-        _attach(model, inputs)
+        results["holds_codec"] = _attach(model, inputs)
         save_model(model, config, folder)
         write_json({part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()}, folder / CLIPS)
         save_results(results, folder)
@@ -150,60 +168,18 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: lis
     return out
 
 
-def _attach(model: EnclsForAudioClassification, inputs: Inputs) -> None:
-    """Put the codec into the finished checkpoint. Features from the Hub name theirs; it must still be that one."""
-    config, codec = inputs.config, inputs.codec
-    if not config.is_codec:
-        return
-    if codec is None:
-        try:
-            codec = load_codec(config.codec_id, config.codec_revision)
-        except CodecNotFoundError as error:
-            logger.warning("the model is saved without its codec and takes input_features only: %s", error)
-            return
-        if codec_hash(codec) != config.codec_hash:
-            logger.warning(
-                "the model is saved without its codec and takes input_features only: %s has other weights (%s) than the "
-                "codec that made the features (%s)",
-                config.codec_id,
-                codec_hash(codec)[:12],
-                config.codec_hash[:12],
-            )
-            return
-    model.attach_codec(codec)
+def _attach(model: EnclsForAudioClassification, inputs: Inputs) -> bool:
+    """Put the codec into the finished checkpoint, so that it takes sounds; False where it cannot be had."""
+    if not inputs.config.is_codec:
+        return True
+    try:
+        model.attach_codec(codec_of(inputs.config) if inputs.codec is None else inputs.codec)
+    except ValueError as error:
+        logger.warning("the model is saved without its codec and takes input_features only: %s", error)
+        return False
+    return True
 
 
 def _best_epoch(epochs: list[dict]) -> int | None:
     scored = [row for row in epochs if "validation_accuracy" in row]
     return max(scored, key=lambda row: row["validation_accuracy"])["epoch"] if scored else None
-
-
-def _checkpoint(folder: Path, asked: str | None, settings: dict) -> str | None:
-    """The checkpoint to go on from. An unfinished run is never overwritten unasked."""
-    last = get_last_checkpoint(folder) if folder.is_dir() else None
-    if asked and (folder / SETTINGS).is_file():
-        there = read_json(folder / SETTINGS)
-        other = sorted(name for name in settings if there.get(name) != settings[name])
-        if other:
-            raise ValueError(
-                f"the run in {folder} is another one (it differs in {', '.join(other)}): resume it with its own "
-                "settings, or take another --output_dir"
-            )
-    if asked and asked.lower() not in ("true", "last"):
-        if not Path(asked).is_dir():
-            raise ValueError(
-                f"expected a checkpoint folder at {asked!r}, found none; 'last' takes the newest of the run"
-            )
-        return asked
-    if asked:
-        if last is None:
-            raise ValueError(f"expected a checkpoint to resume from in {folder}, found none: start without resuming")
-        return last
-    if last and not (folder / "results.json").is_file():
-        raise ValueError(
-            f"{folder} holds an unfinished run: go on with --resume_from_checkpoint last, or take another --output_dir"
-        )
-    if last:  # a finished run is done again: its checkpoints are of no more use
-        for old in folder.glob("checkpoint-*"):
-            shutil.rmtree(old)
-    return None

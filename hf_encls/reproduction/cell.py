@@ -5,18 +5,18 @@ the operating system's: it ends with the process, so a start of the grid after `
 outlived it, and never runs one twice at once.
 """
 
-import json
 import shutil
 import sys
 from pathlib import Path
 
 from filelock import FileLock
-from transformers.trainer_utils import get_last_checkpoint
 
 from hf_encls.commands.door import run
 from hf_encls.commands.train import main as train
+from hf_encls.results import RESULTS
+from hf_encls.resuming import drop_broken_checkpoints, last_checkpoint, progress
 
-RESULTS = "results.json"
+__all__ = ["RESULTS", "drop_broken_checkpoints", "main", "progress"]
 
 
 def main(folder: Path, arguments: list[str]) -> None:
@@ -25,27 +25,10 @@ def main(folder: Path, arguments: list[str]) -> None:
     with FileLock(folder / ".lock"):
         if (folder / RESULTS).is_file():
             return
-        drop_broken_checkpoints(folder)
-        resume = ["--resume_from_checkpoint", "last"] if get_last_checkpoint(folder) else []
+        resume = ["--resume_from_checkpoint", "last"] if last_checkpoint(folder) else []
         train([*arguments, "--output_dir", str(folder), *resume])
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
-
-
-def drop_broken_checkpoints(folder: Path) -> None:
-    """Remove checkpoints that were being written when the process was killed: the trainer's state comes last."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        if progress(checkpoint) is None:
-            shutil.rmtree(checkpoint)
-
-
-def progress(checkpoint: Path) -> float | None:
-    """The share of the training that a checkpoint has behind it; None for one that is not whole."""
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        return state["global_step"] / max(1, state["max_steps"])
-    except (OSError, ValueError, KeyError):
-        return None
 
 
 if __name__ == "__main__":

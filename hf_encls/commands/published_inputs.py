@@ -1,0 +1,81 @@
+"""Training on published features: their windows, their configuration, and the codec they came from."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from transformers import EncodecModel
+
+from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
+from hf_encls.commands.inputs import Inputs, check_applies
+from hf_encls.commands.train_arguments import DataArguments
+from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.published import check_expected, load_published
+
+COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
+ABOUT_AUDIO = ("strict", "cache_dir")
+
+
+def published_inputs(args: DataArguments, network: dict) -> Inputs:
+    """The windows of `args.dataset`. `network` goes into the configuration.
+
+    Raises `ValueError` where the features are others than the options ask for, and for options about audio: there is
+    none.
+    """
+    if args.data_dir is not None:
+        raise ValueError("expected --data_dir (audio) or --dataset (published features), found both")
+    for name in ABOUT_AUDIO:
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name} is about reading audio and was given with --dataset, whose features are ready: leave it out"
+            )
+    which = (args.dataset, args.dataset_config or args.features)
+    settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
+    windows, config, source, told = load_published(*which, **settings, streaming=args.streaming)
+    _compare(args, config, " ".join(which))
+    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.uses_codes else None
+    stream = None
+    if args.streaming:
+        from hf_encls.streaming import SMALL_COLUMNS, small_table
+
+        stream = windows
+        windows = small_table(load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS).windows)
+    for name, value in network.items():
+        setattr(config, name, value)
+    dataset_id = None if Path(args.dataset).is_dir() else args.dataset
+    return Inputs(windows, config, source, codec, dataset_id=dataset_id, stream=stream, codec_facts=told)
+
+
+def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None = None) -> EncodecModel:
+    """The codec that made published features, from where it says or from `name`.
+
+    Raises `ValueError` where it cannot be had or is another one.
+    """
+    name, revision = (name, revision) if name else (config.codec_id, config.codec_revision)
+    codec = load_codec(name, revision)
+    wanted = {"encoder": (config.codec_hash, codec_hash(codec))}
+    if config.uses_codes:
+        wanted["codebooks"] = (config.codebook_hash, codebook_hash(codec))
+    for part, (expected, found) in wanted.items():
+        if found != expected:
+            raise ValueError(
+                f"expected the codec that made these features ({config.codec_id}, {part} {_short(expected)}), found another "
+                f"one at {name} ({part} {_short(found)}): name the folder of the right one with --codec"
+            )
+    return codec
+
+
+def _compare(args: DataArguments, config: EnclsConfig, where: str) -> None:
+    default = next(field.default for field in fields(args) if field.name == "features")
+    if args.features not in (default, config.features):
+        raise ValueError(f"expected features {args.features}, found {config.features} in {where}: take one of the two")
+    check_applies(args, config.features)
+    if args.hop_length is not None and config.is_codec:
+        raise ValueError(f"--hop_length is about mel and was given, but {where} holds {config.features}: leave it out")
+    asked = {name: getattr(args, name) for name in COMPARED if getattr(args, name) is not None}
+    if args.codec:  # it is compared by its weights, wherever it comes from
+        asked.pop("codec_revision", None)
+    check_expected(config, asked, where)
+
+
+def _short(digest: str | None) -> str:
+    return digest[:12] if digest else "none"
