@@ -16,10 +16,11 @@ from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.codec.bitstream import BitstreamError, is_ecdc, pack, pack_numbers, read_ecdc, unpack, write_ecdc
 from hf_encls.codec.codes import Codes, CodesError, from_arrays, load_codes, save_codes
-from hf_encls.codec.coding import decode, encode
+from hf_encls.codec.coding import decode, decode_blocks, encode
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.codec.loading import codebook_hash
 from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.hub.encoding_encls import stream_causal
 
 
 @pytest.fixture(scope="module", params=[24, 48])
@@ -279,6 +280,47 @@ def test_codec_of_no_family_is_refused():
         encode(codec, [np.zeros(1000, np.float32)])
 
 
+@pytest.mark.parametrize("change", [{"use_causal_conv": False}, {"norm_type": "time_group_norm"}])
+def test_codec_that_is_not_causal_is_no_24khz_one(change):
+    with pytest.raises(CodesError, match="built as encodec_24khz"):
+        encode(EncodecModel(EncodecConfig(**SMALL, **change)), [np.zeros(1000, np.float32)])
+
+
+def test_a_last_convolution_of_one_frame():
+    torch.manual_seed(0)
+    codec = EncodecModel(EncodecConfig(**SMALL, last_kernel_size=1)).eval()
+    wave = torch.randn(30_000) * 0.1
+    pieces = list(stream_causal(codec, iter(wave.split(7000)), torch.float32, segment_s=0.3))
+    assert len(pieces) > 2
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(pieces, dim=-1), codec.encoder(wave[None, None])[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 29, 30, 31, 75, 200])
+@pytest.mark.parametrize("shape", [{}, {"last_kernel_size": 1, "num_residual_layers": 3}, {"kernel_size": 1}])
+def test_segments_are_the_whole_decode(frames, shape, monkeypatch):
+    torch.manual_seed(0)
+    codec = EncodecModel(EncodecConfig(**SMALL, **shape, target_bandwidths=[3.0])).eval()
+    for layer in codec.quantizer.layers:
+        torch.nn.init.normal_(layer.codebook.embed)
+    numbers = np.random.default_rng(0).integers(0, 1024, (4, frames)).astype(np.uint16)
+    codes = Codes("encodec_24khz", [numbers], None, 320 * frames - 100)
+    monkeypatch.setattr("hf_encls.codec.coding.SEGMENT_S", 0.4)  # 30 frames
+    pieces = list(decode_blocks(codec, codes))
+    assert len(pieces) == -(-frames // 30) and len(pieces[0]) <= 30 * 320
+    with torch.no_grad():
+        embedded = codec.quantizer.decode(torch.from_numpy(numbers.astype(np.int64))[:, None])
+        whole = codec.decoder(embedded)[0].T[: codes.num_samples]
+    np.testing.assert_allclose(np.concatenate(pieces), whole.numpy(), atol=1e-5)
+
+
+def test_codes_beyond_the_codebooks_are_refused():
+    torch.manual_seed(0)
+    codec = EncodecModel(EncodecConfig(**SMALL, codebook_size=512, target_bandwidths=[3.0])).eval()
+    with pytest.raises(CodesError, match="expected codes below 512"):
+        decode(codec, Codes("encodec_24khz", [np.full((2, 3), 600, np.uint16)], None, 900))
+
+
 # ------------------------------------------------------------------------------------------------ saved codes
 
 
@@ -316,6 +358,44 @@ def test_saved_codes_that_are_none_are_refused(tmp_path):
             load_codes(tmp_path / "bad.npy", family="encodec_24khz")
 
 
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"family": ["encodec_24khz"]}, "expected codes of encodec_24khz or"),
+        ({"family": {}}, "expected codes of"),
+        ({"codebook_hash": 7}, "SHA-256 as text"),
+        ({"num_samples": True}, "a number of samples"),
+        ({"num_samples": "960"}, "a number of samples"),
+        ({"shape": (1, 0, 2, 3)}, "expected codes of 960 samples"),
+        ({"shape": (1, 2, 2, 3)}, "expected codes of 960 samples"),
+    ],
+)
+def test_metadata_of_other_types_is_refused(about, message, tmp_path):
+    from safetensors.numpy import save_file
+
+    metadata = {"family": "encodec_24khz", "num_samples": 960} | about
+    array = np.zeros(metadata.pop("shape", (1, 1, 2, 3)), np.uint16)
+    save_file({"audio_codes": array}, tmp_path / "x.safetensors", metadata={"encls": json.dumps(metadata)})
+    with pytest.raises(CodesError, match=message):
+        load_codes(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [
+        {"family": ["encodec_24khz"]},
+        {"num_samples": "960"},
+        {"last_frame_pad_length": "x"},
+        {"codebook_hash": b"a"},
+        {"family": "encodec_48khz", "audio_scales": 3},
+        {"family": "encodec_48khz", "audio_scales": [[]]},
+    ],
+)
+def test_encoder_output_of_other_types_is_refused(settings_):
+    with pytest.raises(CodesError, match="expected"):
+        from_arrays(np.zeros((1, 1, 2, 3), int), **({"family": "encodec_24khz"} | settings_))
+
+
 # ------------------------------------------------------------------------------------------------ identity
 
 
@@ -338,6 +418,11 @@ def codes_24(codebooks: int = 4, digest: str | None = "a" * 64) -> Codes:
 def test_codebooks_of_a_bandwidth():
     assert [codebooks_of(config(bandwidth=kbps)) for kbps in (1.5, 3.0, 6.0, 12.0, 24.0)] == [2, 4, 8, 16, 32]
     assert codebooks_of(config(48, bandwidth=24.0)) == 16
+
+
+def test_a_model_without_a_bandwidth_is_named():
+    with pytest.raises(CodesError, match="bandwidth or num_codebooks"):
+        check_fits(codes_24(), config(bandwidth=None))
 
 
 def test_codes_fit_by_their_identity():

@@ -75,8 +75,10 @@ class Codes:
 
     def __post_init__(self):
         layout = self.layout
-        if not 0 < self.num_samples < MAX_SAMPLES:
-            raise CodesError(f"expected at least one sample, found a length of {self.num_samples}")
+        if not _is_whole(self.num_samples) or not 0 < self.num_samples < MAX_SAMPLES:
+            raise CodesError(f"expected at least one sample, found a length of {self.num_samples!r:.50}")
+        if self.codebook_hash is not None and not isinstance(self.codebook_hash, str):
+            raise CodesError(f"expected codebook_hash to be a SHA-256 as text, found {self.codebook_hash!r:.50}")
         count = layout.num_chunks(self.num_samples)
         if len(self.chunks) != count:
             raise CodesError(
@@ -119,9 +121,13 @@ class Codes:
 
 def layout_of(family: str) -> Layout:
     """The layout of a family. Raises `CodesError` for a name that is none."""
-    if family not in LAYOUTS:
-        raise CodesError(f"expected codes of {' or '.join(LAYOUTS)}, found {family!r}")
+    if not isinstance(family, str) or family not in LAYOUTS:
+        raise CodesError(f"expected codes of {' or '.join(LAYOUTS)}, found {family!r:.50}")
     return LAYOUTS[family]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def from_arrays(
@@ -155,9 +161,9 @@ def from_arrays(
         )
     if array.min() < 0 or array.max() >= layout.codebook_size:
         raise CodesError(f"expected codes from 0 to {layout.codebook_size - 1}, found {array.min()} to {array.max()}")
-    pad = int(last_frame_pad_length or 0)
-    if not 0 <= pad < array.shape[-1]:
-        raise CodesError(f"expected last_frame_pad_length from 0 to {array.shape[-1] - 1}, found {pad}")
+    pad = 0 if last_frame_pad_length is None else last_frame_pad_length
+    if not _is_whole(pad) or not 0 <= pad < array.shape[-1]:
+        raise CodesError(f"expected last_frame_pad_length from 0 to {array.shape[-1] - 1}, found {pad!r:.50}")
     chunks = [np.ascontiguousarray(chunk[0], dtype=np.uint16) for chunk in array]
     chunks[-1] = chunks[-1][:, : chunks[-1].shape[1] - pad]
     if num_samples is None:
@@ -166,10 +172,18 @@ def from_arrays(
         num_samples = last if layout.stride is None else (len(chunks) - 1) * layout.stride + min(last, layout.stride)
     scales = None
     if layout.scaled:
-        if audio_scales is None or len(audio_scales) != len(chunks) or any(s is None for s in audio_scales):
-            raise CodesError(f"expected {len(chunks)} audio_scales, one for each chunk of {family}")
-        scales = [float(np.asarray(scale).reshape(-1)[0]) for scale in audio_scales]
+        scales = _scales(audio_scales)
+        if scales is None or len(scales) != len(chunks):
+            raise CodesError(f"expected {len(chunks)} audio_scales, one number for each chunk of {family}")
     return Codes(family, chunks, scales, num_samples, codebook_hash)
+
+
+def _scales(values) -> list[float] | None:
+    """A number for each chunk; None where they are none."""
+    try:
+        return [float(np.asarray(value).reshape(-1)[0]) for value in values]
+    except (TypeError, ValueError, IndexError):
+        return None
 
 
 def save_codes(codes: Codes, path: str | os.PathLike) -> Path:
@@ -209,13 +223,14 @@ def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash
     scales = arrays.get("audio_scales")
     if num_samples is None:
         return from_arrays(arrays["audio_codes"], scales, family=family, codebook_hash=codebook_hash)
-    if not isinstance(num_samples, int) or not 0 < num_samples < MAX_SAMPLES:
-        raise CodesError(f"expected a number of samples in its metadata, found {num_samples!r}")
+    if not _is_whole(num_samples) or not 0 < num_samples < MAX_SAMPLES:
+        raise CodesError(f"expected a number of samples in its metadata, found {num_samples!r:.50}")
     layout, array = layout_of(family), arrays["audio_codes"]
-    if array.ndim != 4 or len(array) != layout.num_chunks(num_samples) or array.dtype != np.uint16:
+    chunked = array.ndim == 4 and array.shape[:2] == (layout.num_chunks(num_samples), 1)
+    if not chunked or array.dtype != np.uint16:
         raise CodesError(f"expected codes of {num_samples} samples, found shape {array.shape}, {array.dtype}")
     chunks = [chunk[0, :, : layout.chunk_frames(num_samples, i)] for i, chunk in enumerate(array)]
-    scales = None if scales is None else [float(scale) for scale in scales.reshape(-1)]
+    scales = None if scales is None else _scales(scales.reshape(-1))
     return Codes(family, chunks, scales, num_samples, about.get("codebook_hash"))
 
 

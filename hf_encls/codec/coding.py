@@ -1,5 +1,6 @@
 """Waveform -> codes -> waveform, through an `EncodecModel`."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from hf_encls.codec.loading import codebook_hash
 from hf_encls.hub.encoding_encls import stream_causal
 
 MIN_SCALE = 1e-8  # as in EncodecModel: silence is not divided by zero
+SEGMENT_S = 10.0  # that a causal decoder gets at a time
 
 
 def layout_of_codec(codec: EncodecModel) -> Layout:
@@ -25,6 +27,8 @@ def layout_of_codec(codec: EncodecModel) -> Layout:
         config.chunk_length,
         config.chunk_stride,
         config.normalize,
+        config.use_causal_conv,
+        config.norm_type,
     )
     expected = (
         layout.sampling_rate,
@@ -33,11 +37,14 @@ def layout_of_codec(codec: EncodecModel) -> Layout:
         layout.chunk,
         layout.stride,
         layout.scaled,
+        layout.chunk is None,
+        "weight_norm" if layout.chunk is None else "time_group_norm",
     )
     if found != expected or config.codebook_size > layout.codebook_size:
         raise CodesError(
-            f"expected a codec that is built as {layout.name} (rate, frame, channels, chunk, stride, normalize: "
-            f"{expected}; at most {layout.codebook_size} entries), found {found}, {config.codebook_size} entries"
+            f"expected a codec that is built as {layout.name} (rate, frame, channels, chunk, stride, normalize, "
+            f"causal, norm: {expected}; at most {layout.codebook_size} entries), found {found}, "
+            f"{config.codebook_size} entries"
         )
     return layout
 
@@ -82,9 +89,13 @@ def encode(codec: EncodecModel, blocks: Iterable[np.ndarray], bandwidth: float |
     return Codes(layout.name, chunks, scales or None, count[0], codebook_hash(codec))
 
 
-@torch.no_grad()
 def decode(codec: EncodecModel, codes: Codes) -> np.ndarray:
-    """Codes -> waveform (N, channels), float32.
+    """Codes -> waveform (N, channels), float32; errors as in `decode_blocks`."""
+    return np.concatenate(list(decode_blocks(codec, codes)))
+
+
+def decode_blocks(codec: EncodecModel, codes: Codes) -> Iterator[np.ndarray]:
+    """Codes -> blocks (n, channels) of the waveform, float32, in memory that does not grow with the clip.
 
     Chunks that overlap are joined by weights that rise and fall in a straight line, as the codec does. Raises
     `CodesError` for codes of another family, or of other codebooks where both are known.
@@ -96,22 +107,73 @@ def decode(codec: EncodecModel, codes: Codes) -> np.ndarray:
         raise CodesError(f"expected codes of {layout.name}, found codes of {codes.family}")
     if codes.codebook_hash is not None and codes.codebook_hash != codebook_hash(codec):
         raise CodesError("these codes were made with the codebooks of another codec: decode them with that one")
-    available = codec.quantizer.num_quantizers
+    available, size = codec.quantizer.num_quantizers, codec.config.codebook_size
     if codes.num_codebooks > available:
         raise CodesError(f"expected at most {available} codebooks for this codec, found {codes.num_codebooks}")
-    out = np.zeros((codes.num_samples, layout.channels), np.float32)
-    weights = np.zeros((codes.num_samples, 1), np.float32)
+    largest = max(int(chunk.max()) for chunk in codes.chunks)
+    if largest >= size:
+        raise CodesError(f"expected codes below {size}, the size of this codec's codebooks, found {largest}")
+    return _joined(codec, codes, layout) if layout.chunk else _in_segments(codec, codes, layout)
+
+
+@torch.no_grad()
+def _joined(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[np.ndarray]:
+    """Chunks of their own, faded into each other where they overlap."""
+    out = np.zeros((layout.chunk, layout.channels), np.float32)
+    weights = np.zeros((layout.chunk, 1), np.float32)
     with parametrize.cached():
         for index, chunk in enumerate(codes.chunks):
-            numbers = torch.from_numpy(chunk.astype(np.int64)).to(codec.device)
-            wave = codec.decoder(codec.quantizer.decode(numbers[:, None]))[0].T.float().cpu().numpy()
-            start = index * (layout.stride or 0)
-            stop = min(start + len(wave), codes.num_samples)
-            weight = _triangle(layout.chunk)[: stop - start, None] if layout.chunk else 1.0
-            scale = codes.scales[index] if codes.scales is not None else 1.0
-            out[start:stop] += weight * scale * wave[: stop - start]
-            weights[start:stop] += weight
-    return out / weights
+            wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
+            left = codes.num_samples - index * layout.stride
+            count = min(len(wave), layout.chunk, left)
+            weight = _triangle(layout.chunk)[:count, None]
+            out[:count] += weight * codes.scales[index] * wave[:count]
+            weights[:count] += weight
+            done = min(layout.stride, left)
+            yield out[:done] / weights[:done]
+            out, weights = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (out, weights))
+
+
+@torch.no_grad()
+def _in_segments(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[np.ndarray]:
+    """A causal decoder piece by piece: convolutions see enough frames before, the LSTM goes on from its state."""
+    first, lstm, *rest = codec.decoder.layers
+    (chunk,) = codes.chunks
+    frames, segment = chunk.shape[1], round(SEGMENT_S * layout.sampling_rate / layout.frame_length)
+    if codec.config.trim_right_ratio != 1.0:  # then it looks ahead
+        segment = frames
+    before, context = codec.config.kernel_size - 1, _decoder_context(codec.config)
+    state, recent, done = None, None, 0
+    with parametrize.cached():
+        for start in range(0, frames, segment):
+            left = min(start, before)
+            hidden = first(_embed(codec, chunk[:, start - left : start + segment]))[..., left:]  # (1, H, f)
+            out, state = lstm.lstm(hidden.permute(2, 0, 1), state)
+            hidden = hidden + out.permute(1, 2, 0)
+            seen = 0 if recent is None else recent.shape[-1]
+            hidden = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
+            recent = hidden[..., max(0, hidden.shape[-1] - context) :]
+            for layer in rest:
+                hidden = layer(hidden)
+            wave = hidden[0, :, seen * layout.frame_length :].T.float().cpu().numpy()
+            yield wave[: codes.num_samples - done]
+            done += len(wave)
+
+
+def _decoder_context(config) -> int:
+    """Frames that a sample behind the LSTM sees before its own."""
+    field = float(config.last_kernel_size - 1)  # in samples of the layer's output
+    for ratio in reversed(config.upsampling_ratios):
+        for layer in range(config.num_residual_layers):
+            field += (config.residual_kernel_size - 1) * config.dilation_growth_rate**layer
+        field = field / ratio + 1
+    return math.ceil(field) + 1
+
+
+def _embed(codec: EncodecModel, chunk: np.ndarray) -> torch.Tensor:
+    """(K, F) -> (1, C, F)."""
+    numbers = torch.from_numpy(chunk.astype(np.int64)).to(codec.device)
+    return codec.quantizer.decode(numbers[:, None])
 
 
 def _quantize(codec: EncodecModel, latents: torch.Tensor, bandwidth: float) -> np.ndarray:

@@ -13,6 +13,10 @@ def codebooks_of(config: EnclsConfig) -> int:
     """Codebooks K that a model on codes uses: its bandwidth over the bits per second of one codebook."""
     if config.num_codebooks:
         return config.num_codebooks
+    if config.bandwidth is None:
+        raise CodesError(
+            "expected a model on codes that says its bandwidth or num_codebooks, found one without: set either"
+        )
     return max(1, int(config.bandwidth * 1000 // (np.log2(_codebook_size(config)) * config.frame_rate)))
 
 
@@ -40,7 +44,7 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
         )
     if codes.num_codebooks < codebooks_of(config):
         raise CodesError(
-            f"expected at least {codebooks_of(config)} codebooks ({config.bandwidth:g} kbps), found "
+            f"expected at least {codebooks_of(config)} codebooks ({config.bandwidth} kbps), found "
             f"{codes.num_codebooks}: encode the audio again with more bandwidth"
         )
     size = _codebook_size(config)

@@ -103,7 +103,7 @@ def decode_files(args: list[str]) -> int:
 
     from hf_encls.codec.bitstream import read_ecdc
     from hf_encls.codec.codes import load_codes
-    from hf_encls.codec.coding import decode
+    from hf_encls.codec.coding import decode_blocks
 
     codecs = {}
 
@@ -113,11 +113,13 @@ def decode_files(args: list[str]) -> int:
         name = options.codec or f"facebook/{codes.family}"
         if name not in codecs:
             codecs[name] = _codec(name, options.codec_revision, options.device)
-        wave = decode(codecs[name], codes).clip(-1, 1)
+        rate, channels = codes.layout.sampling_rate, codes.layout.channels
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            soundfile.write(partial, wave, codes.layout.sampling_rate, subtype="PCM_16", format="WAV")
+            with soundfile.SoundFile(partial, "w", rate, channels, subtype="PCM_16", format="WAV") as file:
+                for block in decode_blocks(codecs[name], codes):
+                    file.write(block.clip(-1, 1))
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)

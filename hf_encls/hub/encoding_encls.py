@@ -113,7 +113,7 @@ def stream_causal(
             hidden = elu((out[:, 0] + hidden.T).T[None])
             latents = last(hidden) if recent is None else last.conv(torch.cat([recent, hidden], dim=-1))
             recent = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
-            recent = recent[..., -(config.last_kernel_size - 1) :]
+            recent = recent[..., max(0, recent.shape[-1] - config.last_kernel_size + 1) :]  # none for a kernel of 1
             keep = max(0, end - context)
             buffer, position = buffer[keep:], end - keep
             yield latents[0].float()
