@@ -19,12 +19,12 @@ from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.reproduction import paper, runner
+from hf_encls.reproduction import paper, runner, timing
 from hf_encls.reproduction.cell import drop_broken_checkpoints
 from hf_encls.reproduction.cell import main as run_cell
-from hf_encls.reproduction.collect import finished, table_1
-from hf_encls.reproduction.compare import clip_accuracy
+from hf_encls.reproduction.collect import merit, table_1, table_2
 from hf_encls.reproduction.evidence import ambiguities, claims
+from hf_encls.reproduction.finished import Finished, finished
 from hf_encls.reproduction.grid import Cell, Input, plan, read_preset, read_variants
 from hf_encls.reproduction.measures import (
     at_equal_epochs,
@@ -36,8 +36,10 @@ from hf_encls.reproduction.measures import (
     share_of_epochs_above,
     sizes,
 )
+from hf_encls.reproduction.others import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source, read_source
+from hf_encls.reproduction.timing import in_turns, inference_times, summary, timing_rows
 from hf_encls.results import write_json
 
 EPOCHS = 12
@@ -266,20 +268,6 @@ def test_what_is_missing_is_listed_and_the_rest_runs(grid):
 
 
 @pytest.mark.slow
-def test_another_model_is_measured_on_the_same_clips(grid):
-    folder, sounds, _ = grid
-    cell = folder / "cells" / CELL
-    clips = json.loads((cell / "clips.json").read_text())["test"]
-    found = clip_accuracy(
-        str(cell), [sounds / clip for clip in clips], [clip.split("/")[0] for clip in clips], ["high", "low"]
-    )
-    results = json.loads((cell / "results.json").read_text())
-    assert found["accuracy"] == results["test"]["clip"]["accuracy"]
-    other = clip_accuracy(str(cell), [], [], ["high", "low", "drum"])
-    assert other["accuracy"] is None and "drum" in other["reason"]
-
-
-@pytest.mark.slow
 def test_the_page_has_no_number_that_is_not_in_its_json(grid):
     report = json.loads((grid[0] / "report" / "report.json").read_text())
     assert (grid[0] / "report" / "REPORT.md").read_text() == render(report)
@@ -348,6 +336,49 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
         main([*arguments, "--report_only", "--hop_length", "128"])
 
 
+def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(quick, monkeypatch: pytest.MonkeyPatch):
+    folder, arguments = quick
+    sounds = read_source("esc50", arguments[1])
+    preset = read_preset("recommended", {})
+    cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
+    runs = finished(cells, folder / "cells")
+    ours = runs[0].results["test"]["clip"]["accuracy"]
+    own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
+    assert own["input"] == "log_mel" and "reason" not in same
+    assert own["accuracy"] == same["accuracy"] == ours
+    for row in (own, same):
+        assert (row["protocol"], row["fold"], row["seed"]) == ("clip", None, 0)
+
+    def breaks(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("size mismatch\nfor conv1")
+
+    monkeypatch.setattr("transformers.pipeline", breaks)
+    broken = compare_rows(runs, [sounds], ["some/model"])[-1]
+    assert (broken["model"], broken["accuracy"], broken["reason"]) == ("some/model", None, "size mismatch")
+    rows = [row for row in table_2(runs, [own, same, broken], [sounds]) if row["kind"] != "cited"]
+    assert [(row["kind"], row.get("seed"), row["esc50"]) for row in rows] == [
+        ("measured", None, ours),
+        ("same_clips", 0, ours),
+        ("compared", 0, ours),
+        ("compared", 0, None),
+    ]
+    assert rows[0]["runs"] == {"esc50": 1}
+
+
+def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypatch: pytest.MonkeyPatch):
+    folder, arguments = quick
+    sounds = read_source("esc50", arguments[1])
+    cells = plan([sounds], [Input("log_mel")], [read_preset("recommended", {})], [0], ["clip"])
+    runs = finished(cells, folder / "cells")
+    file = folder / "timing" / "esc50.json"
+    before = file.read_bytes()
+    assert timing_rows(runs, 1, file.parent)[0]["repeats"] == timing.REPEATS and file.read_bytes() == before
+    assert timing_rows(runs, 2, file.parent)[0]["clips"] == 2 and file.read_bytes() != before
+    before = file.read_bytes()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert timing_rows(runs, 2, file.parent)[0]["threads"] == 3 and file.read_bytes() != before
+
+
 def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):
     for name, epochs in (("mel", 2), ("log_mel", 3)):
         folder = tmp_path / "esc50" / "paper" / "paper" / name / "seed0"
@@ -393,19 +424,92 @@ def test_seeds_give_mean_and_deviation_beside_the_papers_figure(tmp_path: Path):
         finished(latents, tmp_path)
 
 
+def write_results(folder: Path, cells: list[Cell], accuracy: dict[tuple[str, str, int], float]) -> list[Finished]:
+    """Results with a test accuracy by preset, input and seed; cells without one are not finished."""
+    for cell in cells:
+        value = accuracy.get((cell.preset.name, cell.input.key, cell.seed))
+        if value is not None:
+            (folder / cell.id).mkdir(parents=True)
+            test = {unit: {"accuracy": value, "loss": 1.0} for unit in ("window", "clip")}
+            write_json({"codec": None, "test": test}, folder / cell.id / "results.json")
+    return finished(cells, folder)
+
+
+def test_what_stands_side_by_side_is_of_the_same_seeds(tmp_path: Path):
+    as_written = read_preset("paper", {})
+    presets = [as_written, *read_variants(["hop_256"], as_written), read_preset("recommended", {})]
+    cells = plan([source()], [Input("mel"), Input("log_mel")], presets, [0, 1], ["paper", "recommended/clip"])
+    scores = {("paper", "mel", 0): 0.3, ("paper", "mel", 1): 0.5, ("paper+hop_256", "mel", 0): 0.3}
+    scores |= {("paper", "log_mel", 1): 0.6}  # its first seed is not finished
+    scores |= {("recommended", "mel", 0): 0.2, ("recommended", "mel", 1): 0.4, ("recommended", "log_mel", 0): 0.1}
+    runs = write_results(tmp_path, cells, scores)
+    answers = {entry["measured"]: entry["found"] for entry in ambiguities(runs, [])}
+    about = {"dataset": "esc50", "input": "mel", "runs": 1}
+    assert answers["hop_256"] == [about | {"chosen": 0.3, "other": 0.3}]  # not 0.4, the mean of both seeds
+    assert answers["log_mel"] == [about | {"chosen": 0.5, "other": 0.6}]
+    rows = {row["input"]: row for row in table_1(runs) if row["preset"] == "paper"}
+    assert rows["log_mel"]["over_mel"] == pytest.approx(0.1) and rows["log_mel"]["over_mel_runs"] == 1
+    assert rows["mel"]["window_accuracy"]["count"] == 2
+    row = {row["input"]: row for row in merit(runs)}["log_mel"]
+    assert row["over_mel_in_paper"]["difference"] == pytest.approx(0.1) and row["over_mel_in_paper"]["runs"] == 1
+    row = {row["input"]: row for row in merit(runs)}["mel"]
+    assert row["over_log_mel"]["difference"] == pytest.approx(0.1)  # 0.2 - 0.1, the one seed that both have
+    assert (row["paper"]["count"], row["recommended_clip"]["count"], row["leak"]["runs"]) == (2, 2, 2)
+
+
+def test_times_are_taken_in_turns_and_shown_as_median_and_spread():
+    order = []
+    works = {name: (lambda name=name: order.append(name)) for name in ("mel", "latents")}
+    times = in_turns(works, 2)
+    assert order == ["mel", "latents"] * 3 and [len(each) for each in times.values()] == [2, 2]
+    rounds = [{"representation": r, "classification": c} for r, c in ((1.0, 5.0), (9.0, 2.0), (2.0, 3.0))]
+    numbers = summary(rounds)
+    assert (numbers["representation"], numbers["classification"], numbers["total"]) == (2.0, 3.0, 6.0)
+    assert numbers["spread"] == {"representation": [1.0, 9.0], "classification": [2.0, 5.0], "total": [5.0, 11.0]}
+
+
+def test_one_network_on_one_shape_has_one_time(tmp_path: Path):
+    labels = {0: "a", 1: "b"}
+    for name, hop in (("mel", 256), ("log_mel", 256), ("other", 512)):
+        config = EnclsConfig(
+            features="mel" if name == "mel" else "log_mel", sampling_rate=8_000, hop_length=hop, id2label=labels
+        )
+        EnclsForAudioClassification(config).save_pretrained(tmp_path / name)
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 8_000)
+    found = inference_times({name: tmp_path / name for name in ("mel", "log_mel", "other")}, [tmp_path / "a.wav"], 2)
+    times = {name: [one["classification"] for one in row["rounds"]] for name, row in found.items()}
+    assert times["mel"] == times["log_mel"] != times["other"]
+    assert found["log_mel"]["classification_of"] == "mel" and found["other"]["classification_of"] == "other"
+
+
+def test_training_time_is_that_of_all_epochs_of_a_resumed_cell(tmp_path: Path):
+    cells = plan([source()], [Input("mel")], [read_preset("paper", {})], [0])
+    folder = tmp_path / cells[0].id
+    folder.mkdir(parents=True)
+    results = {"codec": None, "history": history([0.1, 0.2, 0.3], [1, 1, 1], 7.0), "times_s": {"training": 7.5}}
+    write_json(results, folder / "results.json")
+    assert finished(cells, tmp_path)[0].training_s == 21.0  # the last session alone took 7.5 s
+
+
 def test_claims_are_judged_by_what_was_measured():
     about = {"dataset": "esc50", "preset": "paper", "protocol": "paper"}
     mel = {**about, "input": "mel", "own": {"best_loss_epoch": 5}, "mel": {"runs": 1}}
     latents = {**about, "input": "encodec_24khz", "own": {"best_loss_epoch": 6}, "above_mel": 0.9}
     latents["mel"] = {"passed": 1, "passed_loss": 1, "runs": 1, "pass_epoch": 2, "pass_loss_epoch": 6}
+    latents["mel"]["baseline_best_loss_epoch"] = 5
     scores = [{**about, "input": "mel", "over_mel": None, "over_log_mel": None}]
-    scores += [{**about, "input": "encodec_24khz", "over_mel": 0.1, "over_log_mel": -0.1}]
-    times = [{"dataset": "esc50", "input": "mel", "classification": 2.0, "total": 4.0}]
-    times += [{"dataset": "esc50", "input": "encodec_24khz", "classification": 1.0, "total": 6.0}]
+    scores += [{**about, "input": "encodec_24khz", "over_mel": 0.1, "over_log_mel": -0.1, "over_mel_runs": 1}]
+    rounds = {"mel": [(2.0, 2.0), (9.0, 2.0)], "encodec_24khz": [(5.0, 1.0), (9.0, 1.0)]}
+    times = [
+        {"dataset": "esc50", "input": name, "rounds": [{"representation": r, "classification": c} for r, c in each]}
+        for name, each in rounds.items()
+    ]
+    times = [row | summary(row["rounds"]) for row in times]
     judged = {row["claim"]: row for row in claims([mel, latents], scores, times)}
     assert judged["epochs"]["holds"] is False  # its accuracy passes mel's, but its loss comes down later
     latents["mel"]["pass_loss_epoch"] = 5
     assert claims([mel, latents], scores, [])[0]["holds"] is True
     assert judged["accuracy"]["holds"] is True
     assert judged["speed"]["holds"] is False and judged["speed"]["times_mel_classification"] == 0.5
-    assert all(entry["found"] == [] for entry in ambiguities([], [], []))
+    assert judged["speed"]["times_mel_spread"] == [pytest.approx(10 / 11), 1.5]  # each round by itself
+    assert all(entry["found"] == [] for entry in ambiguities([], []))

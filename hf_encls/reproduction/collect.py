@@ -1,76 +1,19 @@
 """From finished cells to report.json: every figure of the report, computed here and only here."""
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from hf_encls.reproduction import paper
-from hf_encls.reproduction.cell import RESULTS
+from hf_encls.reproduction.finished import Finished, grouped, is_comparable, mean_accuracy, paired
 from hf_encls.reproduction.grid import Cell
-from hf_encls.reproduction.measures import (
-    at_equal_epochs,
-    convergence,
-    load,
-    mean_and_deviation,
-    mel_frames,
-    share_of_epochs_above,
-    sizes,
-)
+from hf_encls.reproduction.measures import at_equal_epochs, convergence, mean_and_deviation, share_of_epochs_above
 from hf_encls.reproduction.sources import Source
 
 SCORES = [(unit, name) for unit in ("window", "clip") for name in ("accuracy", "loss")]
-RATES = (22_050, 44_100)
-HOPS = (128, 256)
-
-
-class Finished:
-    """A cell with its results."""
-
-    def __init__(self, cell: Cell, folder: Path):
-        self.cell = cell
-        self.folder = folder / cell.id
-        self.results = json.loads((self.folder / RESULTS).read_text(encoding="utf-8"))
-
-    @property
-    def group(self) -> tuple[str, str, str, str]:
-        """What its seeds and folds have in common: data set, preset, protocol, input."""
-        cell = self.cell
-        return cell.source.key, cell.preset.name, cell.protocol, cell.input.key
-
-    @property
-    def draw(self) -> tuple[int | None, int]:
-        """What must be equal for two cells to have the same split."""
-        return self.cell.fold, self.cell.seed
-
-
-def finished(cells: Sequence[Cell], folder: Path) -> list[Finished]:
-    """The cells that have results.
-
-    Raises `ValueError` when two cells of one input were made with different codecs of one name.
-    """
-    found = [Finished(cell, folder) for cell in cells if (folder / cell.id / RESULTS).is_file()]
-    hashes: dict[str, str] = {}
-    for run in found:
-        codec = run.results["codec"]
-        if codec and hashes.setdefault(run.cell.input.key, codec["hash"]) != codec["hash"]:
-            raise ValueError(
-                f"the cells of {run.cell.input.label} were made with two different codecs of that name "
-                f"({hashes[run.cell.input.key][:12]} and {codec['hash'][:12]}): take another --output_dir"
-            )
-    return found
-
-
-def grouped(runs: Sequence[Finished]) -> dict[tuple, list[Finished]]:
-    """Runs by data set, preset, protocol and input, in their order."""
-    groups: dict[tuple, list[Finished]] = {}
-    for run in runs:
-        groups.setdefault(run.group, []).append(run)
-    return groups
 
 
 def cell_rows(cells: Sequence[Cell], runs: Sequence[Finished], failed: Mapping[str, str]) -> list[dict]:
     """One row for each cell: what it is, whether it is finished, its scores, command, versions and times."""
-    by_id = {run.cell.id: run.results for run in runs}
+    by_id = {run.cell.id: run for run in runs}
     rows = []
     for cell in cells:
         row = {
@@ -87,13 +30,17 @@ def cell_rows(cells: Sequence[Cell], runs: Sequence[Finished], failed: Mapping[s
             row["reason"] = failed[cell.id]
         if cell.id in by_id:
             kept = "epochs best_epoch leak codec train validation test times_s device versions command".split()
-            row |= {name: by_id[cell.id][name] for name in kept}
+            row |= {name: by_id[cell.id].results[name] for name in kept}
+            row["training_s"] = by_id[cell.id].training_s
         rows.append(row)
     return rows
 
 
 def table_1(runs: Sequence[Finished]) -> list[dict]:
-    """Scores of the test part, with the paper's beside them where data set and input are those of its table."""
+    """Scores of the test part, with the paper's beside them where data set and input are those of its table.
+
+    What an input has over mel or log-mel is the mean over the folds and seeds that both have.
+    """
     groups = grouped(runs)
     rows = []
     for key, members in groups.items():
@@ -110,53 +57,43 @@ def table_1(runs: Sequence[Finished]) -> list[dict]:
             row[f"{name}_difference"] = mean - cited[name] if row["is_comparable"] else None
         for other in ("mel", "log_mel"):
             base = groups.get((dataset, preset, protocol, other))
-            row[f"over_{other}"] = None
-            if base and entry != other:
-                row[f"over_{other}"] = row["window_accuracy"]["mean"] - _mean_accuracy(base)
+            pair = paired(members, base) if base and entry != other else None
+            row[f"over_{other}"] = pair and pair["difference"]
+            row[f"over_{other}_runs"] = pair["runs"] if pair else 0
         rows.append(row)
     return rows
 
 
-def is_comparable(cell: Cell) -> bool:
-    """Whether the paper's figure is about the same: its data set, complete, and its codec."""
-    same_codec = cell.input.codec in (None, paper.CODECS.get(cell.input.features))
-    return cell.source.is_original and same_codec
-
-
-def _mean_accuracy(members: Sequence[Finished], unit: str = "window") -> float:
-    return mean_and_deviation([run.results["test"][unit]["accuracy"] for run in members])["mean"]
-
-
 def merit(runs: Sequence[Finished]) -> list[dict]:
-    """Window accuracy of each input under each preset and protocol, what the leak adds, what is above log-mel."""
-    groups = {key: _mean_accuracy(members) for key, members in grouped(runs).items()}
+    """Window accuracy of each input under each preset and protocol, what the leak adds, what is above log-mel.
+
+    Each accuracy is a dict of `mean`, `deviation` and `count`, each difference one of `paired`: seeds are compared with
+    the same seeds only. None where there is nothing.
+    """
+    groups = grouped(runs)
     rows = []
     for dataset, entry in dict.fromkeys((key[0], key[3]) for key in groups):
 
-        def at(preset: str, protocol: str, who: str = entry, where: str = dataset) -> float | None:
-            return groups.get((where, preset, protocol, who))
+        def at(preset: str, protocol: str, who: str = entry, where: str = dataset) -> list[Finished]:
+            return groups.get((where, preset, protocol, who), [])
 
-        row = {
-            "dataset": dataset,
-            "input": entry,
+        columns = {
             "paper": at("paper", "paper"),
             "standardized": at("paper+standardized", "paper"),
             "recommended_paper": at("recommended", "paper"),
             "recommended_clip": at("recommended", "clip"),
             "recommended_official": at("recommended", "official"),
         }
-        row["leak"] = _minus(row["recommended_paper"], row["recommended_clip"])
-        row["over_log_mel"] = row["over_mel_in_paper"] = None
-        if entry != "log_mel":
-            row["over_log_mel"] = _minus(row["recommended_clip"], at("recommended", "clip", "log_mel"))
-        if entry != "mel":
-            row["over_mel_in_paper"] = _minus(row["paper"], at("paper", "paper", "mel"))
+        row = {"dataset": dataset, "input": entry}
+        for name, members in columns.items():
+            scores = [run.results["test"]["window"]["accuracy"] for run in members]
+            row[name] = mean_and_deviation(scores) if members else None
+        clip, as_written = columns["recommended_clip"], columns["paper"]
+        row["leak"] = paired(columns["recommended_paper"], clip)
+        row["over_log_mel"] = paired(clip, at("recommended", "clip", "log_mel")) if entry != "log_mel" else None
+        row["over_mel_in_paper"] = paired(as_written, at("paper", "paper", "mel")) if entry != "mel" else None
         rows.append(row)
     return rows
-
-
-def _minus(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first - second
 
 
 def convergence_rows(runs: Sequence[Finished]) -> list[dict]:
@@ -192,9 +129,13 @@ def convergence_rows(runs: Sequence[Finished]) -> list[dict]:
 
 def _average(found: Sequence[Mapping]) -> dict:
     out = {name: mean_and_deviation([one[name] for one in found])["mean"] for name in found[0]}
-    passed = {"passed": "pass_epoch", "passed_loss": "pass_loss_epoch"}
+    passed = {"passed": "pass_epoch", "passed_smoothed": "pass_smoothed_epoch", "passed_loss": "pass_loss_epoch"}
     counts = {name: sum(one[which] is not None for one in found) for name, which in passed.items()}
-    return out | counts | {"runs": len(found)}
+    # The raw epoch and the smoothed one of the same runs: those that pass on both curves.
+    both = [one for one in found if None not in (one["pass_epoch"], one["pass_smoothed_epoch"])] or found[:1]
+    curves = {"raw": "pass_epoch", "smoothed": "pass_smoothed_epoch"}
+    means = {name: mean_and_deviation([one[which] for one in both])["mean"] for name, which in curves.items()}
+    return out | counts | {"runs": len(found), "both": means | {"runs": len(both)}}
 
 
 def equal_epochs(runs: Sequence[Finished]) -> list[dict]:
@@ -204,69 +145,16 @@ def equal_epochs(runs: Sequence[Finished]) -> list[dict]:
         found = [at_equal_epochs(run.results["history"]) for run in members]
         shared = [epoch for epoch in found[0] if all(epoch in one for one in found)]
         means = {epoch: mean_and_deviation([one[epoch] for one in found])["mean"] for epoch in shared}
-        rows.append({"dataset": dataset, "preset": preset, "protocol": protocol, "input": entry, "accuracy": means})
+        about = {"dataset": dataset, "preset": preset, "protocol": protocol, "input": entry, "runs": len(members)}
+        rows.append(about | {"accuracy": means})
     return rows
-
-
-def size_rows(cells: Sequence[Cell]) -> list[dict]:
-    """Frames and bytes per second of each representation, as the cells use them."""
-    rows = []
-    for cell in _one_each(cells):
-        cited = paper.FRAMES_PER_S.get(cell.input.features)
-        rows.append(
-            {
-                "dataset": cell.source.key,
-                "input": cell.input.key,
-                "sampling_rate": cell.network().sampling_rate,
-                "hop_length": None if cell.network().is_codec else cell.network().hop_length,
-                **sizes(cell.network()),
-                "paper_frames_per_s": cited,
-            }
-        )
-    return rows
-
-
-def mel_readings() -> list[dict]:
-    """Frames of one second of mel in every reading of the paper: rate, hop, centring."""
-    return [
-        {
-            "sampling_rate": rate,
-            "hop_length": hop,
-            "frames": mel_frames(rate, 1.0, hop),
-            "frames_centred": mel_frames(rate, 1.0, hop, centred=True),
-        }
-        for rate in RATES
-        for hop in HOPS
-    ]
-
-
-def load_rows(runs: Sequence[Finished]) -> list[dict]:
-    """Multiply-adds of the network for each input of each data set, and how they compare with mel's."""
-    rows, seen = [], {}
-    for run in runs:
-        cell = run.cell
-        if cell.preset.variant or (cell.source.key, cell.input.key) in seen:
-            continue
-        seen[cell.source.key, cell.input.key] = load(cell.network(), run.results["train"]["num_windows"])
-    for (dataset, entry), counts in seen.items():
-        mel = seen.get((dataset, "mel"))
-        shown = {"per_s_millions": counts["per_s"] / 1e6, "per_epoch_billions": counts["per_epoch"] / 1e9}
-        ratio = counts["forward"] / mel["forward"] if mel else None
-        rows.append({"dataset": dataset, "input": entry, **counts, **shown, "of_mel": ratio})
-    return rows
-
-
-def _one_each(cells: Sequence[Cell]) -> list[Cell]:
-    """The first cell of each data set and input, variants left out."""
-    seen: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        if not cell.preset.variant:
-            seen.setdefault((cell.source.key, cell.input.key), cell)
-    return list(seen.values())
 
 
 def table_2(runs: Sequence[Finished], compared: Sequence[Mapping], sources: Sequence[Source]) -> list[dict]:
-    """The paper's cited comparisons, our best figures without a leak, and the models measured here."""
+    """The paper's cited comparisons, our own means, and other models with ours of the very same clips.
+
+    `compared` are the rows of `others.compare_rows`; `runs` is the number of folds and seeds in a mean.
+    """
     rows = [
         {"kind": "cited", "model": row["model"], **{key: row[key] for key in paper.DATASETS}} for row in paper.TABLE_2
     ]
@@ -274,15 +162,15 @@ def table_2(runs: Sequence[Finished], compared: Sequence[Mapping], sources: Sequ
     for preset, protocol in (("paper", "paper"), ("recommended", "clip"), ("recommended", "official")):
         for entry in dict.fromkeys(key[3] for key in groups):
             unit = "window" if protocol == "paper" else "clip"
-            scores = {
-                source.key: _mean_accuracy(members, unit)
-                for source in sources
-                if (members := groups.get((source.key, preset, protocol, entry)))
-            }
+            members = {source.key: groups.get((source.key, preset, protocol, entry), []) for source in sources}
+            scores = {key: mean_accuracy(own, unit) for key, own in members.items() if own}
             if scores:
                 about = {"preset": preset, "protocol": protocol, "input": entry, "unit": unit}
-                rows.append({"kind": "measured", **about, **scores})
+                counts = {key: len(members[key]) for key in scores}
+                rows.append({"kind": "measured", **about, **scores, "runs": counts})
     for row in compared:
-        about = {"kind": "compared", "model": row["model"], "protocol": row["protocol"], "unit": "clip"}
-        rows.append(about | {row["dataset"]: row["accuracy"], "reason": row.get("reason")})
+        kept = {name: row.get(name) for name in ("model", "input", "protocol", "fold", "seed", "reason")}
+        about = {name: value for name, value in kept.items() if value is not None} | {"unit": "clip"}
+        kind = "compared" if "model" in row else "same_clips"
+        rows.append({"kind": kind, **about, row["dataset"]: row["accuracy"]})
     return rows

@@ -18,17 +18,18 @@ BYTES = {"float16": 2, "float32": 4}
 def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict:
     """When a run passes the final validation accuracy of `baseline`, and when its validation loss is lowest.
 
-    Returns `baseline_final` (accuracy of the baseline's last epoch), `pass_epoch` (the first epoch with a higher
-    accuracy, None if there is none), `pass_smoothed_epoch` (the same for both curves smoothed as in figure 4),
-    `pass_loss_epoch` (the first epoch with a loss as low as the baseline's lowest, None if there is none),
-    `best_loss_epoch`, `best_loss`, and the seconds of training up to the end of these epochs, `pass_s` and
-    `best_loss_s` (None where an epoch's time is not known).
+    Returns `baseline_final` (accuracy of the baseline's last epoch), `baseline_best_loss_epoch` (where its loss is
+    lowest), `pass_epoch` (the first epoch with a higher accuracy than `baseline_final`, None if there is none),
+    `pass_smoothed_epoch` (the same for both curves smoothed as in figure 4), `pass_loss_epoch` (the first epoch with a
+    loss as low as the baseline's lowest, None if there is none), `best_loss_epoch`, `best_loss`, and the seconds of
+    training up to the end of these epochs, `pass_s` and `best_loss_s` (None where an epoch's time is not known).
     """
     epochs = [row["epoch"] for row in history]
     accuracy = [row["validation_accuracy"] for row in history]
     other = [row["validation_accuracy"] for row in baseline]
     losses = [row["validation_loss"] for row in history]
-    lowest = min(_finite(row["validation_loss"] for row in baseline))
+    others = _finite(row["validation_loss"] for row in baseline)
+    lowest = min(others)
     passed = _first_above(accuracy, other[-1])
     smoothed = _first_above(smooth(accuracy), smooth(other)[-1])
     passed_loss = next((index for index, loss in enumerate(losses) if loss <= lowest), None)
@@ -36,6 +37,7 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
     clock = elapsed(history)
     return {
         "baseline_final": other[-1],
+        "baseline_best_loss_epoch": baseline[others.index(lowest)]["epoch"],
         "pass_epoch": None if passed is None else epochs[passed],
         "pass_s": None if passed is None else clock[passed],
         "pass_smoothed_epoch": None if smoothed is None else epochs[smoothed],

@@ -9,7 +9,9 @@ def passes(row: Mapping, other: str) -> str:
     found = row[other]
     if found is None or row["input"] == other:
         return NONE
-    count = f", {found['passed']:.0f} of {found['runs']:.0f}" if found["runs"] > 1 else ""
+    count = ""
+    if found["runs"] > 1:
+        count = f"; {found['passed']:.0f} and {found['passed_smoothed']:.0f} of {found['runs']:.0f}"
     return f"{epoch_number(found['pass_epoch'])} ({epoch_number(found['pass_smoothed_epoch'])}{count})"
 
 
@@ -18,6 +20,11 @@ def mean(value: Mapping, scale: float = 1.0) -> str:
         return NONE
     deviation = "" if value["deviation"] is None else f" ± {scale * value['deviation']:.2f}"
     return f"{scale * value['mean']:.2f}{deviation}"
+
+
+def counted(text: str, runs: float, usual: float = 1) -> str:
+    """A mean with the number of its runs, where that is not the usual one."""
+    return text if text == NONE or runs == usual else f"{text} (n = {runs:.0f})"
 
 
 def percent(value: float | None) -> str:
@@ -30,6 +37,12 @@ def points(value: float | None) -> str:
 
 def number(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f}"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The lowest and the highest of several measurements."""
+    lowest, highest = values
+    return f"{lowest:,.2f} to {highest:,.2f}"
 
 
 def signed(value: float | None) -> str:

@@ -14,14 +14,16 @@ TEXTS = {
     "table_1_note": (
         "Accuracy in %, loss in nats (cross entropy). “Paper” is the published figure for that place; “diff.”"
         " is ours minus the paper's, only where data set and codec are the paper's own. “Over mel” and “over "
-        "log-mel” are points of window accuracy above that input in the same table. Several seeds or folds: "
-        "mean ± sample deviation."
+        "log-mel” are points of window accuracy above that input in the same table, over the folds and seeds "
+        "that both have (n, where that is not all of them). Several seeds or folds: mean ± sample deviation."
     ),
     "leaks": "This protocol leaks: windows of one clip are in training and in test.",
     "merit": "What is the latents' merit, what is the protocol's, what is a weak baseline's",
     "merit_note": (
         "Test accuracy of windows in %. “Leak” is how much higher the same training scores when windows are "
-        "divided instead of clips. “Over log-mel” is what an input adds to a fair baseline without a leak."
+        "divided instead of clips. “Over log-mel” is what an input adds to a fair baseline without a leak. "
+        "n: runs (folds and seeds) where there are several; a difference is over those that both sides have, so "
+        "that it need not be that of the two means."
     ),
     "figure_4": "Figure 4: learning curves",
     "figure_4_note": "Validation part, first seed (and fold); raw values faint, smoothed by 0.8 solid.",
@@ -30,7 +32,8 @@ TEXTS = {
         "“Passes mel” is the first epoch whose validation accuracy is above that of mel's last epoch, on the "
         "raw curve and (in brackets) on the smoothed one; “paper” beside it is the published epoch. Seconds "
         "are of training alone, on this machine, up to the end of that epoch (a dash: it never does). Several"
-        " seeds or folds: means over those that do, and how many of them that is."
+        " seeds or folds: means over those that do, and how many of them that is (on the "
+        "raw and on the smoothed curve)."
     ),
     "equal": "Accuracy at equal epochs",
     "equal_note": "Validation accuracy of windows in % after that many epochs.",
@@ -52,12 +55,15 @@ TEXTS = {
     "timing": "Inference time",
     "timing_note": (
         "Milliseconds per second of audio, clips one by one. Representation includes resampling to the "
-        "codec's rate; classification is the network alone. The paper's claim (3) is about the sum."
+        "codec's rate; classification is the network alone. The paper's claim (3) is about the sum. Inputs with "
+        "the same network on windows of the same shape have one measurement of it."
     ),
     "table_2": "Table 2: beside other models",
     "table_2_note": (
         "Accuracy in %. Rows marked *cited* are the paper's published figures, none of them measured here. "
-        "Rows marked *measured here* are ours, of windows under the protocol paper and of clips otherwise."
+        "Rows marked *measured here* are ours, of windows under the protocol paper and of clips otherwise; “runs” is "
+        "how many folds and seeds are in a mean. *Same clips*: one fold and one seed, on whose test clips the "
+        "other models and this network are measured alike."
     ),
     "claims": "The three claims",
     "claims_note": "“Holds” is about the runs in this report, not about the paper's own.",

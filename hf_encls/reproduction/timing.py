@@ -1,105 +1,173 @@
-"""Inference time per second of audio, split into representation and classification, and the codec's multiply-adds."""
+"""Inference time per second of audio, split into representation and classification: all inputs in one measurement."""
 
-import math
+import json
 import os
+import platform
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
-from transformers import EncodecModel
 
 from hf_encls.audio import read, resample
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.reproduction.finished import Finished
+from hf_encls.results import write_json
+
+REPEATS = 7
+PARTS = ("representation", "classification", "total")
+
+
+def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict]:
+    """Inference time of each input of each data set, the inputs of a data set measured together.
+
+    A measurement is read again from `folder` only if it was made of the same cells and clips, on the same device and
+    processor, with as many threads.
+    """
+    rows = []
+    for dataset in dict.fromkeys(run.cell.source.key for run in runs):
+        first: dict[str, Finished] = {}
+        for run in runs:
+            if run.cell.source.key == dataset and not run.cell.preset.variant:
+                first.setdefault(run.cell.input.key, run)
+        if not first or not clips:
+            continue
+        one = next(iter(first.values()))
+        chosen = _test_clips(one, clips)
+        device = one.results["device"] if torch.cuda.is_available() else "cpu"
+        settings = {
+            "cells": {entry: run.cell.id for entry, run in first.items()},
+            "codecs": {entry: (run.results["codec"] or {}).get("hash") for entry, run in first.items()},
+            "clips": chosen,
+            "repeats": REPEATS,
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "processor": processor(),
+        }
+        file = folder / f"{dataset}.json"
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        if kept.get("settings") != settings:
+            paths = [Path(one.cell.source.files[clip][0]) for clip in chosen]
+            measured = inference_times({entry: run.folder for entry, run in first.items()}, paths, REPEATS, device)
+            kept = {"settings": settings, "measured": measured}
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(kept, file)
+        for entry, measured in kept["measured"].items():
+            rows.append({"dataset": dataset, "input": entry, "cell": first[entry].cell.id} | _shown(measured))
+    return rows
+
+
+def _shown(measured: Mapping) -> dict:
+    """A measurement as the report's row holds it; one that could not be made has its reason."""
+    if "rounds" not in measured:
+        return dict(measured)
+    numbers = summary(measured["rounds"])
+    shown = {
+        "ms": {part: 1000 * numbers[part] for part in PARTS},
+        "ms_spread": {part: [1000 * value for value in numbers["spread"][part]] for part in PARTS},
+        "real_time": 1 / numbers["total"],
+        "repeats": len(measured["rounds"]),
+    }
+    return dict(measured) | numbers | shown
+
+
+def summary(rounds: Sequence[Mapping[str, float]]) -> dict:
+    """The median of each part over the rounds and of their sum, and `spread`: the fastest and the slowest round."""
+    values = {part: [one[part] for one in rounds] for part in PARTS[:2]}
+    values["total"] = [sum(parts) for parts in zip(*values.values(), strict=True)]
+    spread = {part: [min(each), max(each)] for part, each in values.items()}
+    return {part: statistics.median(each) for part, each in values.items()} | {"spread": spread}
 
 
 @torch.inference_mode()
-def inference_time(model_folder: Path, clips: Sequence[Path], repeats: int = 3, device: str = "cpu") -> dict:
-    """Seconds that a model needs for one second of audio: `representation`, `classification` and `total`.
+def inference_times(
+    folders: Mapping[str, Path], clips: Sequence[Path], repeats: int = REPEATS, device: str = "cpu"
+) -> dict[str, dict]:
+    """Seconds that each model needs for one second of audio, in `rounds` of `representation` and `classification`.
 
     Representation starts with the decoded mono waveform at the data set's own rate: resampling to the rate of the codec
-    belongs to it, reading the file does not. Clips go through one by one; each number is the fastest of `repeats` rounds
-    after one that is not counted: whatever else the machine does can only add to it.
+    belongs to it, reading the file does not. Clips go through one by one. The models take turns in every round, so that
+    a busy moment of the machine meets all of them, and a round that is not counted comes first. Models with the same
+    network on windows of the same shape share one measurement of the classification: its time is the same.
 
-    Raises `ValueError` for a model that was saved without its codec.
+    A model that was saved without its codec has a `reason` in place of rounds.
     """
-    model = EnclsForAudioClassification.from_pretrained(model_folder).to(device).eval()
-    if model.frontend is None:
-        raise ValueError(
-            f"expected a model with its codec in {model_folder}, found one without: its time is not known"
-        )
-    rate = model.config.sampling_rate
+    found: dict[str, dict] = {}
+    models: dict[str, EnclsForAudioClassification] = {}
+    for name, folder in folders.items():
+        model = EnclsForAudioClassification.from_pretrained(folder).to(device).eval()
+        if model.frontend is None:
+            reason = f"expected a model with its codec, found one without ({model.config.codec_id}): train it again"
+            found[name] = {"reason": reason}
+        else:
+            models[name] = model
     audio = [(samples.mean(axis=1), hz) for samples, hz in map(read, clips)]
     seconds = sum(len(waveform) / hz for waveform, hz in audio)
-    rounds = []
-    for _ in range(1 + repeats):
-        representation = classification = 0.0
-        for waveform, hz in audio:
-            started = time.perf_counter()
-            values = waveform if hz == rate else resample(waveform, hz, rate)
-            windows = model.windows(torch.from_numpy(values)[None].to(device))[0]
-            _wait(device)
-            between = time.perf_counter()
-            model.classify(windows)
-            _wait(device)
-            representation += between - started
-            classification += time.perf_counter() - between
-        rounds.append((representation / seconds, classification / seconds))
-    counted = rounds[1:]
-    parts = {name: min(r[i] for r in counted) for i, name in enumerate(("representation", "classification"))}
-    return {
-        **parts,
-        "total": sum(parts.values()),
-        "rounds": [{"representation": r, "classification": c} for r, c in counted],
+    windows = {name: _represent(model, audio, device) for name, model in models.items()}
+    same: dict[tuple, str] = {}  # a network and the shape of its input -> the model that is timed for it
+    leader = {
+        name: same.setdefault((*network(model.config), *(len(each) for each in windows[name])), name)
+        for name, model in models.items()
+    }
+    works: dict[tuple[str, str], Callable[[], object]] = {}
+    for name, model in models.items():
+        works[name, "representation"] = lambda model=model: _represent(model, audio, device)
+        if leader[name] == name:
+            works[name, "classification"] = lambda name=name, model=model: [
+                model.classify(one) for one in windows[name]
+            ]
+    times = in_turns(works, repeats, device)
+    about = {
         "clips": len(audio),
         "audio_s": seconds,
         "device": device,
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 1),
     }
+    for name in models:
+        pairs = zip(times[name, "representation"], times[leader[name], "classification"], strict=True)
+        rounds = [{"representation": one / seconds, "classification": other / seconds} for one, other in pairs]
+        found[name] = {"rounds": rounds, "classification_of": leader[name], **about}
+    return {name: found[name] for name in folders}
 
 
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+def in_turns(works: Mapping[object, Callable[[], object]], repeats: int, device: str = "cpu") -> dict:
+    """Seconds of each work in each of `repeats` rounds, one after the other in every round, after one not counted."""
+    times: dict[object, list[float]] = {name: [] for name in works}
+    for _ in range(1 + repeats):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - started)
+    return {name: each[1:] for name, each in times.items()}
 
 
-@torch.no_grad()
-def representation_multiply_adds(config: EnclsConfig, codec: EncodecModel | None) -> dict:
-    """Multiply-adds that make one second of a representation: `per_s`, and `how` they were counted.
+def network(config: EnclsConfig) -> tuple:
+    """What the time of the network hangs on: the shapes of its layers and of a window."""
+    layers = (*config.conv_channels, config.kernel_size, config.pool_size, config.num_labels)
+    return config.num_bands, config.num_frames, *layers
 
-    A codec's convolutions and LSTM are counted layer by layer on one second of audio. Mel: an FFT of n samples as
-    2.5 n log2 n operations (half of them multiply-adds at best, counted whole), and the product with the filter bank.
-    """
-    if codec is None:
-        frames = config.num_frames / config.step_s
-        fft = 2.5 * config.n_fft * math.log2(config.n_fft)
-        return {
-            "per_s": frames * (fft + (config.n_fft // 2 + 1) * config.num_bands),
-            "how": "estimated (FFT, filters)",
-        }
-    counts: list[int] = []
 
-    def convolution(module: nn.Conv1d, inputs: tuple, output: torch.Tensor) -> None:
-        counts.append(
-            output.shape[-1] * module.out_channels * module.in_channels // module.groups * module.kernel_size[0]
-        )
+def _represent(model: EnclsForAudioClassification, audio: Sequence[tuple], device: str) -> list[torch.Tensor]:
+    rate = model.config.sampling_rate
+    values = (waveform if hz == rate else resample(waveform, hz, rate) for waveform, hz in audio)
+    return [model.windows(torch.from_numpy(one)[None].to(device))[0] for one in values]
 
-    def recurrence(module: nn.LSTM, inputs: tuple, output: tuple) -> None:
-        steps = inputs[0].shape[0] * inputs[0].shape[1]
-        counts.append(steps * sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name))
 
-    hooks = []
-    for module in codec.encoder.modules():
-        if isinstance(module, nn.Conv1d):
-            hooks.append(module.register_forward_hook(convolution))
-        elif isinstance(module, nn.LSTM):
-            hooks.append(module.register_forward_hook(recurrence))
+def _test_clips(run: Finished, count: int) -> list[str]:
+    """Some test clips, evenly spread over their names."""
+    clips = run.test_clips
+    return clips[:: max(1, len(clips) // count)][:count]
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
     try:
-        codec.encoder(torch.zeros(1, codec.config.audio_channels, codec.config.sampling_rate))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {"per_s": float(sum(counts)), "how": "counted layer by layer"}
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

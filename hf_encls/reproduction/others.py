@@ -1,0 +1,70 @@
+"""Other audio-classification models, of the Hub or of a folder, on the very test clips of our own cells."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import Audio, ClassLabel, Dataset, Features, Value
+
+from hf_encls.reproduction.finished import Finished
+from hf_encls.reproduction.sources import Source
+
+
+def compare_rows(runs: Sequence[Finished], sources: Sequence[Source], models: Sequence[str]) -> list[dict]:
+    """Clip accuracy of other models on the test clips of one split without a leak, and our own on the same clips.
+
+    The split is that of the first such cell of each data set: every row says its protocol, fold and seed. Rows with
+    `model` are other models, rows with `input` our own cells. A model that cannot be measured, for whatever reason, has
+    the accuracy None and its `reason`: the report is not lost for it.
+    """
+    rows = []
+    for source in sources if models else ():
+        own = [run for run in runs if run.cell.source.key == source.key and run.cell.protocol in ("clip", "official")]
+        if not own:
+            reason = "no cell without a leak is finished"
+            rows += [
+                {"dataset": source.key, "model": _name(model), "accuracy": None, "reason": reason} for model in models
+            ]
+            continue
+        cell, clips = own[0].cell, own[0].test_clips
+        about = {"dataset": source.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        for run in own:
+            same_split = (run.cell.preset, run.cell.protocol, run.draw) == (cell.preset, cell.protocol, own[0].draw)
+            if same_split and run.test_clips == clips:
+                score = run.results["test"]["clip"]["accuracy"]
+                rows.append(about | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
+        rows += [about | _measured(model, _dataset(source, clips)) for model in models]
+    return rows
+
+
+def _measured(model: str, clips: Dataset) -> dict:
+    from transformers import pipeline
+
+    from hf_encls.metrics.compare import compare
+
+    name = _name(model)
+    try:
+        pipe = pipeline("audio-classification", model=model)
+        scores = compare({name: pipe}, clips)[0]
+    except Exception as error:  # a stranger's model can fail in any way: it is a row of the report, not its end
+        return {"model": name, "accuracy": None, "reason": _first_line(error)}
+    return {**scores, "model": name, "revision": getattr(pipe.model.config, "_commit_hash", None)}
+
+
+def _name(model: str) -> str:
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _dataset(source: Source, clips: Sequence[str]) -> Dataset:
+    files = [source.files[clip] for clip in clips]
+    columns = {
+        "audio": [{"path": path, "bytes": None} for path, _ in files],
+        "label": [source.classes.index(name) for _, name in files],
+    }
+    audio = {"path": Value("string"), "bytes": Value("binary")}
+    features = Features({"audio": audio, "label": ClassLabel(names=list(source.classes))})
+    # A struct cast to Audio afterwards needs no torchcodec; a feature of that type from the start does.
+    return Dataset.from_dict(columns, features=features).cast_column("audio", Audio(decode=False))
