@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from datasets import Dataset, IterableDataset, load_dataset
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.hub.configuration_encls import EnclsConfig
@@ -52,24 +52,23 @@ def load_published(
             raise ValueError(_no_config(name, config_name, found))
         revision = None
     else:
-        try:
-            # Both parts from one commit, also when somebody pushes in between.
-            info = HfApi(token=token).dataset_info(name, revision=revision)
-            revision = info.sha
-            facts_file = Path(download(name, f"{config_name}/{FACTS}", revision, token))
-        except EntryNotFoundError as error:
-            paths = (file.rfilename for file in info.siblings or ())
-            found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found)) from error
-        except (OSError, HfHubHTTPError) as error:
-            raise ValueError(f"could not read the data set {name!r} from the Hub: {error}") from error
+        facts_file = _facts_file(name, config_name, revision, token)
+        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
     facts = json.loads(facts_file.read_text(encoding="utf-8"))
     config = EnclsConfig(**{**facts["config"], "codec_config": None})
     check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
-    windows = load_dataset(
-        name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
-    )
+    try:
+        windows = load_dataset(
+            name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
+        )
+    except (OSError, HfHubHTTPError) as error:
+        raise ValueError(_unreachable(name, error)) from error
+    if revision is not None and not streaming and revision not in windows.cache_files[0]["filename"]:
+        raise ValueError(
+            f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
+            f"{revision[:12]} and the windows of another one: try again with the network"
+        )
     if columns is not None and "input_features" not in columns:
         return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
     shape = tuple(windows.features["input_features"].shape)
@@ -93,9 +92,27 @@ def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
             )
 
 
-def download(repo_id: str, path: str, revision: str, token: str | None) -> str:
+def _facts_file(name: str, config_name: str, revision: str | None, token: str | None) -> Path:
+    """The facts of a configuration on the Hub; where that cannot be reached, those that are in the cache."""
+    try:
+        return Path(download(name, f"{config_name}/{FACTS}", revision, token))
+    except LocalEntryNotFoundError as error:
+        raise ValueError(_unreachable(name, error)) from error
+    except EntryNotFoundError as error:
+        paths = HfApi(token=token).list_repo_files(name, repo_type="dataset", revision=revision)
+        found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
+        raise ValueError(_no_config(name, config_name, found)) from error
+    except (OSError, HfHubHTTPError) as error:
+        raise ValueError(_unreachable(name, error)) from error
+
+
+def download(repo_id: str, path: str, revision: str | None, token: str | None) -> str:
     """A file of a data set repository, from the cache where it is there already."""
     return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    return f"could not read the data set {name!r} from the Hub: {error}"
 
 
 def _codec_facts(facts: Mapping) -> dict:

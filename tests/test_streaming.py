@@ -5,6 +5,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset
 from hub_server import USER
+from huggingface_hub import HfApi
 
 from hf_encls import EnclsConfig
 from hf_encls import streaming as streaming_module
@@ -12,7 +13,7 @@ from hf_encls.commands.train import main
 from hf_encls.data.splits import make_splits
 from hf_encls.dataset_cards import Source
 from hf_encls.features import feature_columns
-from hf_encls.published import load_published
+from hf_encls.published import FACTS, download, load_published
 from hf_encls.publishing import push_features
 from hf_encls.streaming import SMALL_COLUMNS, StreamedPart, small_table
 from hf_encls.training import FeatureStore, Windows
@@ -92,3 +93,32 @@ def test_training_from_a_stream(published, tmp_path, capsys):
 def test_streaming_needs_published_features(tmp_path):
     with pytest.raises(ValueError, match="--streaming reads published features"):
         main(["--streaming", "--output_dir", str(tmp_path)])
+
+
+def offline(monkeypatch) -> None:
+    for name in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):
+        monkeypatch.setattr(name, True)
+
+
+def test_features_that_are_in_the_cache_need_no_hub(published, hub, monkeypatch):
+    with monkeypatch.context() as context:
+        offline(context)
+        with pytest.raises(ValueError, match="could not read the data set"):
+            load_published(published, "log_mel")
+    first = load_published(published, "log_mel").windows
+    asked = len(hub.requests)
+    offline(monkeypatch)
+    again = load_published(published, "log_mel", expected={"window_s": 0.5})
+    assert len(hub.requests) == asked
+    assert again.windows["clip_id"][:] == first["clip_id"][:] and again.config.features == "log_mel"
+    with pytest.raises(ValueError, match="could not read the data set"):
+        load_published(published, "mel")
+
+
+def test_facts_and_windows_in_the_cache_are_of_one_commit(published, monkeypatch):
+    load_published(published, "log_mel")
+    HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="NOTES", repo_id=published, repo_type="dataset")
+    download(published, f"log_mel/{FACTS}", None, None)  # the newer facts, without their windows
+    offline(monkeypatch)
+    with pytest.raises(ValueError, match="the windows of another one"):
+        load_published(published, "log_mel")
