@@ -16,6 +16,19 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.codec_texts import (
+    ASSETS,
+    ATTRIBUTION,
+    bundled_folder,
+    codec_name,
+    codec_text,
+    codec_warning,
+    is_hub_id,
+    lacks_codec,
+    licence,
+    licence_text,
+)
+from hf_encls.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.tables import class_table, results_table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -37,6 +50,7 @@ FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectro
 def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
 
+    Files of an earlier run in `.eval_results` are removed. Beside a bundled codec's weights goes its ATTRIBUTION.md.
     `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError` where one of
     the two files is missing.
     """
@@ -45,8 +59,12 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Pat
     pictures = [name for name in PICTURES if (folder / name).is_file()]
     card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
     _write(folder / "README.md", str(card))
-    for name, text in eval_results(results).items():
+    found = eval_results(results)
+    for old in set(folder.glob(".eval_results/*.yaml")) - {folder / ".eval_results" / name for name in found}:
+        old.unlink()
+    for name, text in found.items():
         _write(folder / ".eval_results" / name, text)
+    _attribution(folder, None if lacks_codec(results, config) else results.get("codec"))
     return folder / "README.md"
 
 
@@ -55,6 +73,7 @@ def model_card(
 ) -> ModelCard:
     """The card of a trained model, with `model-index` in its front matter. `results` is the run's `results.json`."""
     codec = results.get("codec")
+    held = None if lacks_codec(results, config) else codec
     data = ModelCardData(
         model_name=name,
         library_name="transformers",
@@ -62,9 +81,9 @@ def model_card(
         tags=["audio-classification", "hf_encls", str(config.get("features", results["features"]))],
         datasets=[results["dataset_id"]] if results.get("dataset_id") else None,
         metrics=["accuracy", "f1"],
-        base_model=codec["id"] if _is_hub_id(codec) else None,
+        base_model=codec["id"] if is_hub_id(codec) else None,
         eval_results=_model_index(results) or None,
-        **_licence(codec),
+        **licence(held),
     )
     return ModelCard.from_template(
         data,
@@ -80,6 +99,7 @@ def model_card(
         protocol=protocol_name(results),
         protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
         leak=leak_text(results),
+        lacks_codec=lacks_codec(results, config),
         codec_name=codec_name(codec, results["dataset"]),
         codec_text=codec_text(codec),
         codec_warning=codec_warning(results),
@@ -88,8 +108,19 @@ def model_card(
         pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
         settings=_model_settings(results, config),
         command=shlex.join(map(str, results["command"])) if results.get("command") else "",
-        licence_text=_licence_text(codec),
+        licence_text=licence_text(held),
     )
+
+
+def _attribution(folder: Path, codec: Mapping | None) -> None:
+    """Lay the bundled codec's attribution beside its weights, and take away that of an earlier run."""
+    file = folder / ATTRIBUTION
+    bundled = [path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}")]
+    source = bundled_folder(codec)
+    if source and (source / ATTRIBUTION).is_file():
+        _write(file, (source / ATTRIBUTION).read_text(encoding="utf-8"))
+    elif file.is_file() and file.read_text(encoding="utf-8") in bundled:
+        file.unlink()
 
 
 def eval_results(results: Mapping) -> dict[str, str]:
@@ -122,47 +153,6 @@ def leak_text(results: Mapping) -> str:
     if leak["group_leaks"] != leak["clip_leaks"]:
         text += f" ({leak['group_leaks']} by recording)"
     return text
-
-
-def codec_text(codec: Mapping | None) -> str:
-    """Which codec made the features, in one sentence."""
-    if not codec:
-        return "No codec is involved."
-    parts = [f"Codec: `{codec['id']}`"]
-    parts += ["whose weights are random"] if codec.get("untrained") else []
-    if codec.get("trained_on"):
-        names = codec["trained_on"]
-        parts.append(f"trained on {names if isinstance(names, str) else ', '.join(map(str, names))}")
-    parts += [f"{name} {codec[key]}" for name, key in (("policy", "policy"), ("precision", "dtype")) if codec.get(key)]
-    parts += [f"weights {codec['hash'][:12]}"] if codec.get("hash") else []
-    return ", ".join(parts) + "."
-
-
-def codec_warning(results: Mapping) -> str:
-    """What a reader must know of the codec before the scores; empty where there is nothing."""
-    codec = results.get("codec")
-    if codec and codec.get("untrained"):
-        return "The codec of this model is **untrained**. It shows that everything works; its scores say nothing else."
-    if has_heard(codec, results["dataset"]):
-        return (
-            f"The codec `{codec['id']}` was itself trained on {results['dataset']}, clips of this test included: "
-            "these scores are not those of a codec that never heard them."
-        )
-    return ""
-
-
-def has_heard(codec: Mapping | None, dataset: str) -> bool:
-    """Whether the codec was trained on clips of the data set, as far as its facts (`trained_on`) tell."""
-    if not codec or not codec.get("trained_on"):
-        return False
-    names = [codec["trained_on"]] if isinstance(codec["trained_on"], str) else codec["trained_on"]
-    told = " ".join(_family(str(name)) for name in names)
-    return _family(dataset) in told
-
-
-def _family(name: str) -> str:
-    """A data set's name without its punctuation; ESC-10 is a part of ESC-50."""
-    return re.sub(r"[^a-z0-9]", "", name.lower()).replace("esc10", "esc50")
 
 
 def feature_text(features: str) -> str:
@@ -221,14 +211,6 @@ def _metric_name(name: str, results: Mapping) -> str:
     return f"{name} (protocol {protocol_name(results)}; leak {leak_text(results)}; codec {codec})"
 
 
-def codec_name(codec: Mapping | None, dataset: str) -> str:
-    """A codec in a few words, as it stands beside a score; "none" where there is none."""
-    if not codec:
-        return "none"
-    untrained = " (untrained)" if codec.get("untrained") and "untrained" not in codec["id"] else ""
-    return codec["id"] + untrained + (" (heard the test clips)" if has_heard(codec, dataset) else "")
-
-
 def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
     codec = results.get("codec") or {}
     settings = {
@@ -236,7 +218,13 @@ def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
         "sampling rate": f"{config['sampling_rate']} Hz",
         "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
         **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
-        **({f"codec {key}": f"`{value}`" for key, value in codec.items() if isinstance(value, str)}),
+        **(
+            {
+                f"codec {key}": f"`{value}`"
+                for key, value in codec.items()
+                if isinstance(value, str) and key != "attribution"
+            }
+        ),
         "standardisation": config.get("standardization"),
         "seed": results.get("seed"),
         "epochs": results.get("epochs"),
@@ -245,27 +233,6 @@ def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
         **{f"version of {key}": value for key, value in (results.get("versions") or {}).items()},
     }
     return {key: str(value).replace("|", "\\|") for key, value in settings.items() if value is not None}
-
-
-def _licence(codec: Mapping | None) -> dict[str, str]:
-    if not _is_hub_id(codec):
-        return {"license": "apache-2.0"}
-    return {
-        "license": "other",
-        "license_name": "apache-2.0-and-codec",
-        "license_link": f"https://huggingface.co/{codec['id']}",
-    }
-
-
-def _licence_text(codec: Mapping | None) -> str:
-    text = "Network and code: Apache-2.0."
-    if _is_hub_id(codec):
-        text += f" The checkpoint also holds the encoder of `{codec['id']}`, under that codec's own licence."
-    return text
-
-
-def _is_hub_id(codec: Mapping | None) -> bool:
-    return bool(codec) and re.fullmatch(r"[\w.-]+/[\w.-]+", str(codec.get("id"))) is not None
 
 
 def plain(value: float) -> str:

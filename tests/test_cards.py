@@ -15,6 +15,8 @@ from huggingface_hub import DatasetCardData, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.cards import TEMPLATES, codec_warning, eval_results, has_heard, leak_text, model_card, write_model_card
+from hf_encls.codec.loading import codec_hash, load_codec
+from hf_encls.codec_texts import ASSETS
 from hf_encls.data.esc50 import ESC10
 from hf_encls.dataset_cards import Source, dataset_card
 
@@ -24,6 +26,7 @@ CONFIG = {
     "window_s": 1.0,
     "step_s": 0.5,
     "standardization": "band",
+    "codec_config": {"num_filters": 32},
 }
 
 
@@ -161,6 +164,88 @@ def test_an_untrained_codec_is_called_untrained_and_none_is_none():
     assert "under that codec's own licence" in real.text
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "dataset", "heard"),
+    [
+        (["ESC-10", "generated sounds"], "sounds", False),
+        (["ESC-10", "generated sounds"], "ESC-50-master", True),
+        (["ESC-10", "generated sounds"], "звуки", False),
+        (["звуки"], "Звуки", True),
+        (["!!!"], "???", False),
+        (["ESC-10", ""], "", False),
+        (["genres"], "GTZAN genres", True),
+        (["GTZAN genres"], "genres_original", True),
+        (["music_speech"], "GTZAN music/speech", True),
+        (["GTZAN genres"], "GTZAN music/speech", False),
+        ("esc10; my sounds", "my sounds", True),
+        ("synthetic sounds", "synthetic_sounds", True),
+    ],
+)
+def test_whole_names_tell_what_a_codec_has_heard(trained_on, dataset, heard):
+    assert has_heard({"id": "c", "trained_on": trained_on}, dataset) is heard
+
+
+def test_licences_of_the_codec_inside():
+    local = {"id": "encodec_24khz", "hash": "f" * 64}
+    unknown = card_of(results_with(codec=local))
+    assert (unknown.data.license, unknown.data.license_name) == ("other", "apache-2.0-and-unknown")
+    assert "whose licence is not stated" in unknown.text
+    told = card_of(results_with(codec=local | {"license": "cc-by-4.0", "attribution": "Sounds by Somebody."}))
+    assert (told.data.license, told.data.license_name) == ("other", "apache-2.0-and-cc-by-4.0")
+    assert "under cc-by-4.0. Sounds by Somebody." in told.text
+    assert "codec attribution" not in told.text
+
+
+def test_the_bundled_codec_brings_its_licence_and_its_attribution(tmp_path):
+    facts = json.loads((ASSETS / "mini" / "codec_training.json").read_text())
+    mini = {"id": "mini", "hash": facts["hash"], "trained_on": facts["trained_on"]}
+    card = card_of(results_with(codec=mini))
+    assert card.data.license_name == "apache-2.0-and-cc-by-3.0" and "233 CC0, 165 CC BY" in card.text
+    other = card_of(results_with(codec=mini | {"hash": "f" * 64}))  # a folder that is called the same
+    assert other.data.license_name == "apache-2.0-and-unknown"
+
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "results.json").write_text(json.dumps(results_with(codec=mini)))
+    write_model_card(tmp_path)
+    assert "freesound.org" in (tmp_path / "ATTRIBUTION.md").read_text()
+    (tmp_path / "results.json").write_text(json.dumps(results_with()))
+    write_model_card(tmp_path)
+    assert not (tmp_path / "ATTRIBUTION.md").exists()
+
+
+def test_the_mix_of_licences_is_counted_and_the_hash_is_that_of_the_weights():
+    rows = re.findall(r"\((CC[^()]*)\), http", (ASSETS / "mini" / "ATTRIBUTION.md").read_text())
+    assert {name: rows.count(name) for name in rows} == {"CC0": 233, "CC-BY": 165, "CC-Sampling+": 2}
+    facts = json.loads((ASSETS / "mini" / "codec_training.json").read_text())
+    said = "233 CC0, 165 CC BY, 2 CC Sampling+"
+    assert said in facts["attribution"] and said in (ASSETS / "mini" / "README.md").read_text()
+    assert facts["license"] == "cc-by-3.0" and facts["hash"] == codec_hash(load_codec("mini"))
+
+
+@pytest.mark.parametrize("changes", [{"codec_config": None}, {"holds_codec": False}])
+def test_a_model_without_its_codec_does_not_claim_to_hold_it(changes):
+    results = results_with(**{key: value for key, value in changes.items() if key == "holds_codec"})
+    card = card_of(results, **{key: value for key, value in changes.items() if key == "codec_config"})
+    assert card.data.license == "apache-2.0" and "also holds" not in card.text
+    assert "does **not** hold its codec" in card.text and "input_features=windows" in card.text
+    assert 'pipeline("audio' not in card.text
+    assert 'pipeline("audio' in card_of(results_with()).text
+    mel = card_of(results_with(codec=None, features="log_mel"), features="log_mel", hop_length=128, codec_config=None)
+    assert 'pipeline("audio' in mel.text
+
+
+def test_strangers_are_not_sent_to_a_name_that_is_not_ours():
+    assert not [path.name for path in TEMPLATES.iterdir() if "pip install hf_encls" in path.read_text()]
+
+
+def test_scores_of_an_earlier_run_do_not_stay(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    for dataset in ("ESC-10", "Other sounds"):
+        (tmp_path / "results.json").write_text(json.dumps(results_with(dataset=dataset)))
+        write_model_card(tmp_path)
+    assert [path.name for path in (tmp_path / ".eval_results").iterdir()] == ["other-sounds.yaml"]
+
+
 def test_what_was_not_measured_is_not_invented():
     results = results_with(leak=None, per_class=[], command=[], versions={}, times_s={})
     del results["test"]["window_without_silence"], results["test"]["num_windows_without_silence"]
@@ -224,9 +309,9 @@ def test_the_lines_of_the_card_work(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", write_model_card(folder).read_text(), flags=re.DOTALL)
     soundfile.write(tmp_path / "sound.wav", 0.1 * np.random.default_rng(0).standard_normal((9000, 2)), 11_025)
     assert len(blocks) == 2
-    assert len(blocks[0].strip().splitlines()) == 3
+    assert len(blocks[1].strip().splitlines()) == 3
     root = str(Path(__file__).parents[1])
-    for block, path in ((blocks[0], [root]), (blocks[1], [])):  # with the package, and without it
+    for block, path in ((blocks[0], []), (blocks[1], [root])):  # without the package, and with it
         code = f"import sys; sys.path[:0] = {path!r}\n{block}"
         run = subprocess.run(
             [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
