@@ -58,12 +58,12 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Pat
     results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
     pictures = [name for name in PICTURES if (folder / name).is_file()]
     card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
-    _write(folder / "README.md", str(card))
+    write_text(folder / "README.md", str(card))
     found = eval_results(results)
     for old in set(folder.glob(".eval_results/*.yaml")) - {folder / ".eval_results" / name for name in found}:
         old.unlink()
     for name, text in found.items():
-        _write(folder / ".eval_results" / name, text)
+        write_text(folder / ".eval_results" / name, text)
     _attribution(folder, None if lacks_codec(results, config) else results.get("codec"))
     return folder / "README.md"
 
@@ -118,7 +118,7 @@ def _attribution(folder: Path, codec: Mapping | None) -> None:
     bundled = [path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}")]
     source = bundled_folder(codec)
     if source and (source / ATTRIBUTION).is_file():
-        _write(file, (source / ATTRIBUTION).read_text(encoding="utf-8"))
+        write_text(file, (source / ATTRIBUTION).read_text(encoding="utf-8"))
     elif file.is_file() and file.read_text(encoding="utf-8") in bundled:
         file.unlink()
 
@@ -251,7 +251,8 @@ def _read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")

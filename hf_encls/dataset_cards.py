@@ -1,7 +1,7 @@
 """Cards of feature data sets, written from the facts of each configuration (`encls_features.json`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -29,27 +29,58 @@ class Source:
             return cls(name)
         return cls(facts.title, facts.license_text, facts.license, facts.source, facts.citation)
 
+    @classmethod
+    def told(cls, entry: Mapping) -> "Source":
+        """From what a configuration's `encls_features.json` says; older ones say the name alone."""
+        return cls(**entry.get("about_source") or {"name": entry["source"]})
 
-def dataset_card(repo_id: str, made: Sequence[Mapping], source: Source, data: DatasetCardData) -> DatasetCard:
-    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says."""
+    def completed(self, other: "Source") -> "Source":
+        """With what `other` says and this leaves open, where both are of the same name."""
+        if other.name != self.name:
+            return self
+        open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
+        if self.licence != Source.licence or self.licence_id != Source.licence_id:
+            open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
+        return replace(self, **{name: getattr(other, name) for name in open_fields})
+
+
+def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
+    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says.
+
+    Configurations of several sources stand side by side, each with its licence and its citation.
+    """
     configs = [_describe(entry) for entry in made]
     windows = max(entry["num_windows"] for entry in made)
-    data.license = source.licence_id
+    sources = _by_source(made)
+    licences = sorted({source["licence_id"] for source in sources})
+    data.license = licences[0] if len(licences) == 1 else licences
     data.task_categories = ["audio-classification"]
-    data.pretty_name = f"Audio features of {source.name}"
+    names = list(dict.fromkeys(source["name"] for source in sources))
+    data.pretty_name = f"Audio features of {', '.join(names)}"
     data.size_categories = [next((text for limit, text in SIZES if windows < limit), "n>1M")]
-    data.source_datasets = [f"extended|{source.hub_id}"] if source.hub_id else ["original"]
+    extended = [f"extended|{source['hub_id']}" if source["hub_id"] else "original" for source in sources]
+    data.source_datasets = list(dict.fromkeys(extended))
     data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in made})]
     return DatasetCard.from_template(
         data,
         template_path=str(TEMPLATES / "dataset_card.md"),
         name=repo_id.split("/")[-1],
         repo_id=repo_id,
-        source=asdict(source),
+        sources=sources,
+        source_names=", ".join(names),
+        citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
         # Only those of other people: the bundled ones are this project's own.
         codecs=sorted({f"`{id}`" for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
     )
+
+
+def _by_source(made: Sequence[Mapping]) -> list[dict]:
+    """Every source once, with the names of the configurations made of it."""
+    found: dict[Source, list[str]] = {}
+    for entry in made:
+        found.setdefault(Source.told(entry), []).append(entry["config_name"])
+    return [asdict(source) | {"configs": names} for source, names in found.items()]
 
 
 def _describe(entry: Mapping) -> dict:

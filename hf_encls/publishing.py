@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from huggingface_hub import (
 )
 
 from hf_encls import __version__
+from hf_encls.cards import write_text
+from hf_encls.codec_texts import ATTRIBUTION, lacks_codec
 from hf_encls.data.splits import PROTOCOLS, LeakError, LeakReport, enforce, leak_check, make_splits, official_folds
 from hf_encls.dataset_cards import Source, dataset_card
 from hf_encls.feature_pictures import window_panel
@@ -43,7 +46,7 @@ MODEL_FILES = (
     "results.json",
     "curves.png",
     "confusion_matrix.png",
-    "features.png",
+    ATTRIBUTION,
     ".eval_results/*.yaml",
 )
 
@@ -52,27 +55,50 @@ MODEL_FILES = (
 
 
 def push_model(
-    folder: str | os.PathLike, repo_id: str, *, private: bool | None = None, token: str | None = None
+    folder: str | os.PathLike,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    save_card: str | os.PathLike | None = None,
 ) -> Published:
     """Publish a trained model in one commit: the files named in `MODEL_FILES`, and nothing else of the folder.
 
-    In the README that is sent, the examples name the repository; the local one stays as it is. Raises `PublishError`
-    when the folder is not a finished model, or the Hub refuses or does not recover.
+    Such files of an earlier push that the folder no longer has are deleted in the repository. In the README that is
+    sent, the examples name the repository; the local one stays as it is, and `save_card` names a file for a copy of
+    what was sent. Raises `PublishError` when the folder is not a finished model, when the model was saved without its
+    codec, or the Hub refuses or does not recover.
     """
     folder = Path(folder)
     missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     names = model_files(folder)
-    if "results.json" in names:
-        _check_leak(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if "results.json" in names else {}
+    _check_leak(results)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if lacks_codec(results, config):
+        raise PublishError(
+            f"expected a model that holds its codec, found one in {folder} that was saved without "
+            f"{config.get('codec_id')}: nobody could run it on audio. Train again where that codec can be loaded (a "
+            "network, or its folder), then publish"
+        )
+    sent = {}
 
     def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-        named = _named((folder / "README.md").read_text(encoding="utf-8"), folder.resolve().name, found)
-        rest = [CommitOperationAdd(name, str(folder / name)) for name in names if name != "README.md"]
-        return [CommitOperationAdd("README.md", named.encode()), *rest]
+        sent["card"] = _named((folder / "README.md").read_text(encoding="utf-8"), folder.resolve().name, found)
+        there = api.list_repo_files(found, revision=revision)
+        old = [path for path in there if path not in names and any(_matches(path, item) for item in MODEL_FILES)]
+        return [
+            CommitOperationAdd("README.md", sent["card"].encode()),
+            *(CommitOperationAdd(name, str(folder / name)) for name in names if name != "README.md"),
+            *(CommitOperationDelete(path) for path in old),
+        ]
 
-    return push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
+    published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
+    if save_card is not None:
+        write_text(Path(save_card), sent["card"])
+    return published
 
 
 def _named(readme: str, local: str, repo_id: str) -> str:
@@ -125,10 +151,11 @@ def push_features(
     Parquet files, a README with `configs:` and `dataset_info:`, the facts of how they were made, and a picture go in
     one commit; other configurations in the repository stay. `codec` is what is known of its training (`codec_facts`):
     a codec that was trained on these very clips is named so on the card. `panels` are the picture's images: one
-    clip's mel and its latents; without them the first window that is not silent is drawn.
+    clip's mel and its latents; without them the first window that is not silent is drawn. Source and licence are kept
+    for each configuration; what `source` leaves open is taken from a configuration of the same source.
 
     Raises `PublishError` when the rows are not windows of `config`, when the configuration is there already and holds
-    other features (unless `replace`), and when the Hub refuses or does not recover.
+    other features or those of another data set (unless `replace`), and when the Hub refuses or does not recover.
     """
     _check_windows(windows, config)
     name = config_name or config_name_of(config)
@@ -148,16 +175,20 @@ def push_features(
                 if path.endswith(f"/{FACTS}")
             ]
             for other in others:
-                if other["config_name"] == name and other["identity"] != facts["identity"] and not replace:
-                    raise PublishError(_differs(found, name, other["identity"], facts["identity"]))
-            made = [other for other in others if other["config_name"] != name] + [facts]
+                if other["config_name"] == name and _what(other) != _what(facts) and not replace:
+                    raise PublishError(_differs(found, name, _what(other), _what(facts)))
+            about = source
+            for other in others:
+                about = about.completed(Source.told(other))
+            own = facts | {"about_source": asdict(about)}
+            made = [other for other in others if other["config_name"] != name] + [own]
             made.sort(key=lambda entry: entry["config_name"])
             data = _card_data(found, revision, "README.md" in there, windows, name, files, token)
-            card = dataset_card(found, made, source, data)
+            card = dataset_card(found, made, data)
             old = [path for path in there if fnmatch.fnmatch(path, f"{name}/*.parquet") and path not in files]
             return [
                 CommitOperationAdd("README.md", str(card).encode()),
-                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(facts, indent=1, ensure_ascii=False).encode()),
+                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(own, indent=1, ensure_ascii=False).encode()),
                 *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
                 *(CommitOperationDelete(path) for path in old),
             ]
@@ -189,6 +220,7 @@ def describe_features(
         "num_clips": len(clips),
         "leaks": check_protocols(windows),
         "source": source.name,
+        "about_source": asdict(source),
         "codec": {key: codec[key] for key in ("untrained", "trained_on") if key in codec} if codec else {},
         "picture": True,
         "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
@@ -217,12 +249,17 @@ def check_protocols(windows: Dataset) -> list[dict]:
     return found
 
 
+def _what(facts: Mapping) -> dict:
+    """What must be the same for features to be replaced unasked: how they were made, and of what."""
+    return facts["identity"] | {"source": facts["source"], "classes": facts["classes"]}
+
+
 def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
     keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
     return (
-        f"{repo_id} has other features under the name {name!r} ({changes}): give these another config_name, or say "
-        "that they replace what is there. Nothing was changed"
+        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (--config_name, or "
+        "another repository), or say that they replace what is there (--replace). Nothing was changed"
     )
 
 

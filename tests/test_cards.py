@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +273,7 @@ def test_dataset_card_says_what_its_facts_say():
         "num_clips": 56,
         "leaks": [{"protocol": "paper", "test_windows": 246, "clip_leaks": 199, "group_leaks": 201}],
         "source": "ESC-10",
+        "about_source": asdict(Source.of(ESC10, "unused")),
         "picture": True,
         "versions": {"torch": "2.13.0"},
     }
@@ -280,7 +282,7 @@ def test_dataset_card_says_what_its_facts_say():
         "codec": {},
         "config": config | {"features": "log_mel", "codec_id": None},
     }
-    card = dataset_card("user/sounds", [facts, other], Source.of(ESC10, "unused"), DatasetCardData())
+    card = dataset_card("user/sounds", [facts, other], DatasetCardData())
     assert "mini (heard these clips)" in card.text and "| 56 | none |" in card.text
     for words in (
         "| dog | 1234 | 56 |",

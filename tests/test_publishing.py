@@ -164,6 +164,46 @@ def test_pushing_again_replaces_the_same_features_only(hub, monkeypatch):
     assert load_published(REPO, "log_mel")[1].window_s == 1.0
 
 
+def test_features_of_another_data_set_are_not_replaced_unasked(hub):
+    config = log_mel()
+    push_features(windows_of(config), config, REPO, SOURCE)
+    before = len(hub.commits(REPO, "dataset"))
+    with pytest.raises(PublishError, match=r"source 'Little sounds' there and 'Big sounds' here.*--replace"):
+        push_features(windows_of(config), config, REPO, Source("Big sounds"))
+    classes = windows_of(config).cast(feature_columns(config, ClassLabel(names=["cat", "dog"])))
+    with pytest.raises(PublishError, match="classes .* there"):
+        push_features(classes, config, REPO, SOURCE)
+    assert len(hub.commits(REPO, "dataset")) == before
+    push_features(windows_of(config), config, REPO, Source("Big sounds", licence_id="mit"), replace=True)
+    card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
+    assert card.data.license == "mit" and "Little sounds" not in card.text
+
+
+def test_every_configuration_keeps_its_licence_source_and_citation(hub):
+    one, other = log_mel(), log_mel(features="mel")
+    push_features(windows_of(one), one, REPO, SOURCE)
+    windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
+    push_features(windows, other, REPO, Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999"))
+    card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
+    assert card.data.license == ["cc-by-4.0", "cc0-1.0"]
+    for words in ("`log_mel`: Little sounds, from https://example.org/sounds. Licence of the audio: CC BY 4.0", "CC0"):
+        assert words in card.text
+    assert "`mel`: Big sounds. Licence of the audio: CC0" in card.text
+    assert "Somebody, 2020" in card.text and "Nobody, 1999" in card.text
+    facts = json.loads(hub.files(REPO, "dataset")["mel/encls_features.json"])
+    assert facts["source"] == "Big sounds" and facts["about_source"]["licence_id"] == "cc0-1.0"
+
+
+def test_what_is_not_said_again_is_not_lost(hub):
+    one, other = log_mel(), log_mel(features="mel")
+    push_features(windows_of(one), one, REPO, SOURCE)
+    windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
+    push_features(windows, other, REPO, Source(SOURCE.name))
+    push_features(windows_of(one), one, REPO, Source(SOURCE.name))
+    card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
+    assert card.data.license == "cc-by-4.0" and "CC BY 4.0" in card.text and "Somebody, 2020" in card.text
+
+
 def test_names_of_configurations():
     assert config_name_of(log_mel()) == "log_mel"
     for features, policy, name in (
@@ -216,6 +256,28 @@ def test_only_named_files_of_a_model_are_sent(hub, tmp_path):
 
     push_model(folder, MODEL)  # nothing is new: no commit
     assert len(hub.commits(MODEL)) == 2
+
+
+def test_what_the_folder_no_longer_has_goes_from_the_hub_too(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    push_model(folder, MODEL, save_card=tmp_path / "cards" / "one.md")
+    assert (tmp_path / "cards" / "one.md").read_bytes() == hub.files(MODEL)["README.md"]
+    HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=MODEL)
+    (folder / "curves.png").unlink()
+    (folder / "results.json").write_text(json.dumps(results_of() | {"dataset": "Other sounds"}))
+    write_model_card(folder)
+    push_model(folder, MODEL)
+    files = set(hub.files(MODEL))
+    assert "curves.png" not in files and "notes.txt" in files
+    assert {path for path in files if path.startswith(".eval")} == {".eval_results/other-sounds.yaml"}
+
+
+def test_a_model_without_its_codec_is_not_sent(hub, tmp_path):
+    config = EnclsConfig(features="encodec_24khz", codec_id="some/codec", id2label=dict(enumerate(CLASSES)))
+    folder = trained_model(tmp_path / "model", config)
+    with pytest.raises(PublishError, match=r"saved without some/codec.*Train again"):
+        push_model(folder, MODEL)
+    assert not hub.requests
 
 
 @pytest.mark.slow

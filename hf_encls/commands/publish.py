@@ -33,6 +33,9 @@ class PublishArguments:
         default=None, metadata={"help": "Licence of the audio as the Hub spells it. None: that of a known data set."}
     )
     license_text: str | None = field(default=None, metadata={"help": "The licence in words, for the card."})
+    save_card: str | None = field(
+        default=None, metadata={"help": "Write the card of a model, as it was sent, into this file too."}
+    )
     source_url: str | None = field(default=None, metadata={"help": "Where the audio comes from, for the card."})
 
 
@@ -52,7 +55,9 @@ def main(args: list[str] | None = None) -> dict:
 def _push_model(options: PublishArguments) -> dict:
     from hf_encls.publishing import push_model
 
-    published = push_model(options.model_dir, options.push_to_hub, private=options.private or None)
+    published = push_model(
+        options.model_dir, options.push_to_hub, private=options.private or None, save_card=options.save_card
+    )
     print(f"the model is at {published.url}. To use it:")
     print(f'  pipeline("audio-classification", model="{published.repo_id}", trust_remote_code=True)')
     return asdict(published)
