@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
+from hf_encls.codec import finishing
 from hf_encls.codec.autoencoder import Autoencoder, initialise, run_clip
-from hf_encls.codec.corpus import draw_batch, generated_corpus, read_corpus
+from hf_encls.codec.corpus import Corpus, draw_batch, generated_corpus, read_corpus
+from hf_encls.codec.finishing import measure_bandwidths, save_example
 from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr
-from hf_encls.codec.pretraining import Recipe
+from hf_encls.codec.pretraining import Recipe, measure
 from hf_encls.codec.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 
@@ -208,3 +210,49 @@ def test_learning_rate_rises_stays_and_falls_to_zero():
     assert recipe.rate_at(0) == pytest.approx(0.1)
     assert recipe.rate_at(10) == recipe.rate_at(80) == 1
     assert recipe.rate_at(99) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("preset", [{}, pretrain_codec.STEREO_48KHZ])
+@pytest.mark.parametrize("length", [1, 200, 1000, 1024])
+def test_short_held_out_clips_are_measured(preset, length, tmp_path):
+    codec = EncodecModel(EncodecConfig(**{**preset, **TINY, "num_filters": 4, "target_bandwidths": [1.2]})).eval()
+    clip = np.random.default_rng(0).uniform(-0.5, 0.5, (codec.config.audio_channels, length)).astype(np.float32)
+    corpus = Corpus(["short"], [clip])
+    numbers = measure(Autoencoder(codec), corpus, codec)
+    assert np.isfinite(list(numbers.values())).all()
+    assert all(np.isfinite(list(row.values())).all() for row in measure_bandwidths(codec, corpus).values())
+    save_example(Autoencoder(codec), codec, clip, tmp_path)
+    assert (tmp_path / "example.png").exists()
+
+
+@pytest.mark.parametrize("rate", ["44100", "22050"])
+def test_a_rate_that_no_features_name_is_refused_before_training(rate, config_file, tmp_path):
+    with pytest.raises(ValueError, match=f"whole kilohertz, found {rate} Hz"):
+        pretrain_codec.main(
+            [*QUICK, "--config", config_file, "--sampling_rate", rate, "--output_dir", str(tmp_path / "out")]
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_more_clips_are_encoded_than_the_frames_need(monkeypatch):
+    codec = EncodecModel(EncodecConfig(**TINY)).eval()
+    corpus = generated_corpus(12, 24_000, 1)  # of 4 s
+    encoded = []
+
+    def counted(model, clip, chunk):
+        encoded.append(clip.shape[-1])
+        return run_clip(model, clip, chunk)
+
+    monkeypatch.setattr(finishing, "run_clip", counted)
+    monkeypatch.setattr(finishing, "MAX_FRAMES", 400)
+    latents = finishing.collect_latents(codec, [corpus], seed=0)
+    assert latents.shape == (400, 16)
+    assert encoded == [48_000] * 3  # excerpts of 2 s, 150 frames each
+    monkeypatch.setattr(finishing, "MAX_FRAMES", 100_000)
+    assert finishing.collect_latents(codec, [corpus], seed=0).shape == (3600, 16)
+
+
+def test_crops_are_drawn_by_length():
+    corpus = Corpus(["a", "b"], [np.zeros((1, 100), np.float32), np.zeros((1, 300), np.float32)])
+    assert corpus.odds.tolist() == [0.25, 1.0]
+    assert corpus.odds is corpus.odds

@@ -12,7 +12,7 @@ TEMPLATE = Path(__file__).parents[1] / "templates" / "codec_card.md"
 
 
 def render_codec_card(results: Mapping, name: str) -> str:
-    """Markdown with the Hub's metadata block. `results` is what `finish_codec` returns, as kept in `training.json`."""
+    """Markdown with the Hub's metadata block. `results` is what `finish_codec` returns, as kept in `codec_training.json`."""
     config, recipe, sounds = results["config"], results["recipe"], results["sounds"]
     frame_rate = math.ceil(config["sampling_rate"] / math.prod(config["upsampling_ratios"]))
     metadata = {"library_name": "transformers", "tags": ["encodec", "audio", "feature-extraction", "hf_encls"]}

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ class Corpus:
 
     def duration_s(self, sampling_rate: int) -> float:
         return sum(clip.shape[-1] for clip in self.clips) / sampling_rate
+
+    @cached_property
+    def odds(self) -> np.ndarray:
+        """Cumulative odds (clips,) of being drawn, by length. Made once: the clips must be complete."""
+        lengths = np.array([clip.shape[-1] for clip in self.clips], dtype=np.float64)
+        odds = (lengths / lengths.sum()).cumsum()
+        return odds / odds[-1]
 
     def split(self, share: float, seed: int) -> tuple["Corpus", "Corpus"]:
         """(training, held-out) clips: at least one is held out, and at least one is not."""
@@ -131,10 +139,8 @@ def _is_audio_name(name: str) -> bool:
 
 def _crop(rng: np.random.Generator, corpora: Sequence[Corpus], shares: Sequence[float], length: int) -> np.ndarray:
     corpus = corpora[rng.choice(len(corpora), p=shares)]
-    lengths = np.array([clip.shape[-1] for clip in corpus.clips], dtype=np.float64)
-    lengths /= lengths.sum()
     for _ in range(4):  # silence teaches little: mostly drawn again
-        clip = corpus.clips[rng.choice(len(lengths), p=lengths)]
+        clip = corpus.clips[corpus.odds.searchsorted(rng.random(), side="right")]
         if clip.shape[-1] < length:
             missing = length - clip.shape[-1]
             left = int(rng.integers(0, missing + 1))

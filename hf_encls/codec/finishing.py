@@ -20,6 +20,7 @@ from hf_encls.codec.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec.pretraining import MAX_VALIDATION_S, measure
 
 MAX_FRAMES = 100_000  # that codebooks are fitted to
+EXCERPT_S = 2.0
 
 
 def finish_codec(
@@ -34,13 +35,13 @@ def finish_codec(
     unheard: Corpus | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict:
-    """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds.
+    """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds, on the encoder's device.
 
     `config.json`, `model.safetensors`, `preprocessor_config.json`, `codec_training.json` (the returned results),
     `example.png`, `example.wav` and `README.md`. Weights are rounded to half precision before anything is fitted or
     measured, so the numbers are those of the files.
     """
-    codec.eval()
+    codec.to(next(codec.encoder.parameters()).device).eval()
     if float16:
         float16 = round_to_half(codec, say)
     latents = collect_latents(codec, corpora, seed=0)
@@ -85,30 +86,38 @@ def round_to_half(codec: EncodecModel, say: Callable[[str], object] = lambda lin
 
 @torch.no_grad()
 def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int) -> torch.Tensor:
-    """At most `MAX_FRAMES` latent frames (frames, hidden_size), drawn evenly from the clips."""
+    """At most `MAX_FRAMES` latent frames (frames, hidden_size), of excerpts of clips in random order.
+
+    Many clips give little each, down to `EXCERPT_S`; no more are encoded than the frames need.
+    """
     model, rng = Autoencoder(codec).eval(), np.random.default_rng(seed)
-    config = codec.config
+    config, device = codec.config, next(codec.encoder.parameters()).device
     clips = [clip for corpus in corpora for clip in corpus.clips]
-    hop, longest = math.prod(config.upsampling_ratios), round(MAX_VALIDATION_S * config.sampling_rate)
-    share = min(1.0, MAX_FRAMES / sum(min(clip.shape[-1], longest) / hop for clip in clips))
-    kept = []
-    for clip in clips:
-        start = int(rng.integers(0, max(1, clip.shape[-1] - longest + 1)))
-        latents, _ = run_clip(model, torch.from_numpy(clip[:, start : start + longest]), config.chunk_length)
-        pick = np.flatnonzero(rng.random(latents.shape[1]) < share)
-        kept.append(latents.T[torch.from_numpy(pick)])
-    return torch.cat(kept)
+    share_s = MAX_FRAMES * math.prod(config.upsampling_ratios) / config.sampling_rate / len(clips)
+    longest_s = min(MAX_VALIDATION_S, max(EXCERPT_S, config.chunk_length_s or 0.0, share_s))
+    longest = round(longest_s * config.sampling_rate)
+    kept, count = [], 0
+    for index in rng.permutation(len(clips)):
+        start = int(rng.integers(0, max(1, clips[index].shape[-1] - longest + 1)))
+        excerpt = torch.from_numpy(clips[index][:, start : start + longest]).to(device)
+        latents, _ = run_clip(model, excerpt, config.chunk_length)
+        kept.append(latents.T)
+        count += latents.shape[1]
+        if count >= MAX_FRAMES:
+            break
+    return torch.cat(kept)[:MAX_FRAMES]
 
 
 @torch.no_grad()
 def measure_bandwidths(codec: EncodecModel, corpus: Corpus) -> dict[str, dict[str, float]]:
     """Mel distance and SI-SDR of whole clips through `EncodecModel.encode` and `decode`, for every bandwidth."""
-    distance = MelDistance(codec.config.sampling_rate)
+    distance = MelDistance(codec.config.sampling_rate).to(codec.device)
     rows = {}
     for bandwidth in codec.config.target_bandwidths:
         mels, ratios = [], []
         for clip in corpus.clips:
             x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)])[None]
+            x = x.to(codec.device)
             codes = codec.encode(x, bandwidth=bandwidth)
             y = codec.decode(
                 codes.audio_codes, codes.audio_scales, last_frame_pad_length=codes.last_frame_pad_length
@@ -128,7 +137,7 @@ def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
     config = codec.config
     config.architectures, config.dtype = ["EncodecModel"], "float16" if float16 else "float32"
     tensors = {
-        key: (value.half() if float16 and value.is_floating_point() else value).contiguous()
+        key: (value.half() if float16 and value.is_floating_point() else value).cpu().contiguous()
         for key, value in codec.state_dict().items()
     }
     extractor = EncodecFeatureExtractor(

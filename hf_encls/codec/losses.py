@@ -13,7 +13,7 @@ RESOLUTIONS = ((512, 64), (1024, 96), (2048, 128))  # FFT size, mel bands; hops 
 
 
 class LogMel(nn.Module):
-    """(B, N) -> natural log of mel magnitudes plus `FLOOR`, (B, bands, frames)."""
+    """(B, N) -> natural log of mel magnitudes plus `FLOOR`, (B, bands, frames). Short clips are filled with zeros."""
 
     def __init__(self, sampling_rate: int, n_fft: int, num_bands: int, hop_length: int, center: bool = True) -> None:
         super().__init__()
@@ -23,6 +23,8 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft))
 
     def magnitudes(self, x: Tensor) -> Tensor:
+        if self.center and x.shape[-1] <= self.n_fft // 2:  # too short to be reflected at its ends
+            x = nn.functional.pad(x, (0, self.n_fft // 2 + 1 - x.shape[-1]))
         spectrum = torch.stft(
             x.float(), self.n_fft, self.hop_length, window=self.window, center=self.center, return_complex=True
         )

@@ -91,14 +91,15 @@ def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel) -> dict[str
         mels.append(distance(x[None], y[None]).item())
         if x.square().mean().sqrt() > 1e-4:
             ratios.append(si_sdr(x, y).mean().item())
-        moving.append(latents.std(dim=1).mean().item())
+        if latents.shape[1] > 1:
+            moving.append(latents.std(dim=1).mean().item())
         latent_all.append(latents.flatten()[::16].cpu())
     model.train(was_training)
     return {
         "mel_distance": sum(mels) / len(mels),
         "si_sdr_db": sum(ratios) / max(1, len(ratios)),
-        "latent_std": torch.cat(latent_all).std().item(),
-        "latent_std_over_time": sum(moving) / len(moving),
+        "latent_std": torch.cat(latent_all).std(unbiased=False).item(),
+        "latent_std_over_time": sum(moving) / max(1, len(moving)),
         "num_clips": len(mels),
     }
 
@@ -120,6 +121,8 @@ def train_codec(
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[int, list[dict]]:
     """Train `codec` in place and return (steps done, history); fewer steps than asked for after Ctrl-C.
+
+    Its encoder and decoder stay on the accelerator's device.
 
     The newest checkpoint in `checkpoints` is gone on from where `resume`, to the bit on the same machine. Raises
     `ValueError` when it was made with another recipe (`max_steps` may change as long as its fall has not begun).
@@ -195,7 +198,6 @@ def train_codec(
             if last:
                 break
     accelerator.wait_for_everyone()
-    model.to("cpu")
     return step, history
 
 

@@ -210,7 +210,21 @@ def main(args: list[str] | None = None) -> dict:
 
 
 def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
-    """The codec to train, in float32. Raises `ValueError` for settings that contradict each other."""
+    """The codec to train, in float32.
+
+    Raises `ValueError` for settings that contradict each other, and for a sampling rate that no kind of features names.
+    """
+    codec = _build(arguments, seed)
+    if codec.config.sampling_rate % 1000:
+        raise ValueError(
+            f"expected a sampling rate in whole kilohertz, found {codec.config.sampling_rate} Hz: features are called "
+            "encodec_24khz, encodec_48khz and so on, and no name fits this codec; take 16000, 24000, 32000 or 48000 "
+            "(sounds of any rate are resampled)"
+        )
+    return codec
+
+
+def _build(arguments: CodecArguments, seed: int) -> EncodecModel:
     changes = {
         name: getattr(arguments, name)
         for name in ("num_filters", "sampling_rate", "audio_channels", "target_bandwidths")
