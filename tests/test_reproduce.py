@@ -20,12 +20,11 @@ from hf_encls.commands.train import main as train
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import paper, runner, timing
-from hf_encls.reproduction.cell import drop_broken_checkpoints
 from hf_encls.reproduction.cell import main as run_cell
 from hf_encls.reproduction.collect import merit, table_1, table_2
 from hf_encls.reproduction.evidence import ambiguities, claims
 from hf_encls.reproduction.finished import Finished, finished
-from hf_encls.reproduction.grid import Cell, Input, plan, read_preset, read_variants
+from hf_encls.reproduction.grid import Cell, Input, not_run, plan, read_preset, read_variants
 from hf_encls.reproduction.measures import (
     at_equal_epochs,
     convergence,
@@ -41,6 +40,7 @@ from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source, read_source
 from hf_encls.reproduction.timing import in_turns, inference_times, summary, timing_rows
 from hf_encls.results import write_json
+from hf_encls.resuming import drop_broken_checkpoints
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"
@@ -158,6 +158,24 @@ def test_official_has_a_cell_for_each_fold_and_none_where_there_are_no_folds():
     cells = plan([source(), source("own", (0,))], [Input("mel")], [recommended], [0], ["official"])
     assert [cell.fold for cell in cells] == [1, 2, 3, 4, 5]
     assert {cell.source.key for cell in cells} == {"esc50"}
+
+
+def test_what_was_left_out_is_named():
+    presets = [read_preset("paper", {}), read_preset("recommended", {})]
+    variants = read_variants(["all"], presets[0])
+    inputs = [Input("mel"), Input("log_mel"), Input("encodec_24khz", "a", "a"), Input("encodec_48khz", "b", "b")]
+    everything = plan([source()], inputs, [*presets, *variants], [0])
+    assert not_run(everything, [source()], presets) == []
+    cells = plan([source()], inputs, [*presets, variants[1]], [0], ["paper", "recommended/clip"])
+    assert not_run(cells, [source()], presets) == [
+        "recommended/official",
+        "variants standardized, batch_64, overlapping_chunks",
+    ]
+    without_folds = [source(folds=(0,))]
+    assert not_run(plan(without_folds, inputs, presets[1:], [0]), without_folds, presets[1:])[:2] == [
+        "preset paper",
+        "recommended/official (no official division)",
+    ]
 
 
 def test_names_say_what_stands_in():
@@ -330,6 +348,9 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
     report.unlink()
     main([*arguments, "--report_only"])
     after = json.loads(report.read_text())
+    page = (folder / "report" / "REPORT.md").read_text()
+    assert "without the inputs mel, encodec_24khz, encodec_48khz" in page
+    assert "; not run: preset paper, recommended/official" in page and "variants standardized, hop_256" in page
     assert after["sizes"] == before["sizes"] and after["presets"] == before["presets"]
     assert after["sizes"][0]["hop_length"] == 256 and after["presets"]["recommended"]["num_train_epochs"] == 2
     with pytest.raises(ValueError, match="hop_length 256, now 128"):

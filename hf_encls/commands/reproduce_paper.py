@@ -17,11 +17,9 @@ from filelock import FileLock, Timeout
 from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.data.splits import PROTOCOLS
 from hf_encls.reproduction import paper
-from hf_encls.reproduction.grid import PRESETS, Input, Preset, plan, read_preset, read_variants
+from hf_encls.reproduction.grid import INPUTS, PRESETS, Input, Preset, plan, read_preset, read_variants
 from hf_encls.reproduction.runner import check_settings, run_cells, settings_of
 from hf_encls.reproduction.sources import Source, read_source
-
-INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
 
 
 def main(args: list[str] | None = None) -> Path:

@@ -14,7 +14,7 @@ from hf_encls.codec.loading import codec_facts
 from hf_encls.commands.train import versions
 from hf_encls.reproduction import collect, evidence, paper, pictures, shapes
 from hf_encls.reproduction.finished import Finished, finished
-from hf_encls.reproduction.grid import Cell, Input, Preset
+from hf_encls.reproduction.grid import INPUTS, Cell, Input, Preset, not_run
 from hf_encls.reproduction.others import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source
@@ -98,6 +98,7 @@ def made(grid: Grid, runs: Sequence[Finished]) -> dict:
     """How the report came about: command, versions, machine, how much of it is finished."""
     epochs = sorted({run.results["epochs"] for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
+    inputs = {*grid.inputs, *grid.missing_inputs}
     devices = sorted({run.results["device"] for run in runs}) or ["none"]
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
@@ -114,8 +115,12 @@ def made(grid: Grid, runs: Sequence[Finished]) -> dict:
         "fewer_epochs": bool(epochs) and epochs[0] < paper.EPOCHS,
         "bf16": any(preset.options.get("bf16") for preset in grid.presets),
         "other_hop": sorted(hops - set(paper.MEL_HOPS)),
+        "not_run": not_run(grid.cells, grid.sources, grid.presets),
+        "no_paper": not any(cell.preset.name == "paper" for cell in grid.cells),
+        "inputs_left_out": [name for name in INPUTS if name not in {e.features for e in inputs}],
         "cells": len(grid.cells),
         "finished": len(runs),
+        "unfinished": len(grid.cells) - len(runs),
         "training_s": sum(run.training_s for run in runs),
     }
 

@@ -14,9 +14,7 @@ from filelock import FileLock
 from hf_encls.commands.door import run
 from hf_encls.commands.train import main as train
 from hf_encls.results import RESULTS
-from hf_encls.resuming import drop_broken_checkpoints, last_checkpoint, progress
-
-__all__ = ["RESULTS", "drop_broken_checkpoints", "main", "progress"]
+from hf_encls.resuming import last_checkpoint
 
 
 def main(folder: Path, arguments: list[str]) -> None:

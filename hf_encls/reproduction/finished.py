@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hf_encls.commands.train_run import CLIPS
 from hf_encls.reproduction import paper
-from hf_encls.reproduction.cell import RESULTS
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.measures import mean_and_deviation
+from hf_encls.results import RESULTS
 
 
 class Finished:

@@ -12,6 +12,7 @@ from hf_encls.reproduction.measures import multiply_adds
 from hf_encls.reproduction.sources import Source
 
 PRESETS = ("paper", "recommended")
+INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
 FOLDER = Path(__file__).with_name("presets")
 MEL_NAMES = {"mel": "mel (power)", "log_mel": "log-mel (dB)"}
 
@@ -171,6 +172,28 @@ def plan(
                                 if entry.features == kind
                             ]
     return cells
+
+
+def not_run(cells: Sequence[Cell], sources: Sequence[Source], presets: Sequence[Preset]) -> list[str]:
+    """What of the whole grid has no cell among `cells`: presets, protocols and variants, by name.
+
+    `presets` are those of the run, with the options that the user changed.
+    """
+    run = {(cell.preset.name, cell.protocol) for cell in cells}
+    names = []
+    for name in PRESETS:
+        protocols = read_preset(name, {}).protocols
+        if not any((name, protocol) in run for protocol in protocols):
+            names.append(f"preset {name}")
+            continue
+        for protocol in protocols:
+            divided = any(folds(source, protocol) for source in sources)
+            if (name, protocol) not in run:
+                names.append(f"{name}/{protocol}" + ("" if divided else " (no official division)"))
+    paper = next((preset for preset in presets if preset.name == "paper"), read_preset("paper", {}))
+    ran = {cell.preset.variant for cell in cells}
+    left_out = [variant.variant for variant in read_variants(["all"], paper) if variant.variant not in ran]
+    return names + ([f"variants {', '.join(left_out)}"] if left_out else [])
 
 
 def folds(source: Source, protocol: str) -> list[int | None]:

@@ -14,8 +14,11 @@ from hf_encls.tables import markdown_table
 def head(page: Page) -> str:
     report, made = page.report, page.report["made"]
     lines = [f"# {page.texts['title']}", "", f"{report['reference']}", ""]
-    other = other_conditions(page)
-    lines += [f"**{page.texts['other_conditions']}** {'; '.join(other)}.", ""] if other else []
+    other, left_out = other_conditions(page), made["not_run"]
+    if other or left_out:
+        intro = page.texts["other_conditions" if other else "not_all"]
+        other += [f"not run: {', '.join(left_out)}"] if left_out else []
+        lines += [f"**{intro}** {'; '.join(other)}.", ""]
     for row in report["datasets"]:
         if row["status"] == "missing":
             lines.append(f"- **{row['label']}: missing**, not on disk ({row['reason']}).")
@@ -67,6 +70,12 @@ def other_conditions(page: Page) -> list[str]:
         other.append(f"mel hop {listed(made['other_hop'])}")
     if made["bf16"]:
         other.append(page.texts["bf16"])
+    if made["no_paper"]:
+        other.append(page.texts["no_paper"])
+    if made["inputs_left_out"]:
+        other.append(f"without the inputs {', '.join(made['inputs_left_out'])}")
+    if made["unfinished"]:
+        other.append(f"{made['unfinished']:.0f} cells not finished")
     return other
 
 

@@ -3,6 +3,8 @@
 TEXTS = {
     "title": "The paper's experiments, run again",
     "other_conditions": "This is not the paper's experiment as it was, and its figures say nothing against or for it:",
+    "not_all": "Not the whole grid:",
+    "no_paper": "no cell is trained as the paper describes",
     "heard": "**It was trained on these very sounds, test clips included**",
     "has_heard": "was trained on the test clips too",
     "bf16": "training in bfloat16",

@@ -1,5 +1,6 @@
 #!/bin/sh
 # The mini codec that is shipped in hf_encls/codec/assets/mini. Its sounds: ESC-10 (CC BY 3.0) in $1, and generated ones.
+# 10,500 steps: about 50 minutes on one core of an AMD EPYC.
 set -e
 cd "$(dirname "$0")/../.."
 DATA=${1:?"usage: $0 ESC10_FOLDER [OUTPUT_DIR]"}

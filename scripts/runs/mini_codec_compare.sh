@@ -4,6 +4,7 @@
 #   scripts/runs/mini_codec_compare.sh ESC10_FOLDER OUTPUT_DIR [CODEC_FOLDER ...]     windows divided as in the paper
 #   scripts/runs/mini_codec_compare.sh synthetic OUTPUT_DIR [CODEC_FOLDER ...]        the offline default, whole clips
 # Each CODEC_FOLDER adds a row. A run that has its results is not run again.
+# On two shared cores of an AMD EPYC: about 70 minutes for ESC-10, 10 for the synthetic sounds.
 set -e
 cd "$(dirname "$0")/../.."
 DATA=${1:?"usage: $0 ESC10_FOLDER|synthetic OUTPUT_DIR [CODEC_FOLDER ...]"}

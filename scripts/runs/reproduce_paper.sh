@@ -1,6 +1,6 @@
 #!/bin/sh
 # The paper's whole grid: GTZAN music/speech in $1, GTZAN genres in $2, ESC-50 in $3; EnCodec's weights from the Hub.
-# 1000 epochs, three seeds, both presets, every protocol and variant. Not run as a whole by us so far.
+# 1000 epochs, three seeds, both presets, every protocol and variant. Not run yet, so how long it takes is not known.
 # Interrupted, the same command goes on. The report: $4/report/REPORT.md.
 set -e
 cd "$(dirname "$0")/../.."
