@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hub_server import USER
+from miniature_data import esc50_archive
 from small_models import small_codec
 from transformers import pipeline
 
 from hf_encls.commands.train import main
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.publishing import push_model
+from hf_encls.results import public_command
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--features", "log_mel", "--window_s", "0.3", "--num_train_epochs", "2", "--report_to", "none"]
@@ -42,6 +46,10 @@ def train(tones: Path, folder: Path, *more: str) -> dict:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return EnclsForAudioClassification.from_pretrained(folder).state_dict()
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
 
 
 def equal(one: Path, two: Path) -> bool:
@@ -114,6 +122,115 @@ def test_resuming_ends_where_an_unbroken_run_ends(tones, tmp_path):
     assert equal(tmp_path / "whole", tmp_path / "broken")
 
 
+def test_a_run_that_is_done_again_does_not_look_finished(trained, tones, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(trained[0], folder)
+
+    def killed(self, *args, **kwargs):
+        assert not (folder / "results.json").exists() and not list(folder.glob("checkpoint-*"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr("hf_encls.training.EnclsTrainer.train", killed)
+        train(tones, folder)
+    assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
+    shutil.copytree(trained[0] / newest(trained[0]).name, folder / newest(trained[0]).name)
+    with pytest.raises(ValueError, match="unfinished run"):
+        train(tones, folder)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--dropout", "0.1"], "dropout"),
+        (["--learning_rate", "0.01"], "learning_rate"),
+        (["--standardization", "none"], "standardization"),
+        (["--per_device_train_batch_size", "8"], "batch_size"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_settings(trained, tones, tmp_path, more, named):
+    with pytest.raises(ValueError, match=f"another one .*{named}"):
+        train(tones, trained[0], "--resume_from_checkpoint", "last", *more)
+    checkpoint = str(newest(trained[0]))
+    with pytest.raises(
+        ValueError, match=f"another one .*{named}"
+    ):  # read beside the checkpoint, not in the new folder
+        train(tones, tmp_path / "new", "--resume_from_checkpoint", checkpoint, *more)
+
+
+def test_a_checkpoint_whose_writing_was_broken_off_is_not_resumed(trained, tones, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained[0], folder)
+    (folder / "results.json").unlink()
+    epochs = ["--num_train_epochs", "3", "--resume_from_checkpoint"]
+    broken = folder / "checkpoint-9999"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"half of it")
+    with pytest.raises(ValueError, match="whole checkpoint"):
+        train(tones, folder, *epochs, str(broken))
+    results = train(tones, folder, *epochs, "last")
+    assert results["epochs"] == 3 and not broken.exists()
+    # The seconds of the first session count too.
+    assert results["times_s"]["training"] > sum(row["epoch_s"] for row in results["history"])
+
+
+def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
+    data = tmp_path / "ESC-50"
+    esc50_archive(data)
+    folder = tmp_path / "model"
+    options = ["--data_dir", str(data), "--protocol", "official", "--window_s", "0.04", "--num_train_epochs", "1"]
+    whole = train(tones, folder, *options)
+    assert list(whole["folds"]) == ["1", "2", "3", "4", "5"]
+    for fold in (2, 3, 4):  # as if it had been killed in the third one
+        (folder / f"fold-{fold}" / "results.json").unlink()
+    (folder / "fold-2" / "results.json").write_text((folder / "fold-1" / "results.json").read_text())
+    shutil.rmtree(folder / "fold-4")
+    (folder / "results.json").unlink()
+    untouched = (folder / "fold-1" / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(ValueError, match="fold-3 holds an unfinished run"):
+        train(tones, folder, *options)
+    assert (folder / "fold-1" / "results.json").is_file()  # nothing had begun
+    with pytest.raises(ValueError, match="one for each fold"):
+        train(tones, folder, *options, "--resume_from_checkpoint", str(newest(folder / "fold-3")))
+    again = train(tones, folder, *options, "--resume_from_checkpoint", "last")
+    assert (folder / "fold-1" / "model.safetensors").stat().st_mtime_ns == untouched
+    assert again["folds"]["4"]["test"] == whole["folds"]["4"]["test"]
+    assert again["folds"]["3"]["test"] == whole["folds"]["3"]["test"]
+    with pytest.raises(ValueError, match="another one .*seed"):
+        train(tones, folder, *options, "--resume_from_checkpoint", "last", "--seed", "3")
+
+
+def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):
+    secret = "hf_this_is_secret"
+    results = train(tones, tmp_path / "model", "--num_train_epochs", "1", "--hub_token", secret)
+    assert "tones" in results["command"] and secret not in str(results)
+    for one in ([f"--hub_token={secret}"], ["--hub_tok", secret], ["--hub-token", secret, "--seed", "1"]):
+        assert secret not in str(public_command(one, [secret])) and "--hub_tok" not in public_command(one, [secret])
+    assert public_command(["--include_num_input_tokens_seen", "--bf16", "--cache_dir=/a/b"]) == [
+        "--bf16",
+        "--cache_dir=b",
+    ]
+    push_model(tmp_path / "model", f"{USER}/model")
+    files = hub.files(f"{USER}/model")
+    assert {"README.md", "results.json", "config.json"} <= set(files)
+    for name, content in files.items():
+        assert secret.encode() not in content and str(tmp_path.parent).encode() not in content, name
+
+
+def test_accumulated_gradients_give_the_loss_of_the_whole_batch(tones, tmp_path):
+    common = ["--dropout", "0", "--num_train_epochs", "1", "--per_device_train_batch_size"]
+    whole = train(tones, tmp_path / "whole", *common, "8")
+    halves = train(tones, tmp_path / "halves", *common, "4", "--gradient_accumulation_steps", "2")
+    found, expected = halves["history"][0], whole["history"][0]
+    assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
+    assert found["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-2)
+
+
+def test_label_smoothing(tones, tmp_path):
+    results = train(tones, tmp_path / "model", "--label_smoothing_factor", "0.1", "--num_train_epochs", "1")
+    assert 0 <= results["history"][0]["train_accuracy"] <= 1
+
+
 def test_codec_features_and_a_settings_file(tones, tmp_path):
     small_codec(24).save_pretrained(tmp_path / "my codec")
     settings = {
@@ -145,6 +262,11 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
         (["--features", "encodec_24khz", "--codec", "no/such-codec"], "Without a network"),
         (["--resume_from_checkpoint", "last"], "found none"),
         (["--dataset", "some/features"], "found both"),
+        (["--dataloader_num_workers", "2"], "lie in memory already"),
+        (["--dataset_revision", "main"], "name them with --dataset"),
+        (["--codec_policy", "whole"], "needs none"),
+        (["--codec_dtype", "bfloat16"], "needs none"),
+        (["--features", "encodec_24khz", "--codec", "untrained", "--bandwidth", "3"], "are latents"),
     ],
 )
 def test_mistakes_are_explained(tones, tmp_path, monkeypatch, more, message):
@@ -175,11 +297,15 @@ def test_two_processes(tones, tmp_path):
         "--cache_dir",
         str(tmp_path / "c"),
         *SMALL,
+        *("--dropout", "0", "--per_device_train_batch_size", "8"),
     ]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr[-3000:]
     assert "2 processes on cpu" in run.stdout
     results = json.loads((tmp_path / "model" / "results.json").read_text())
+    one = train(tones, tmp_path / "one", "--dropout", "0", "--per_device_train_batch_size", "16")
+    # The mean of both processes' losses, not their sum.
+    assert results["history"][0]["train_loss"] == pytest.approx(one["history"][0]["train_loss"], rel=0.1)
     assert results["processes"] == 2 and results["test"]["num_windows"] == results["leak"]["test_windows"]
 
 
