@@ -2,9 +2,13 @@
 
 import hashlib
 import io
+import socket
 import stat
 import tarfile
 import threading
+import urllib.error
+import urllib.parse
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +23,7 @@ from hf_encls.data import download
 from hf_encls.data.download import DownloadError, fetch, unpack
 from hf_encls.data.esc50 import ESC50
 from hf_encls.data.facts import Archive
+from hf_encls.data.gtzan_genres import GTZAN_GENRES
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -140,6 +145,33 @@ def test_an_error_of_the_server_is_tried_again_and_the_next_address_after_it(ser
     assert fetch(archive_of(CONTENT, missing, server.url), tmp_path).read_bytes() == CONTENT
     with pytest.raises(DownloadError, match="404"):
         fetch(archive_of(CONTENT, missing), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "reason", [TimeoutError("timed out"), socket.gaierror("unknown host"), ConnectionRefusedError("refused")]
+)
+def test_an_address_where_nobody_answers_is_tried_once(tmp_path, monkeypatch, reason):
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append((request.full_url, timeout))
+        raise urllib.error.URLError(reason)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    with pytest.raises(DownloadError, match=r"(?s)one.*two.*Get it by other means.*sha256.*--url"):
+        fetch(archive_of(CONTENT, "http://one", "http://two"), tmp_path)
+    assert [url for url, _ in asked] == ["http://one", "http://two"] and max(timeout for _, timeout in asked) <= 20
+
+
+def test_the_live_address_is_tried_first_and_a_dead_one_not_at_all(tmp_path, monkeypatch):
+    assert [urllib.parse.urlsplit(url).hostname for url in GTZAN_GENRES.archive.urls] == [
+        "huggingface.co",
+        "opihi.cs.uvic.ca",
+    ]
+    monkeypatch.setattr(urllib.request, "urlopen", None)
+    with pytest.raises(DownloadError, match=r"(?s)has not answered for years.*--data_dir.*--url"):
+        prepare.main(["gtzan_music_speech", "--data_dir", str(tmp_path / "data"), "--download"])
+    assert not (tmp_path / "data").exists()
 
 
 def test_addresses_that_are_not_http_are_refused(tmp_path):

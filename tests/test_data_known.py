@@ -42,7 +42,8 @@ def test_every_data_set_states_its_facts(facts):
     assert facts.sampling_rate > 0 and facts.durations_s
     assert facts.title in facts.text() and facts.license_text in facts.text()
     archive = facts.archive
-    assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256) and archive.size > 0 and archive.urls
+    assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256) and archive.size > 0
+    assert bool(archive.urls) != bool(archive.gone)
     assert archive.max_members > facts.num_clips and archive.max_unpacked > archive.size
 
 

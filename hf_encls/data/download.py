@@ -5,6 +5,7 @@ import hashlib
 import lzma
 import os
 import shutil
+import socket
 import stat
 import tarfile
 import tempfile
@@ -21,7 +22,7 @@ from typing import BinaryIO
 from hf_encls.data.facts import Archive
 
 BLOCK = 1 << 20
-TIMEOUT_S = 60.0
+TIMEOUT_S = 20.0  # without a single byte
 RETRIES = 3  # connections per address: each goes on where the last one broke
 MAX_RATIO = 100  # unpacked bytes per byte of archive; audio stays below 10
 # What the standard library raises for broken archives, and for members that are in each other's way.
@@ -59,10 +60,11 @@ def fetch(
             return _fetch_one(archive, address, target, progress or (lambda count: None))
         except (DownloadError, OSError, HTTPException) as error:
             reasons.append(f"{address}: {error}")
-    listed = "".join(f"\n  {reason}" for reason in reasons)
+    listed = "".join(f"\n  {reason}" for reason in reasons or [archive.gone])
     raise DownloadError(
-        f"{archive.file_name} could not be downloaded:{listed}\nGet it by other means, check that its sha256 is "
-        f"{archive.sha256}, unpack it, and name the folder with --data_dir; or name another address with --url"
+        f"{archive.file_name} could not be downloaded:{listed}\nGet it by other means (somebody who has it, a search "
+        f"for its name), check that its sha256 is {archive.sha256}, unpack it, and name the folder with --data_dir; or "
+        "name another address with --url"
     )
 
 
@@ -107,8 +109,7 @@ def _fetch_one(archive: Archive, url: str, target: Path, progress: Progress) -> 
         try:
             _receive(archive, url, partial, progress)
         except (OSError, HTTPException) as error:
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
-            if final or attempt + 1 == RETRIES:
+            if _is_final(error) or attempt + 1 == RETRIES:
                 raise
             continue
         size = partial.stat().st_size
@@ -125,6 +126,14 @@ def _fetch_one(archive: Archive, url: str, target: Path, progress: Progress) -> 
             raise DownloadError(f"expected {_identity(archive)}, got {size} with {digest}: not the same file")
         resumed = False  # the beginning may have been another file's: once more, from nothing
     raise DownloadError(f"expected {_identity(archive)}, and never got them")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether trying again is of no use: the server refuses, or nobody answers at that address."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code < 500
+    reason = getattr(error, "reason", None)  # of a connection that was never made
+    return isinstance(reason, TimeoutError | socket.gaierror | ConnectionRefusedError)
 
 
 def _receive(archive: Archive, url: str, partial: Path, progress: Progress) -> None:

@@ -13,14 +13,19 @@ from hf_encls.audio import EXTENSIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file that holds the whole data set: where it is, and what it must be."""
+    """One file that holds the whole data set: where it is, and what it must be.
 
-    urls: tuple[str, ...]  # tried in this order; the checksum decides whether a copy is the right one
+    `urls` are tried in this order, and the checksum decides whether a copy is the right one; without any, `gone` says
+    where it was.
+    """
+
+    urls: tuple[str, ...]
     file_name: str
     size: int  # bytes
     sha256: str
     max_members: int
     max_unpacked: int  # bytes
+    gone: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

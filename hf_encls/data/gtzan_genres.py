@@ -9,8 +9,9 @@ Where the facts come from:
   of the genres). They agree.
 - pairs of equal files: found as equal md5 in mirdata's index; none of them has both halves in the lists.
 
-No licence is stated by anybody we found; mirdata says the same. The first address has been out of order for years
-(mirdata#549); the second is a copy on the Hub, whose checksum we could not compare: the sha256 decides.
+No licence is stated by anybody we found; mirdata says the same. The first address is a copy on the Hub, whose
+checksum we could not compare: the sha256 decides. The second, the original one, has been out of order for years
+(mirdata#549).
 """
 
 import re
@@ -54,8 +55,8 @@ GTZAN_GENRES = DatasetFacts(
     ),
     archive=Archive(
         urls=(
-            "http://opihi.cs.uvic.ca/sound/genres.tar.gz",
             "https://huggingface.co/datasets/marsyas/gtzan/resolve/d2146561ecc7df707d9e6b8318885fe6a39668a2/data/genres.tar.gz",
+            "http://opihi.cs.uvic.ca/sound/genres.tar.gz",
         ),
         file_name="genres.tar.gz",
         size=1_225_571_541,

@@ -3,7 +3,7 @@
 Where the facts come from: size and sha256 of `music_speech.tar.gz` are in tensorflow/datasets (checksums.tsv), one
 source only; 64 + 64 is what the archive's users count (tensorflow/datasets' own text says 60 + 60). No index of its
 files with checksums is published, so `validate` counts and measures. No licence is stated by anybody we found. The
-address has not answered for years (mteb#2240) and we know of no copy with a stated checksum.
+address has not answered for years (mteb#2240) and we know of no copy with a stated checksum, so none is tried.
 """
 
 from pathlib import Path
@@ -35,12 +35,13 @@ GTZAN_MUSIC_SPEECH = DatasetFacts(
     official="",
     known_faults=("128 clips are few: one test clip of 26 is worth 3.8 points of clip accuracy",),
     archive=Archive(
-        urls=("http://opihi.cs.uvic.ca/sound/music_speech.tar.gz",),
+        urls=(),
         file_name="music_speech.tar.gz",
         size=297_055_930,
         sha256="8753bc4129fc0a916d6efcf25dbcaf30e06b41acb44ad7c3d0b5c9d9c90ff546",
         max_members=600,
         max_unpacked=600_000_000,
+        gone="its only address, http://opihi.cs.uvic.ca/sound/music_speech.tar.gz, has not answered for years",
     ),
     aliases=("music_speech", "music speech", "GTZAN music/speech collection"),
 )
