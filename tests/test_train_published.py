@@ -1,0 +1,102 @@
+"""Training on published latents: their codec's facts, options that fit them or are refused, models without a codec."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset
+from hub_server import USER
+from small_models import CLASSES, small_codec
+
+from hf_encls.commands.train import main
+from hf_encls.dataset_cards import Source
+from hf_encls.features import feature_columns, feature_config
+from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.publishing import push_features
+
+REPO = f"{USER}/little-latents"
+WINDOW_S = 0.4
+
+
+@pytest.fixture
+def published(hub, monkeypatch) -> str:
+    """Latents of a codec that cannot be reached; it was trained on the very clips."""
+    config = feature_config("encodec_24khz", codec=small_codec(24), window_s=WINDOW_S, codec_id=f"{USER}/not-there")
+    count = 60
+    labels = np.arange(count // 2).repeat(2) % 3
+    windows = np.random.default_rng(0).normal(0, 1, (count, *config.window_shape))
+    windows[np.arange(count), labels * 4] += 3
+    rows = {
+        "input_features": windows.astype(np.float16),
+        "label": labels,
+        "clip_id": [f"{CLASSES[label]}/{number // 2}.wav" for number, label in enumerate(labels)],
+        "start": [WINDOW_S * (number % 2) for number in range(count)],
+        "group": [f"{number // 2}" for number in range(count)],
+        "fold": [0] * count,
+        "silent": [False] * count,
+    }
+    features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
+    source = Source("Little sounds", "CC0", "cc0-1.0", "https://example.org", "Nobody")
+    push_features(features, config, REPO, source, codec={"trained_on": ["Little sounds"]})
+    return REPO
+
+
+def train(folder: Path, *more: str) -> dict:
+    args = ["--dataset", REPO, "--window_s", str(WINDOW_S), "--num_train_epochs", "1", "--report_to", "none"]
+    return main([*args, "--output_dir", str(folder), *more])
+
+
+def test_the_facts_of_the_codec_come_with_the_features(published, tmp_path, capsys):
+    results = train(tmp_path / "model")
+    assert results["codec"]["trained_on"] == ["Little sounds"] and results["codec"]["heard_test_clips"]
+    assert "was itself trained on Little sounds" in capsys.readouterr().out
+
+
+def test_a_model_without_its_codec_says_so_and_is_not_published(published, tmp_path, capsys, hub):
+    results = train(tmp_path / "model")
+    assert results["holds_codec"] is False
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["holds_codec"] is False
+    said = capsys.readouterr().out
+    assert "It holds no codec" in said and "attach_codec" in said and "import pipeline" not in said
+    with pytest.raises(ValueError, match="without its codec .* is not published"):
+        train(tmp_path / "other", "--push_to_hub", "--hub_model_id", f"{USER}/model")
+    assert not (tmp_path / "other").exists()  # nothing was trained
+
+
+def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
+    small_codec(24).save_pretrained(tmp_path / "codec")
+    results = train(
+        tmp_path / "model", "--codec", str(tmp_path / "codec"), "--push_to_hub", "--hub_model_id", f"{USER}/model"
+    )
+    assert results["holds_codec"] is True and results["codec"]["trained_on"] == ["Little sounds"]
+    assert "import pipeline" in capsys.readouterr().out
+    assert EnclsForAudioClassification.from_pretrained(tmp_path / "model").frontend is not None
+    assert "model.safetensors" in hub.files(f"{USER}/model")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--strict"], "--strict is about reading audio"),
+        (["--cache_dir", "somewhere"], "--cache_dir is about reading audio"),
+        (["--bandwidth", "3"], "are latents"),
+        (["--hop_length", "256"], "--hop_length is about mel"),
+        (["--step_s", "0.2"], r"step_s=0\.2, found step_s=0\.4"),
+        (["--codec_policy", "contiguous"], "found codec_policy='whole'"),
+        (["--codec_dtype", "bfloat16"], "found codec_dtype='float32'"),
+        (["--codec_revision", "abc"], "leave --codec_revision out"),
+        (["--features", "mel", "--dataset_config", "encodec_24khz"], "expected features mel, found encodec_24khz"),
+        (["--codec", "untrained"], "found another one at untrained"),
+        (["--streaming", "--memory_limit_gb", "1"], "give one of them"),
+    ],
+)
+def test_options_are_compared_or_refused(published, tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "model", *more)
+    assert not (tmp_path / "model").exists()
+
+
+def test_options_that_agree_are_welcome(published, tmp_path):
+    agreeing = ["--step_s", "0.4", "--codec_policy", "whole", "--codec_dtype", "float32"]
+    assert train(tmp_path / "model", *agreeing, "--features", "encodec_24khz")["step_s"] == pytest.approx(0.4)
