@@ -55,11 +55,11 @@ def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict
             folder.mkdir(parents=True, exist_ok=True)
             write_json(kept, file)
         for entry, measured in kept["measured"].items():
-            rows.append({"dataset": dataset, "input": entry, "cell": first[entry].cell.id} | _shown(measured))
+            rows.append({"dataset": dataset, "input": entry, "cell": first[entry].cell.id} | shown(measured))
     return rows
 
 
-def _shown(measured: Mapping) -> dict:
+def shown(measured: Mapping) -> dict:
     """A measurement as the report's row holds it; one that could not be made has its reason."""
     if "rounds" not in measured:
         return dict(measured)
