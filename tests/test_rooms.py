@@ -1,0 +1,98 @@
+"""Imports go down only, from room to room; what is imported is declared as a dependency."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Low to high: a file imports from its own row and from those above it here. Every file of the package has a place.
+ROOMS = (
+    ("hub", "audio", "memory"),
+    ("data",),
+    ("features", "shards"),
+    (
+        *("training", "streaming", "metrics", "report", "tables", "cards", "codec_texts", "dataset_cards"),
+        *("feature_pictures", "results", "resuming"),
+    ),
+    ("codec", "inference", "pipeline", "embeddings", "upload", "published", "publishing"),
+    ("commands",),
+    ("reproduction",),
+)
+RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
+EXCEPTIONS = {
+    # The hashes of a codec's weights, by the name they had before hub/identity_encls.py: nothing is loaded through it.
+    ("features", "codec.loading"),
+    # The door to a room of its own, which runs `commands/train.py` once for each cell of its grid.
+    ("commands.reproduce_paper", "reproduction"),
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The absolute names that a file imports, those inside functions too: `hf_encls.data.load`, `numpy`, ..."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module
+            folder = ROOT.joinpath(*node.module.split("."))
+            # `from hf_encls.data import esc50` asks for a module.
+            yield from (f"{node.module}.{name.name}" for name in node.names if (folder / f"{name.name}.py").is_file())
+
+
+def modules() -> dict[str, Path]:
+    """Every file of the package by its name below it: `data.load`."""
+    package = ROOT / "hf_encls"
+    files = sorted(package.rglob("*.py"))
+    return {".".join(file.relative_to(package).with_suffix("").parts): file for file in files}
+
+
+def test_every_file_has_a_room():
+    rooms = {name.split(".")[0] for name in modules()} - {"__init__"}
+    assert not rooms - set(RANK), "say in ROOMS where these belong"
+
+
+@pytest.mark.parametrize("room", [room for row in ROOMS for room in row])
+def test_imports_go_down_only(room):
+    for name, file in modules().items():
+        if name.split(".")[0] != room:
+            continue
+        for target in imports(file):
+            inner = target.removeprefix("hf_encls").removeprefix(".")
+            if not target.startswith("hf_encls") or not inner:  # the package itself: its version
+                continue
+            allowed = any(name == one and inner.startswith(other) for one, other in EXCEPTIONS)
+            assert allowed or RANK[inner.split(".")[0]] <= RANK[room], (
+                f"hf_encls.{name} imports {target}, which is above"
+            )
+
+
+def test_doors_hold_nothing_but_the_way_to_a_command():
+    for file in (*ROOT.glob("scripts/*.py"), *ROOT.glob("dataset_scripts/*.py")):
+        ours = {name for name in imports(file) if name.startswith("hf_encls")}
+        assert ours and all(name.startswith("hf_encls.commands") for name in ours), file
+
+
+def test_nobody_imports_a_door():
+    for name, file in modules().items():
+        assert not {target.split(".")[0] for target in imports(file)} & {"scripts", "dataset_scripts", "tests"}, name
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = [item for name in ("onnx", "demo") for item in project["optional-dependencies"][name]]
+    declared = {plain(re.match(r"[\w.-]+", item)[0]) for item in (*project["dependencies"], *optional)}
+    distributions = packages_distributions()
+    for name, file in modules().items():
+        for top in {target.split(".")[0] for target in imports(file)} - sys.stdlib_module_names - {"hf_encls"}:
+            found = {plain(item) for item in distributions.get(top, [top])}
+            assert found & declared, f"hf_encls.{name} imports {top}, which pyproject.toml does not declare"
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
