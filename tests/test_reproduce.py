@@ -162,6 +162,27 @@ def test_official_has_a_cell_for_each_fold_and_none_where_there_are_no_folds():
     assert {cell.source.key for cell in cells} == {"esc50"}
 
 
+def test_the_name_of_the_place_wins_where_most_files_fit(tmp_path: Path):
+    for name in ("1-100032-A-0", "2-100038-A-14", "3-100210-A-36", "4-100263-A-36"):
+        path = tmp_path / "sounds" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng(len(name)).standard_normal(8_000), 8_000)
+    known = read_source("esc50", str(tmp_path / "sounds"))
+    assert known.name == "ESC-50" and known.data_name is None  # recognised without its name
+    soundfile.write(tmp_path / "sounds" / "a note.wav", np.ones(8_000), 8_000)
+    stray = read_source("esc50", str(tmp_path / "sounds"))
+    assert (stray.name, stray.data_name, stray.left_out, stray.folds) == ("ESC-50", "esc50", 1, known.folds)
+    cell = plan([stray], [Input("mel")], [read_preset("paper", {})], [0])[0]
+    assert runner.identity(cell.arguments(None))["--data_name"] == "esc50"
+    own = read_source("esc50", str(write_tones(tmp_path / "own")))  # nothing fits: it stands in
+    assert own.name == "own" and own.data_name is None
+    sounds = write_tones(tmp_path / "talk")
+    for old, new in (("high", "music"), ("low", "speech")):
+        (sounds / old).rename(sounds / new)
+    talk = read_source("gtzan_music_speech", str(sounds))  # folders of these names, but not that many files
+    assert (talk.name, talk.data_name, talk.is_original) == ("talk", None, False)
+
+
 def test_what_was_left_out_is_named():
     presets = [read_preset("paper", {}), read_preset("recommended", {})]
     variants = read_variants(["all"], presets[0])
@@ -246,10 +267,8 @@ def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path:
     folder = grid[0]
     resumed = json.loads((folder / "cells" / CELL / "results.json").read_text())
     assert "--resume_from_checkpoint" in resumed["command"]
-    names = (name for name in resumed["command"][1:] if name)
-    options = dict(zip(names, names, strict=True))
-    options.pop("--resume_from_checkpoint")
-    options["--output_dir"] = str(tmp_path / "whole")
+    options = json.loads((folder / "cells" / CELL / runner.ARGUMENTS).read_text())
+    options |= {"--output_dir": str(tmp_path / "whole"), "--cache_dir": str(folder.parent / "cache")}
     whole = train([text for pair in options.items() for text in pair])
     assert resumed["epochs"] == whole["epochs"] == EPOCHS
     for name in ("train", "validation", "test", "confusion_matrix", "best_epoch"):
@@ -359,7 +378,9 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
         main([*arguments, "--report_only", "--hop_length", "128"])
 
 
-def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(quick, monkeypatch: pytest.MonkeyPatch):
+def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
+    quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     folder, arguments = quick
     sounds = read_source("esc50", arguments[1])
     preset = read_preset("recommended", {})
@@ -375,6 +396,10 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(quic
     def breaks(*args: object, **kwargs: object) -> None:
         raise RuntimeError("size mismatch\nfor conv1")
 
+    heard = shutil.copytree(runs[0].folder, tmp_path / "heard")
+    parts = json.loads((heard / "clips.json").read_text())
+    write_json({"train": parts["test"], "validation": [], "test": []}, heard / "clips.json")
+    assert "never heard, found 3 of 3" in compare_rows(runs, [sounds], [str(heard)])[-1]["reason"]
     monkeypatch.setattr("transformers.pipeline", breaks)
     broken = compare_rows(runs, [sounds], ["some/model"])[-1]
     assert (broken["model"], broken["accuracy"], broken["reason"]) == ("some/model", None, "size mismatch")

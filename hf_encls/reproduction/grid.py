@@ -81,6 +81,7 @@ class Cell:
         """Arguments of scripts/train.py, without its output folder."""
         given = {
             "data_dir": self.source.data_dir,
+            "data_name": self.source.data_name,
             "features": self.input.features,
             "codec": self.input.codec,
             "protocol": self.protocol,

@@ -75,7 +75,7 @@ def other_conditions(page: Page) -> list[str]:
     if made["inputs_left_out"]:
         other.append(f"without the inputs {', '.join(made['inputs_left_out'])}")
     if made["unfinished"]:
-        other.append(f"{made['unfinished']:.0f} cells not finished")
+        other.append(f"cells not finished: {made['unfinished']:.0f}")
     return other
 
 

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_encls.data.load import load_clips
+from datasets import Dataset
+
+from hf_encls.data.facts import DatasetFacts
+from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, recognise
 from hf_encls.reproduction import paper
 
 COMPLETE = 0.99  # share of the clips that a copy must have: a known broken file may be missing
@@ -26,6 +29,7 @@ class Source:
     files: Mapping[str, tuple[str, str]]  # clip_id -> its path and its class
     left_out: int
     is_original: bool  # whether it is the paper's data set, complete
+    data_name: str | None = None  # what it is read as where its layout alone would not say so
 
     @property
     def label(self) -> str:
@@ -41,11 +45,16 @@ class Source:
 def read_source(key: str, data_dir: str) -> Source | None:
     """Scan a data set; None where the folder is not there.
 
+    A folder that is recognised is what it is, whatever place it takes. Otherwise `key` wins where it names a data set
+    that most of the files fit: a stray file is then left out, and folds and recordings are known. A plain folder, in
+    which most do not fit, stands in.
+
     Raises `ValueError` as `load_clips` does for a folder that holds nothing usable.
     """
     if not Path(data_dir).is_dir():
         return None
-    clips, report, facts = load_clips(data_dir)
+    data_name = _fits(key, data_dir)
+    clips, report, facts = load_clips(data_dir, data_name)
     classes = tuple(clips.features["label"].names)
     rows = zip(clips["clip_id"][:], clips["audio"][:], clips["label"][:], strict=True)
     rates = Counter(clips["sampling_rate"][:])
@@ -60,5 +69,23 @@ def read_source(key: str, data_dir: str) -> Source | None:
         folds=tuple(clips["fold"][:]),
         files={clip_id: (audio["path"], classes[label]) for clip_id, audio, label in rows},
         left_out=len(report.left_out),
-        is_original=bool(facts and facts.name == key and len(clips) >= COMPLETE * facts.num_clips),
+        is_original=bool(facts and facts.name == key and _is_whole(clips, facts)),
+        data_name=data_name,
     )
+
+
+def _fits(key: str, data_dir: str) -> str | None:
+    """`key` where it must be said what the folder holds, and most of it can be read as that."""
+    if key not in {facts.name for facts in KNOWN} or recognise(data_dir) != FOLDER:
+        return None
+    try:
+        clips, report, facts = load_clips(data_dir, key)
+    except ValueError:
+        return None
+    # Folders called music and speech can hold anybody's sounds: where file names tell nothing, the number must be right.
+    fits = len(clips) > len(report.left_out) if module_of(key).NAME else _is_whole(clips, facts)
+    return key if fits else None
+
+
+def _is_whole(clips: Dataset, facts: DatasetFacts) -> bool:
+    return COMPLETE * facts.num_clips <= len(clips) <= facts.num_clips
