@@ -243,6 +243,13 @@ class Extractor:
             windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"expected finite {self.config.features}, found NaN or infinity: the codec's weights or its precision "
+                f"({self.config.codec_dtype}) do not work here; load the codec again, or take --codec_dtype float32"
+                if self.config.is_codec
+                else f"expected finite {self.config.features}, found NaN or infinity: is the audio within -1 to 1?"
+            )
         if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
             raise ValueError(
                 "expected latents within float16, found larger ones: is this codec trained and loaded whole?"

@@ -106,6 +106,49 @@ def test_without_the_packed_operators_the_layers_are_plain(monkeypatch):
             assert_near(frontend_of(config, codec).latents([wave])[0], plain_latents(codec, wave, policy), tolerance)
 
 
+def test_paddings_of_prepared_layers_are_plain_numbers():
+    codec = small_codec(24)
+    with torch.no_grad():
+        prepared = [*layers_encls._prepare(codec, torch.float32), *_plain_layers(codec)]
+    convolutions = [m for layer in prepared for m in layer.modules() if hasattr(m, "padding_total")]
+    assert len(convolutions) == 36
+    for each in convolutions:
+        assert {type(getattr(each, name)) for name in ("stride", "kernel_size", "padding_total")} == {int}
+        assert type(each._get_extra_padding_for_conv1d(torch.zeros(1, 1, 77))) is int
+    assert torch.is_tensor(codec.encoder.layers[0].padding_total)
+
+
+def _plain_layers(codec):
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(layers_encls, "_can_pack", lambda device: False)
+        return layers_encls._prepare(codec, torch.float32)
+
+
+@examples
+@given(length=st.integers(1, 5000), position=st.sampled_from([0, 3, 6, 9, 12]))
+def test_extra_padding_is_the_codecs(length, position):
+    original = CODECS[24].encoder.layers[position]
+    hidden = torch.zeros(1, 1, length)
+    prepared = _plain_layers(CODECS[24])[position]
+    assert prepared._get_extra_padding_for_conv1d(hidden) == int(original._get_extra_padding_for_conv1d(hidden))
+
+
+def test_float32_on_an_accelerator_is_not_tf32():
+    cuda, cudnn = torch.device("cuda"), torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.allow_tf32
+    for name, expected in (("float32", "ieee"), ("tf32", "tf32"), ("bfloat16", before[0])):
+        with encoding_encls.precision(name, cuda):
+            assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == (expected, expected)
+            assert cudnn.allow_tf32 == (expected == "tf32")
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.allow_tf32) == before
+
+
+def test_tf32_is_float32_on_a_cpu():
+    wave = noise(30_000)
+    one, other = (frontend(24, "whole", dtype).latents([wave])[0] for dtype in ("float32", "tf32"))
+    assert torch.equal(one, other)
+
+
 def test_the_full_size_architecture():
     torch.manual_seed(0)
     codec = EncodecModel(EncodecConfig()).eval()

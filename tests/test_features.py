@@ -7,6 +7,7 @@ import torch
 from small_models import small_codec
 
 from hf_encls.codec.loading import codec_hash, load_codec
+from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
 from hf_encls.features import Extractor, extract_features, feature_config, feature_identity
 
@@ -154,3 +155,28 @@ def test_settings_of_a_codec_are_part_of_its_features_identity(change):
 def test_hashes_of_published_kinds_are_of_the_weights_alone():
     # They stand in published data sets and in docs/example_report.
     assert codec_hash(load_codec("mini")).startswith("f6c34114abf2faff")
+
+
+def test_latents_that_are_no_numbers_are_refused(folder, tmp_path):
+    codec = small_codec(24)
+    with torch.no_grad():
+        codec.encoder.layers[0].conv.bias.fill_(torch.nan)
+    clips, _ = scan_folder(folder)
+    config = feature_config("encodec_24khz", clips, codec)
+    with pytest.raises(ValueError, match="found NaN or infinity"):
+        extract_features(clips, config, codec, tmp_path / "cache")
+
+
+def test_precisions_are_kinds_of_features():
+    one, other = (
+        feature_identity(feature_config("encodec_24khz", codec=small_codec(24), codec_dtype=name))
+        for name in ("float32", "tf32")
+    )
+    assert one != other and other["codec_dtype"] == "tf32"
+
+
+def test_bytes_per_second_count_what_overlaps(folder, tmp_path):
+    args = ["--data_dir", str(folder), "--features", "log_mel", "--cache_dir", str(tmp_path / "cache")]
+    whole = extract_command([*args, "--window_s", "1", "--step_s", "1"])
+    overlapping = extract_command([*args, "--window_s", "1", "--step_s", "0.5"])
+    assert overlapping["bytes_per_second"] == pytest.approx(2 * whole["bytes_per_second"])

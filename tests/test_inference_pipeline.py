@@ -17,6 +17,7 @@ from hf_encls.codec.bitstream import write_ecdc
 from hf_encls.codec.codes import CodesError, save_codes
 from hf_encls.codec.coding import encode
 from hf_encls.inference import pipeline as module
+from hf_encls.inference.embeddings import load_model
 from hf_encls.inference.pipeline import EnclsPipeline
 
 KINDS = {
@@ -268,3 +269,13 @@ def test_codes_that_do_not_fit_are_refused(pipes, tmp_path):
         pipe(encode(small_codec(48), [noise(1.0, 48_000)], bandwidth=3.0))
     with pytest.raises(CodesError, match="family"):
         pipes["encodec_24khz_codes"]({"audio_codes": codes.chunks[0]})
+
+
+def test_weights_that_are_pickled_are_not_loaded(tmp_path):
+    folder = save_small_model(tmp_path / "model", "log_mel")
+    (folder / "model.safetensors").unlink()
+    torch.save(small_model("log_mel").state_dict(), folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        EnclsPipeline.from_pretrained(folder)
+    with pytest.raises(OSError, match="safetensors"):
+        load_model(str(folder))

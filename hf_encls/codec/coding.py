@@ -10,7 +10,7 @@ from transformers import EncodecModel
 
 from hf_encls.codec.codes import Codes, CodesError, Layout, layout_of
 from hf_encls.codec.loading import codebook_hash
-from hf_encls.hub.encoding_encls import stream_causal
+from hf_encls.hub.encoding_encls import precision, stream_causal
 
 MIN_SCALE = 1e-8  # as in EncodecModel: silence is not divided by zero
 SEGMENT_S = 10.0  # that a causal decoder gets at a time
@@ -73,7 +73,7 @@ def encode(codec: EncodecModel, blocks: Iterable[np.ndarray], bandwidth: float |
             yield torch.as_tensor(block, dtype=torch.float32, device=codec.device)
 
     chunks, scales = [], []
-    with parametrize.cached():
+    with parametrize.cached(), precision("float32", codec.device):
         if layout.chunk is None:
             for latents in stream_causal(codec, counted(), torch.float32):
                 chunks.append(_quantize(codec, latents[None], bandwidth))

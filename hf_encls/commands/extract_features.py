@@ -30,7 +30,7 @@ def main(args: list[str] | None = None) -> dict:
         "windows": len(windows),
         "clips": len(set(windows["clip_id"][:])),
         "shape": [rows, frames],
-        "bytes_per_second": rows * frames * size / config.window_s,
+        "bytes_per_second": rows * frames * size / config.step_s,
         "cache": str(folder),
     }
     print(

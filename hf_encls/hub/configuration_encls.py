@@ -7,6 +7,7 @@ from transformers import EncodecConfig, PreTrainedConfig
 
 MEL_KINDS = ("mel", "log_mel")
 POLICIES = ("whole", "contiguous", "codec")
+PRECISIONS = ("float32", "bfloat16", "tf32")
 
 
 @strict
@@ -46,7 +47,8 @@ class EnclsConfig(PreTrainedConfig):
             or `codec` (overlapping chunks, as [`EncodecModel.encode`]). `None`: `contiguous` where the codec has chunks,
             else `whole`.
         codec_dtype (`str`, *optional*, defaults to `"float32"`):
-            Precision the codec computes in: `float32` or `bfloat16`.
+            Precision the codec computes in: `float32`, `bfloat16`, or `tf32` (float32 of which a GPU's convolutions use
+            10 bits of the mantissa; on a CPU it is float32).
         bandwidth (`float`, *optional*):
             Bandwidth in kilobits per second of the codes, one of the codec's `target_bandwidths`.
         num_codebooks (`int`, *optional*):
@@ -109,8 +111,8 @@ class EnclsConfig(PreTrainedConfig):
             raise ValueError(f"expected codec_policy to be one of {', '.join(POLICIES)}, found {self.codec_policy!r}")
         if rate_khz is None and (self.codec_policy or self.codec_config):
             raise ValueError(f"{self.features} has no codec: codec_policy and codec_config must be None")
-        if self.codec_dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"expected codec_dtype float32 or bfloat16, found {self.codec_dtype!r}")
+        if self.codec_dtype not in PRECISIONS:
+            raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
         if self.standardization not in ("band", "none"):
             raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
         if len(self.conv_channels) != 2:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -10,6 +11,23 @@ from transformers import EncodecModel
 from .layers_encls import encoder_layers, lstm_position
 
 TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
+
+
+@contextmanager
+def precision(name: str, device: torch.device) -> Iterator[None]:
+    """Inside, a GPU computes in what `codec_dtype` names: PyTorch takes TF32 for float32 convolutions unasked."""
+    if device.type != "cuda" or name == "bfloat16" or torch.compiler.is_compiling():
+        yield
+        return
+    cudnn, tf32 = torch.backends.cudnn, name == "tf32"
+    kept = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    try:
+        cudnn.allow_tf32 = tf32  # the older flag must agree with the newer ones, or reading it is an error
+        cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        cudnn.allow_tf32 = kept[0] == "tf32"
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = kept
 
 
 def batch_size(device: torch.device) -> int:

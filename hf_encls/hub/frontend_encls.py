@@ -9,7 +9,7 @@ from transformers import EncodecConfig, EncodecModel
 from transformers.audio_utils import mel_filter_bank
 
 from .configuration_encls import EnclsConfig, encodec_config
-from .encoding_encls import encode_causal, encode_chunks, stream_causal
+from .encoding_encls import encode_causal, encode_chunks, precision, stream_causal
 from .windows_encls import WindowStream, cut
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
@@ -135,6 +135,10 @@ class EncodecFrontend(Frontend):
     @torch.no_grad()
     def latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> what the encoder makes of them, (C, F) each, float32."""
+        with precision(self.config.codec_dtype, self.codec.device):
+            return self._latents(waveforms)
+
+    def _latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         if self.config.codec_policy == "whole" and self._is_tileable:
             return encode_causal(self.codec, waveforms, self._dtype)
         chunks = [list(self._chunks(waveform)) for waveform in waveforms]
@@ -148,7 +152,12 @@ class EncodecFrontend(Frontend):
         Under the `whole` policy of a codec that is not causal the clip is kept until its end: there is no other way.
         """
         cutter = WindowStream(self.config.window_units, self.config.step_units)
-        for latents in self._stream_latents(blocks):
+        encoded = self._stream_latents(blocks)
+        while True:
+            with precision(self.config.codec_dtype, self.codec.device):  # not while others compute
+                latents = next(encoded, None)
+            if latents is None:
+                break
             if self.config.uses_codes:
                 latents = self.embed(self.codes(latents))
             pieces = cutter.push(latents)
@@ -178,7 +187,7 @@ class EncodecFrontend(Frontend):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return getattr(torch, self.config.codec_dtype)
+        return torch.bfloat16 if self.config.codec_dtype == "bfloat16" else torch.float32
 
     @property
     def _is_tileable(self) -> bool:

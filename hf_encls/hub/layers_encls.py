@@ -61,6 +61,7 @@ def _prepare(codec: EncodecModel, dtype: torch.dtype) -> list[nn.Module]:
         for module, plain in zip(list(layer.modules()), list(original.modules())):
             if not hasattr(plain, "conv"):
                 continue
+            _fix_padding(module)
             # The codec's own convolution is asked for its weight: the copy may be inside somebody's parametrize.cached().
             if packs:
                 module.conv = PackedConv1d(plain.conv, dtype_here)
@@ -77,6 +78,21 @@ def _prepare(codec: EncodecModel, dtype: torch.dtype) -> list[nn.Module]:
                 elu.inplace = True
         layers.append(layer)
     return layers
+
+
+def _fix_padding(module: nn.Module) -> None:
+    """Paddings of an `EncodecConv1d` as plain numbers: as tensors, every layer would wait for the device to say them."""
+    for name in ("stride", "kernel_size", "padding_total"):
+        value = int(getattr(module, name))
+        delattr(module, name)
+        setattr(module, name, value)
+    stride, rest = module.stride, module.kernel_size - module.padding_total
+
+    def extra(hidden: torch.Tensor) -> int:
+        length = hidden.shape[-1]
+        return -((rest - length) // stride) * stride + rest - length
+
+    module._get_extra_padding_for_conv1d = extra
 
 
 def _can_pack(device: torch.device) -> bool:

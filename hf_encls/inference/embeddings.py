@@ -128,7 +128,10 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
             raise ValueError(
                 f"expected a checkpoint or a codec at {name!r}, and it could not be read: {error}"
             ) from error
-        model = _of_codec(name) if kind == "encodec" else EnclsForAudioClassification.from_pretrained(name)
+        if kind == "encodec":
+            model = _of_codec(name)
+        else:
+            model = EnclsForAudioClassification.from_pretrained(name, use_safetensors=True)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return EmbeddingModel(model).to(device)
 

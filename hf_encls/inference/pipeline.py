@@ -100,7 +100,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         **settings,
     ) -> "EnclsPipeline":
         """A pipeline from a folder or Hub id, in one line. `settings` are defaults of every call, as in `__call__`."""
-        model = EnclsForAudioClassification.from_pretrained(name_or_path, revision=revision)
+        model = EnclsForAudioClassification.from_pretrained(name_or_path, revision=revision, use_safetensors=True)
         extractor = EnclsFeatureExtractor.from_pretrained(name_or_path, revision=revision)
         return cls(
             model=model.eval(), feature_extractor=extractor, task="audio-classification", device=device, **settings
