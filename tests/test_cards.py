@@ -239,6 +239,17 @@ def test_strangers_are_not_sent_to_a_name_that_is_not_ours():
     assert not [path.name for path in TEMPLATES.iterdir() if "pip install hf_encls" in path.read_text()]
 
 
+def test_the_cards_in_the_repository_are_as_the_template_makes_them():
+    cards = set((Path(__file__).parents[1] / "model_cards").glob("*.md"))
+    cards = {path for path in cards if path.name != "README.md"}
+    assert cards
+    template = (TEMPLATES / "model_card.md").read_text()
+    for path in cards:
+        text = path.read_text()
+        assert ModelCard(text).data.eval_results and not re.search(r"/(home|tmp|root|work|Users)/", text)
+        assert all(head in text for head in re.findall(r"^## .*", template, re.MULTILINE)), path
+
+
 def test_scores_of_an_earlier_run_do_not_stay(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     for dataset in ("ESC-10", "Other sounds"):

@@ -261,7 +261,10 @@ def test_only_named_files_of_a_model_are_sent(hub, tmp_path):
 def test_what_the_folder_no_longer_has_goes_from_the_hub_too(hub, tmp_path):
     folder = trained_model(tmp_path / "model")
     push_model(folder, MODEL, save_card=tmp_path / "cards" / "one.md")
-    assert (tmp_path / "cards" / "one.md").read_bytes() == hub.files(MODEL)["README.md"]
+    pictures = f"](http://{hub.endpoint.split('//')[1]}/{MODEL}/resolve/main/curves.png)"
+    sent = hub.files(MODEL)["README.md"].decode()
+    assert "](curves.png)" in sent
+    assert (tmp_path / "cards" / "one.md").read_text() == sent.replace("](curves.png)", pictures)
     HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=MODEL)
     (folder / "curves.png").unlink()
     (folder / "results.json").write_text(json.dumps(results_of() | {"dataset": "Other sounds"}))

@@ -20,7 +20,7 @@ ROOMS = (
         *("training", "streaming", "metrics", "report", "tables", "cards", "codec_texts", "dataset_cards"),
         *("feature_pictures", "results", "resuming"),
     ),
-    ("codec", "inference", "pipeline", "embeddings", "upload", "published", "publishing"),
+    ("codec", "inference", "pipeline", "embeddings", "upload", "published", "publishing", "publishing_models"),
     ("commands",),
     ("reproduction",),
 )

@@ -53,7 +53,7 @@ def main(args: list[str] | None = None) -> dict:
 
 
 def _push_model(options: PublishArguments) -> dict:
-    from hf_encls.publishing import push_model
+    from hf_encls.publishing_models import push_model
 
     published = push_model(
         options.model_dir, options.push_to_hub, private=options.private or None, save_card=options.save_card
