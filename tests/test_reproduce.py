@@ -16,13 +16,13 @@ import soundfile
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from hf_encls.commands.reproduce_cell import main as run_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import paper, runner, timing
 from hf_encls.reproduction.assemble import Grid, build
-from hf_encls.reproduction.cell import main as run_cell
 from hf_encls.reproduction.collect import merit, table_1, table_2
 from hf_encls.reproduction.evidence import ambiguities, claims
 from hf_encls.reproduction.finished import Finished, finished
@@ -251,7 +251,7 @@ def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
     cell = Cell(read_source("esc50", str(sounds)), Input("mel"), preset, "clip", None, 0)
     assert cell.id == CELL
     work = folder / "cells" / cell.id
-    command = [sys.executable, "-m", "hf_encls.reproduction.cell", str(work), *cell.arguments(str(cache))]
+    command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(work), *cell.arguments(str(cache))]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while not list(work.glob("checkpoint-*/trainer_state.json")):

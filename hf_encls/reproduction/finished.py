@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_encls.commands.train_run import CLIPS
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.measures import mean_and_deviation
-from hf_encls.results import RESULTS
+from hf_encls.results import CLIPS, RESULTS
 
 
 class Finished:

@@ -97,7 +97,7 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
     folder.mkdir(parents=True, exist_ok=True)
     arguments = cell.arguments(cache_dir)
     write_json(identity(arguments), folder / ARGUMENTS)
-    command = [sys.executable, "-m", "hf_encls.reproduction.cell", str(folder), *arguments]
+    command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
     before, share = bar.n, _share(folder)
     bar.update(share * cell.work())
     bar.initial += share * cell.work()  # done in an earlier start: it says nothing about the speed of this one

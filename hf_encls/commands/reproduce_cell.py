@@ -1,4 +1,4 @@
-"""One cell of the grid as a process of its own: `python -m hf_encls.reproduction.cell FOLDER ARGUMENTS...`.
+"""One cell of the grid as a process of its own: `python -m hf_encls.commands.reproduce_cell FOLDER ARGUMENTS...`.
 
 A cell is finished when its folder holds results.json. A broken one goes on from its last whole checkpoint. The lock is
 the operating system's: it ends with the process, so a start of the grid after `kill -9` waits for a cell whose process
