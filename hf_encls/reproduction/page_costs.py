@@ -83,7 +83,7 @@ def timing(page: Page) -> str:
     measured = next((row for row in rows if "ms" in row), None)
     parts = [
         "",
-        markdown_table(["data set", "input", "representation", "classification", "sum", "real time"], body, left=2),
+        markdown_table(["data set", "input", "representation", "classification", "both", "real time"], body, left=2),
     ]
     if measured:
         parts += [

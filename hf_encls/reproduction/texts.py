@@ -57,7 +57,8 @@ TEXTS = {
     "timing": "Inference time",
     "timing_note": (
         "Milliseconds per second of audio, clips one by one. Representation includes resampling to the "
-        "codec's rate; classification is the network alone. The paper's claim (3) is about the sum. Inputs with "
+        "codec's rate; classification is the network alone. “Both” is the median of the rounds' sums, "
+        "which need not be the sum of the medians; the paper's claim (3) is about it. Inputs with "
         "the same network on windows of the same shape have one measurement of it."
     ),
     "table_2": "Table 2: beside other models",
