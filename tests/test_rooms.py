@@ -21,15 +21,13 @@ ROOMS = (
         *("feature_pictures", "results", "resuming"),
     ),
     ("codec", "inference", "pipeline", "embeddings", "upload", "published", "publishing", "publishing_models"),
-    ("commands",),
     ("reproduction",),
+    ("commands",),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 EXCEPTIONS = {
     # The hashes of a codec's weights, by the name they had before hub/identity_encls.py: nothing is loaded through it.
     ("features", "codec.loading"),
-    # The door to a room of its own, which runs `commands/train.py` once for each cell of its grid.
-    ("commands.reproduce_paper", "reproduction"),
 }
 
 

@@ -16,10 +16,13 @@ from miniature_data import esc50_archive
 from small_models import small_codec
 from transformers import pipeline
 
+from hf_encls.commands.inputs import prepare
 from hf_encls.commands.train import main
+from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.publishing import push_model
 from hf_encls.results import public_command
+from hf_encls.training import FeatureStore, Windows
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--features", "log_mel", "--window_s", "0.3", "--num_train_epochs", "2", "--report_to", "none"]
@@ -229,6 +232,31 @@ def test_accumulated_gradients_give_the_loss_of_the_whole_batch(tones, tmp_path)
 def test_label_smoothing(tones, tmp_path):
     results = train(tones, tmp_path / "model", "--label_smoothing_factor", "0.1", "--num_train_epochs", "1")
     assert 0 <= results["history"][0]["train_accuracy"] <= 1
+
+
+def test_the_loss_of_a_step_is_not_looked_at():
+    assert EnclsTrainingArguments(use_cpu=True).logging_nan_inf_filter is False  # looking makes an accelerator wait
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("limit", [None, 0])
+def test_batches_are_taken_where_the_windows_are(tones, device, limit):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs an accelerator")
+    inputs = prepare(
+        DataArguments(str(tones), features="log_mel", window_s=0.3, cache_dir=str(tones.parent / "cache"))
+    )
+    rows = np.array([5, 3, 40, 7])
+    store = FeatureStore(Windows(inputs.windows, memory_limit_bytes=limit, device=device), rows)
+    assert store.rows.device == store.windows.labels.device == store.windows.device
+    assert store.windows.device.type == (device if limit is None else "cpu")
+    batch = store.__getitems__([2, 0])
+    expected = inputs.windows.with_format("numpy")[[40, 5]]
+    np.testing.assert_array_equal(batch["input_features"].cpu().numpy(), expected["input_features"])
+    assert batch["labels"].tolist() == expected["label"].tolist()
+    assert store.labels.tolist() == [inputs.windows[int(row)]["label"] for row in rows]
+    assert store.clip_ids.tolist() == [inputs.windows[int(row)]["clip_id"] for row in rows]
+    assert store.silent.shape == (4,)
 
 
 def test_codec_features_and_a_settings_file(tones, tmp_path):
