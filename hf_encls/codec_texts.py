@@ -30,7 +30,7 @@ def codec_warning(results: Mapping) -> str:
     codec = results.get("codec")
     if codec and codec.get("untrained"):
         return "The codec of this model is **untrained**. It shows that everything works; its scores say nothing else."
-    if has_heard(codec, results["dataset"]):
+    if codec and has_heard(codec, results["dataset"]):
         return (
             f"The codec `{codec['id']}` was itself trained on {results['dataset']}, clips of this test included: "
             "these scores are not those of a codec that never heard them."

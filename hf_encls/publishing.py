@@ -34,6 +34,7 @@ from hf_encls.report import Panel, save_feature_picture
 from hf_encls.upload import Operation, Published, PublishError, push
 
 COLUMNS = ("input_features", "label", "clip_id", "start", "group", "fold", "silent")
+CODEC_FACTS = ("untrained", "trained_on", "license", "attribution")  # for the cards of models, too
 VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
 SHARD_BYTES = 256 << 20
 ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory at least
@@ -135,7 +136,7 @@ def describe_features(
         "leaks": check_protocols(windows),
         "source": source.name,
         "about_source": asdict(source),
-        "codec": {key: codec[key] for key in ("untrained", "trained_on") if key in codec} if codec else {},
+        "codec": {key: codec[key] for key in CODEC_FACTS if codec.get(key)} if codec else {},
         "picture": True,
         "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
     }

@@ -39,6 +39,8 @@ def main(args: list[str] | None = None) -> dict:
         print(f"{row['model']:<{width}}  {numbers}")
     for row in rows:
         print(_heard(row))
+        if row["model"] in runs and runs[row["model"]].codec_warning:
+            print(f"{row['model']}: {runs[row['model']].codec_warning}")
     dataset = facts.title if facts else Path(options.data_dir).resolve().name
     result = {"dataset": dataset, "protocol": protocol, "fold": fold, "seed": seed, "models": rows}
     if options.output:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 
 from transformers import HfArgumentParser
 
-from hf_encls.codec.loading import codec_facts
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.dataset_cards import Source
 from hf_encls.feature_pictures import example_panels
@@ -79,7 +78,7 @@ def _push_features(features: FeatureArguments, options: PublishArguments) -> dic
         options.push_to_hub,
         _source(inputs, options),
         config_name=name,
-        codec=codec_facts(features.codec or inputs.config.codec_id) if inputs.config.is_codec else None,
+        codec=inputs.codec_facts,
         panels=example_panels(inputs.windows, inputs.config, inputs.clips),
         replace=options.replace,
         private=options.private or None,

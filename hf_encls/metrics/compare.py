@@ -3,7 +3,6 @@
 Every model hears whole clips at its own sampling rate and answers with one class for each.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from datasets import Dataset
 from transformers import Pipeline, pipeline
 
 from hf_encls.audio import load
+from hf_encls.codec_texts import codec_warning
 from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.metrics import load_metric
+from hf_encls.results import CLIPS, RESULTS, read_json
 
 SEED = 42  # what training draws its split with unasked: transformers' default
 
@@ -32,6 +33,7 @@ class TrainingRun:
     fold: int | None
     seed: int
     parts: Mapping[str, frozenset[str]]  # train, validation, test -> clip ids; empty where the folder does not tell
+    codec_warning: str = ""  # what a reader must know of its codec
 
 
 def run_of(model: str | os.PathLike) -> TrainingRun | None:
@@ -40,16 +42,21 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     Raises `ValueError` for a folder that holds the runs of several folds.
     """
     folder = Path(model)
-    if not (folder / "results.json").is_file():
+    if not (folder / RESULTS).is_file():
         return None
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_json(folder / RESULTS)
     if "folds" in results:
         folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
-    clips = folder / "clips.json"
-    parts = json.loads(clips.read_text(encoding="utf-8")) if clips.is_file() else {}
-    settings = (results["protocol"], results.get("fold"), results["seed"])
-    return TrainingRun(str(folder), *settings, {part: frozenset(ids) for part, ids in parts.items()})
+    parts = read_json(folder / CLIPS) if (folder / CLIPS).is_file() else {}
+    return TrainingRun(
+        str(folder),
+        results["protocol"],
+        results.get("fold"),
+        results["seed"],
+        {part: frozenset(ids) for part, ids in parts.items()},
+        codec_warning(results).replace("*", "").replace("`", ""),
+    )
 
 
 def split_of(
