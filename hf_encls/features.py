@@ -152,6 +152,8 @@ def extract_features(
     """
     if config.is_codec and (codec is None or codec_hash(codec) != config.codec_hash):
         raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
+    if config.is_codec and config.codec_policy is None:
+        config.codec_policy = default_policy(codec.config)  # before it becomes part of the features' identity
     shards = plan_shards(clips, config, cache_dir)
     if not shards:
         raise ValueError("expected at least one clip, found none")

@@ -396,6 +396,14 @@ def test_encoder_output_of_other_types_is_refused(settings_):
         from_arrays(np.zeros((1, 1, 2, 3), int), **({"family": "encodec_24khz"} | settings_))
 
 
+def test_encoder_output_may_be_tensors_of_one_number():
+    codes = from_arrays(
+        np.zeros((1, 1, 2, 3), int), last_frame_pad_length=torch.tensor(1), family="encodec_24khz",
+        num_samples=np.int64(600),
+    )  # fmt: skip
+    assert type(codes.num_samples) is int and codes.chunks[0].shape == (2, 2)
+
+
 # ------------------------------------------------------------------------------------------------ identity
 
 

@@ -108,6 +108,20 @@ def test_a_bad_file_is_a_row_and_a_status(capsys, models, sounds, bad):
     assert run(capsys, *command, "table")[1].count("ERROR") == 2
 
 
+def test_codes_that_make_no_sense_are_a_row(capsys, models, tmp_path):
+    from safetensors.numpy import save_file
+
+    codes, nonsense = np.zeros((1, 1, 4, 75), np.uint16), {"family": ["x"], "num_samples": 24_000, "codebook_hash": 3}
+    save_file({"audio_codes": codes}, tmp_path / "a.safetensors", metadata={"encls": json.dumps(nonsense)})
+    save_file({"audio_codes": codes}, tmp_path / "b.safetensors")
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    command = ["classify", *files, "--model", models / "codes", "--family", "encodec_24khz", "--assume_codec"]
+    status, out, err = run(capsys, *command, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 1 and "1 of 2 files" in err
+    assert "expected codes of" in rows[0]["error"] and rows[1]["label"] in CLASSES
+
+
 def test_output_goes_into_a_file_that_is_whole(capsys, models, sounds, tmp_path):
     target = tmp_path / "new" / "x.csv"
     status, out, _ = run(
@@ -214,7 +228,7 @@ def test_originals_are_not_replaced(capsys, models, sounds):
     status, out, _ = run(capsys, "encode", sounds, *codec, "--overwrite")
     assert status == 0 and out.count("->") == 3
     assert run(capsys, "decode", original.with_suffix(".ecdc"), *codec, "--overwrite")[0] == 0
-    status, _, err = run(capsys, "encode", original.with_suffix(".ecdc"), *codec, "--overwrite")
+    status, _, err = run(capsys, "encode", f"{sounds}/./cats/d.ecdc", *codec, "--overwrite")
     assert status == 2 and "what is made of it" in err
 
 

@@ -180,3 +180,14 @@ def test_bytes_per_second_count_what_overlaps(folder, tmp_path):
     whole = extract_command([*args, "--window_s", "1", "--step_s", "1"])
     overlapping = extract_command([*args, "--window_s", "1", "--step_s", "0.5"])
     assert overlapping["bytes_per_second"] == pytest.approx(2 * whole["bytes_per_second"])
+
+
+def test_a_policy_that_nobody_gave_is_part_of_the_identity(folder, tmp_path, calls):
+    codec = small_codec(24)
+    clips, _ = scan_folder(folder)
+    config = feature_config("encodec_24khz", clips, codec)
+    extract_features(clips, config, codec, tmp_path / "cache")
+    calls.clear()
+    config.codec_policy = None
+    extract_features(clips, config, codec, tmp_path / "cache")
+    assert not calls and config.codec_policy == "whole"

@@ -5,6 +5,7 @@ of a second that neighbours share is coded twice.
 """
 
 import json
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,6 +131,14 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def _plain(value: object) -> object:
+    """A whole number as an `int`, also out of a tensor of one; anything else as it is, to be refused by its check."""
+    try:
+        return value if isinstance(value, bool) else operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return value
+
+
 def from_arrays(
     audio_codes,
     audio_scales=None,
@@ -161,7 +170,8 @@ def from_arrays(
         )
     if array.min() < 0 or array.max() >= layout.codebook_size:
         raise CodesError(f"expected codes from 0 to {layout.codebook_size - 1}, found {array.min()} to {array.max()}")
-    pad = 0 if last_frame_pad_length is None else last_frame_pad_length
+    pad = 0 if last_frame_pad_length is None else _plain(last_frame_pad_length)
+    num_samples = _plain(num_samples)
     if not _is_whole(pad) or not 0 <= pad < array.shape[-1]:
         raise CodesError(f"expected last_frame_pad_length from 0 to {array.shape[-1] - 1}, found {pad!r:.50}")
     chunks = [np.ascontiguousarray(chunk[0], dtype=np.uint16) for chunk in array]

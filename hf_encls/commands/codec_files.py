@@ -49,9 +49,8 @@ def encode_files(args: list[str]) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
     # In a folder, .ecdc files are results of an earlier run, not sounds.
-    files = [
-        file for file in expand(options.sources) if file.suffix.lower() != ".ecdc" or str(file) in options.sources
-    ]
+    named = {Path(source) for source in options.sources}
+    files = [file for file in expand(options.sources) if file.suffix.lower() != ".ecdc" or file in named]
     if not files:
         raise ValueError(
             f"expected audio in {', '.join(options.sources)}, found .ecdc files only: they are encoded already"
