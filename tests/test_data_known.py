@@ -289,6 +289,9 @@ def test_a_known_data_set_with_a_stray_file_warns_by_name_and_can_be_named(tmp_p
     clips, report, facts = load_clips(tmp_path / "esc")
     (warning,) = [warning for warning in report.warnings if "LOOKS LIKE ESC-50" in warning]
     assert facts is None and "4 of 5 files" in warning and "002 - Rain/my take.ogg" in warning and "esc50" in warning
+    with pytest.raises(ValueError, match=r"nothing to compare it with\. THIS LOOKS LIKE ESC-50.*--dataset"):
+        validate(None, tmp_path / "esc")
+    assert validate("esc50", tmp_path / "esc", compare_checksums=False).extra.count("002 - Rain/my take.ogg") == 1
     clips, report, facts = load_clips(tmp_path / "esc", name="esc50")
     assert facts is ESC50 and len(set(clips["group"][:])) == 2 and len(clips) == 4
     assert [row["file"] for row in report.left_out] == ["002 - Rain/my take.ogg"]

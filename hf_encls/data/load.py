@@ -65,8 +65,8 @@ def nearly_known(data_dir: str | Path) -> list[str]:
                 f"THIS LOOKS LIKE {facts.title}, AND IS READ AS A PLAIN FOLDER: {len(files) - len(strays)} of "
                 f"{len(files)} files are named as there, {len(strays)} are not ({shorten(strays)}). Its recordings and "
                 "folds are not used, so clips cut from one recording can be on both sides of a split, and no leak "
-                f"check sees it. Move these files away, or give the name: {facts.name} leaves them out, {FOLDER} keeps "
-                "them and ends this warning"
+                f"check sees it. Move these files away, or say what it is: --data_name {facts.name} leaves them out, "
+                f"--data_name {FOLDER} keeps them and ends this warning"
             ]
     return []
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hf_encls.data.facts import DatasetFacts, checksums
-from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, recognise
+from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, nearly_known, recognise
 
 
 @dataclass
@@ -54,8 +54,9 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
     name = dataset or recognise(root)
     if name == FOLDER:
         names = ", ".join(facts.name for facts in KNOWN)
+        near = "".join(f". {warning}; here the option is --dataset" for warning in nearly_known(root))
         raise ValueError(
-            f"{root} is none of the data sets whose facts are known ({names}): nothing to compare it with"
+            f"{root} is none of the data sets whose facts are known ({names}): nothing to compare it with{near}"
         )
     clips, report, facts = load_clips(root, dataset)
     module = module_of(facts.name)
