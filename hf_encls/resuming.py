@@ -69,6 +69,11 @@ def set_results_aside(folder: Path) -> None:
         os.replace(folder / RESULTS, folder / PREVIOUS)
 
 
+def forget_previous(folder: Path) -> None:
+    """Results that were set aside go when there are new ones."""
+    (folder / PREVIOUS).unlink(missing_ok=True)
+
+
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a run that was written to its end."""
     whole = [checkpoint for checkpoint in _checkpoints(folder) if progress(checkpoint) is not None]

@@ -71,6 +71,9 @@ class StreamedPart(torch.utils.data.IterableDataset):
         return part
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        """The windows one by one. Raises `ValueError` in a worker of a `DataLoader`: each would yield all of them."""
+        if torch.utils.data.get_worker_info() is not None:
+            raise ValueError("expected a DataLoader with num_workers=0, found workers: each would yield every window")
         if self.shuffle_seed is None:
             for windows, labels in self._blocks(self.stream):
                 yield from self._rows(windows, labels)

@@ -74,6 +74,8 @@ def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
             # Mixed: the first third is not one class.
             assert np.bincount(labels[: len(labels) // 3], minlength=3).max() < 0.9 * (len(labels) // 3)
         assert orders[0] != orders[1]
+    with pytest.raises(ValueError, match="each would yield every window"):
+        next(iter(torch.utils.data.DataLoader(part, num_workers=1)))
 
 
 @pytest.mark.slow

@@ -140,6 +140,8 @@ def test_a_run_that_is_done_again_does_not_look_finished(trained, tones, tmp_pat
     shutil.copytree(trained[0] / newest(trained[0]).name, folder / newest(trained[0]).name)
     with pytest.raises(ValueError, match="unfinished run"):
         train(tones, folder)
+    train(tones, folder, "--resume_from_checkpoint", "last")
+    assert (folder / "results.json").exists() and not (folder / "results.previous.json").exists()
 
 
 @pytest.mark.parametrize(

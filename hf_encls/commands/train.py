@@ -25,7 +25,7 @@ from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArgume
 from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
 from hf_encls.results import RESULTS, folds_table, over_folds, public_command, read_json, usage, versions, write_json
-from hf_encls.resuming import Start, plan_start, set_results_aside
+from hf_encls.resuming import Start, forget_previous, plan_start, set_results_aside
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -71,6 +71,7 @@ def main(args: list[str] | None = None) -> dict:
     if is_main:
         if len(folds) > 1:
             write_json(results, folder / RESULTS)
+            forget_previous(folder)
             print(folds_table(results))
         print(usage(results, starts[folds[0]].folder, _example(inputs)))
         if push_to_hub:

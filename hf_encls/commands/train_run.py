@@ -17,7 +17,7 @@ from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.memory import keep_freed_memory
 from hf_encls.metrics import confusion, evaluate_split, per_class
 from hf_encls.results import CLIPS, save_model, save_results, write_json
-from hf_encls.resuming import Start, begin, seconds_before
+from hf_encls.resuming import Start, begin, forget_previous, seconds_before
 from hf_encls.training import EnclsTrainer, FeatureStore, Windows, codebooks_of, history
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def train_once(
         save_model(model, config, folder)
         write_json({part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()}, folder / CLIPS)
         save_results(results, folder)
+        forget_previous(folder)
         if inputs.report is not None:
             inputs.report.save(folder / "left_out.json")
     trainer.accelerator.wait_for_everyone()
