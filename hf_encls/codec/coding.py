@@ -123,7 +123,8 @@ def _joined(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[np.nd
     weights = np.zeros((layout.chunk, 1), np.float32)
     with parametrize.cached():
         for index, chunk in enumerate(codes.chunks):
-            wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
+            with precision("float32", codec.device):
+                wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
             left = codes.num_samples - index * layout.stride
             count = min(len(wave), layout.chunk, left)
             weight = _triangle(layout.chunk)[:count, None]
@@ -147,15 +148,16 @@ def _in_segments(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[
     with parametrize.cached():
         for start in range(0, frames, segment):
             left = min(start, before)
-            hidden = first(_embed(codec, chunk[:, start - left : start + segment]))[..., left:]  # (1, H, f)
-            out, state = lstm.lstm(hidden.permute(2, 0, 1), state)
-            hidden = hidden + out.permute(1, 2, 0)
-            seen = 0 if recent is None else recent.shape[-1]
-            hidden = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
-            recent = hidden[..., max(0, hidden.shape[-1] - context) :]
-            for layer in rest:
-                hidden = layer(hidden)
-            wave = hidden[0, :, seen * layout.frame_length :].T.float().cpu().numpy()
+            with precision("float32", codec.device):
+                hidden = first(_embed(codec, chunk[:, start - left : start + segment]))[..., left:]  # (1, H, f)
+                out, state = lstm.lstm(hidden.permute(2, 0, 1), state)
+                hidden = hidden + out.permute(1, 2, 0)
+                seen = 0 if recent is None else recent.shape[-1]
+                hidden = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
+                recent = hidden[..., max(0, hidden.shape[-1] - context) :]
+                for layer in rest:
+                    hidden = layer(hidden)
+                wave = hidden[0, :, seen * layout.frame_length :].T.float().cpu().numpy()
             yield wave[: codes.num_samples - done]
             done += len(wave)
 
