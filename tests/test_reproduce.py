@@ -1,12 +1,7 @@
-"""The paper by one command: figures checked by hand, a grid that survives kill -9, a page with no number of its own."""
+"""The paper by one command, without a run: figures checked by hand, plans, and what stands side by side."""
 
 import json
 import math
-import re
-import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_grid import history, source, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
-from hf_encls.commands.reproduce_cell import main as run_cell
-from hf_encls.commands.reproduce_paper import main
-from hf_encls.commands.train import main as train
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.reproduction import paper, runner, timing
-from hf_encls.reproduction.assemble import Grid, build
-from hf_encls.reproduction.collect import merit, table_1, table_2
+from hf_encls.reproduction import paper, runner
+from hf_encls.reproduction.collect import merit, table_1
 from hf_encls.reproduction.evidence import ambiguities, claims
 from hf_encls.reproduction.finished import Finished, finished
 from hf_encls.reproduction.grid import Cell, Input, not_run, plan, read_preset, read_variants
@@ -37,25 +29,10 @@ from hf_encls.reproduction.measures import (
     share_of_epochs_above,
     sizes,
 )
-from hf_encls.reproduction.others import compare_rows
-from hf_encls.reproduction.report_page import render
-from hf_encls.reproduction.sources import Source, read_source
-from hf_encls.reproduction.timing import in_turns, inference_times, summary, timing_rows
+from hf_encls.reproduction.sources import read_source
+from hf_encls.reproduction.timing import in_turns, inference_times, summary
 from hf_encls.results import write_json
 from hf_encls.resuming import drop_broken_checkpoints
-
-EPOCHS = 12
-CELL = "esc50/recommended/clip/mel/seed0"
-OTHER = "esc50/recommended/clip/encodec_24khz-untrained/seed0"
-
-
-def history(accuracies: list[float], losses: list[float], seconds: float = 2.0) -> list[dict]:
-    """A learning curve with epochs from 1."""
-    return [
-        {"epoch": epoch, "validation_accuracy": accuracy, "validation_loss": loss, "epoch_s": seconds}
-        for epoch, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1)
-    ]
-
 
 # ------------------------------------------------------------------------------------------------- by hand
 
@@ -128,11 +105,6 @@ def test_mean_and_deviation():
 
 
 # ------------------------------------------------------------------------------------------------- plan
-
-
-def source(key: str = "esc50", folds: tuple[int, ...] = (1, 2, 3, 4, 5)) -> Source:
-    """A data set that is nowhere."""
-    return Source(key, "folder", "ESC-10", ("a", "b"), 10, 50.0, 44_100, folds, {}, 0, False)
 
 
 def test_presets_have_the_same_lines():
@@ -214,260 +186,6 @@ def test_half_written_checkpoints_are_dropped(tmp_path: Path):
             (tmp_path / f"checkpoint-{number}" / "trainer_state.json").write_text(text)
     drop_broken_checkpoints(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
-
-
-# ------------------------------------------------------------------------------------------------- the grid
-
-
-def write_tones(root: Path) -> Path:
-    """Two classes of seven short clips."""
-    rng = np.random.default_rng(0)
-    for number, name in enumerate(("high", "low")):
-        (root / name).mkdir(parents=True)
-        for clip in range(7):
-            time_s = np.arange(int(8_000 * 1.2)) / 8_000
-            tone = 0.3 * np.sin(2 * np.pi * (300 if number else 900) * (1 + 0.05 * clip) * time_s)
-            soundfile.write(root / name / f"{clip}.wav", tone + 0.05 * rng.standard_normal(len(time_s)), 8_000)
-    return root
-
-
-@pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]]:
-    """A grid that was killed in its first cell and started again: its folder, its sounds, its arguments."""
-    root = tmp_path_factory.mktemp("grid")
-    sounds = write_tones(root / "sounds")
-    arguments = ["--esc50", str(sounds), "--gtzan_genres", str(root / "nowhere"), "--codec_24khz", "untrained"]
-    arguments += ["--codec_48khz", str(root / "no_codec"), "--inputs", "mel", "encodec_24khz", "encodec_48khz"]
-    arguments += ["--presets", "recommended", "--protocols", "clip", "--variants", "none", "--epochs", str(EPOCHS)]
-    arguments += ["--timing_clips", "1", "--output_dir", str(root / "out"), "--cache_dir", str(root / "cache")]
-    kill_first_cell(sounds, root / "out", root / "cache")
-    main(arguments)
-    return root / "out", sounds, arguments
-
-
-def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
-    """Start the first cell as the grid would; when it has written a checkpoint, kill -9."""
-    preset = read_preset("recommended", {"num_train_epochs": EPOCHS})
-    cell = Cell(read_source("esc50", str(sounds)), Input("mel"), preset, "clip", None, 0)
-    assert cell.id == CELL
-    work = folder / "cells" / cell.id
-    command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(work), *cell.arguments(str(cache))]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while not list(work.glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None and time.monotonic() < deadline, "it ended before its first checkpoint"
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    assert not (work / "results.json").exists()
-
-
-@pytest.mark.slow
-def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path: Path):
-    folder = grid[0]
-    resumed = json.loads((folder / "cells" / CELL / "results.json").read_text())
-    assert "--resume_from_checkpoint" in resumed["command"]
-    options = json.loads((folder / "cells" / CELL / runner.ARGUMENTS).read_text())
-    options |= {"--output_dir": str(tmp_path / "whole"), "--cache_dir": str(folder.parent / "cache")}
-    whole = train([text for pair in options.items() for text in pair])
-    assert resumed["epochs"] == whole["epochs"] == EPOCHS
-    for name in ("train", "validation", "test", "confusion_matrix", "best_epoch"):
-        assert resumed[name] == whole[name]
-    timeless = [[{k: v for k, v in row.items() if k != "epoch_s"} for row in r["history"]] for r in (resumed, whole)]
-    assert timeless[0] == timeless[1]
-
-
-@pytest.mark.slow
-def test_finished_cells_are_not_run_again_and_other_settings_are_refused(grid):
-    folder, _, arguments = grid
-    before = {file: file.stat().st_mtime_ns for file in folder.glob("cells/**/results.json")}
-    assert len(before) == 2 and not list(folder.glob("cells/**/checkpoint-*"))
-    main([*arguments, "--timing_clips", "0"])
-    assert before == {file: file.stat().st_mtime_ns for file in before}
-    with pytest.raises(ValueError, match="num_train_epochs 12, now 13"):
-        main([*arguments, "--epochs", "13"])
-
-
-@pytest.mark.slow
-def test_what_is_missing_is_listed_and_the_rest_runs(grid):
-    report = json.loads((grid[0] / "report" / "report.json").read_text())
-    datasets = {row["key"]: row["status"] for row in report["datasets"]}
-    assert datasets == {"gtzan_music_speech": "missing", "gtzan_genres": "missing", "esc50": "used"}
-    assert {row["label"]: row["status"] for row in report["inputs"]} == {
-        "mel (power)": "used",
-        "24 kHz (untrained)": "used",
-        f"48 kHz ({grid[0].parent / 'no_codec'})": "missing",
-    }
-    rows = {row["input"]: row for row in report["table_1"]}
-    assert rows["mel"]["paper"] == {"accuracy": 0.3105, "loss": 3.9}
-    assert rows["mel"]["accuracy_difference"] is None  # a stand-in is not compared
-    assert rows["encodec_24khz-untrained"]["over_mel"] is not None
-    for row in report["cells"]:
-        assert row["command"] and row["versions"]["torch"] and row["seed"] == 0
-
-
-@pytest.mark.slow
-def test_the_page_of_a_grid_has_no_number_that_is_not_in_its_json(grid):
-    report = json.loads((grid[0] / "report" / "report.json").read_text())
-    assert (grid[0] / "report" / "REPORT.md").read_text() == render(report)
-    for picture in report["pictures"]:
-        assert (grid[0] / "report" / picture["file"]).is_file()
-    assert not digits(render(without_digits(report)))
-
-
-# Words of the page's own that hold a digit: heads of columns, none of them a figure.
-SECTIONS = (
-    "claims table_1 merit figure_4 convergence equal figure_2 sizes load timing table_2 ambiguities cells".split()
-)
-OWN_WORDS = ("float32",)
-# Names of the report's parts that hold a digit; the page looks them up, it does not show them.
-PARTS = re.compile(r"(table|figure)_[12](_note)?|bytes_float32_per_s|bf16")
-
-
-def digits(page: str) -> list[str]:
-    """Words with a digit that are not the page's own."""
-    return [word for word in re.findall(r"\w*\d\w*", page) if word not in OWN_WORDS]
-
-
-def without_digits(value: object) -> object:
-    """The same JSON with every number taken away, and every digit of its texts replaced by a letter."""
-    if isinstance(value, dict):
-        return {without_digits(key): without_digits(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_digits(item) for item in value]
-    if isinstance(value, str):
-        return value if PARTS.fullmatch(value) else value.translate(str.maketrans("0123456789", "abcdefghij"))
-    return math.nan if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-# ------------------------------------------------------------------------------------------------- a quick grid
-
-
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A finished grid of one cell, log-mel, trained in this process: its folder and its arguments."""
-    root = tmp_path_factory.mktemp("quick")
-    sounds = write_tones(root / "sounds")
-
-    def run_here(cell: Cell, folder: Path, cache_dir: str | None, bar: object) -> None:
-        folder.mkdir(parents=True)
-        write_json(runner.identity(cell.arguments(cache_dir)), folder / runner.ARGUMENTS)
-        run_cell(folder, cell.arguments(cache_dir))
-
-    arguments = ["--esc50", str(sounds), "--inputs", "log_mel", "--presets", "recommended", "--protocols", "clip"]
-    arguments += ["--variants", "none", "--timing_clips", "1", "--output_dir", str(root / "out")]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_run", run_here)
-        main([*arguments, "--epochs", "2", "--hop_length", "256"])
-    return root / "out", arguments
-
-
-def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
-    folder, arguments = quick
-    report = folder / "report" / "report.json"
-    before = json.loads(report.read_text())
-    report.unlink()
-    main([*arguments, "--report_only"])
-    after = json.loads(report.read_text())
-    page = (folder / "report" / "REPORT.md").read_text()
-    assert "without the inputs mel, encodec_24khz, encodec_48khz" in page
-    assert "; not run: preset paper, recommended/official" in page and "variants standardized, hop_256" in page
-    assert after["sizes"] == before["sizes"] and after["presets"] == before["presets"]
-    assert after["sizes"][0]["hop_length"] == 256 and after["presets"]["recommended"]["num_train_epochs"] == 2
-    with pytest.raises(ValueError, match="hop_length 256, now 128"):
-        main([*arguments, "--report_only", "--hop_length", "128"])
-
-
-def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
-    quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    folder, arguments = quick
-    sounds = read_source("esc50", arguments[1])
-    preset = read_preset("recommended", {})
-    cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
-    ours = runs[0].results["test"]["clip"]["accuracy"]
-    own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
-    assert own["input"] == "log_mel" and "reason" not in same
-    assert own["accuracy"] == same["accuracy"] == ours
-    for row in (own, same):
-        assert (row["protocol"], row["fold"], row["seed"]) == ("clip", None, 0)
-
-    def breaks(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("size mismatch\nfor conv1")
-
-    heard = shutil.copytree(runs[0].folder, tmp_path / "heard")
-    parts = json.loads((heard / "clips.json").read_text())
-    write_json({"train": parts["test"], "validation": [], "test": []}, heard / "clips.json")
-    assert "never heard, found 3 of 3" in compare_rows(runs, [sounds], [str(heard)])[-1]["reason"]
-    monkeypatch.setattr("transformers.pipeline", breaks)
-    broken = compare_rows(runs, [sounds], ["some/model"])[-1]
-    assert (broken["model"], broken["accuracy"], broken["reason"]) == ("some/model", None, "size mismatch")
-    rows = [row for row in table_2(runs, [own, same, broken], [sounds]) if row["kind"] != "cited"]
-    assert [(row["kind"], row.get("seed"), row["esc50"]) for row in rows] == [
-        ("measured", None, ours),
-        ("same_clips", 0, ours),
-        ("compared", 0, ours),
-        ("compared", 0, None),
-    ]
-    assert rows[0]["runs"] == {"esc50": 1}
-
-
-def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypatch: pytest.MonkeyPatch):
-    folder, arguments = quick
-    sounds = read_source("esc50", arguments[1])
-    cells = plan([sounds], [Input("log_mel")], [read_preset("recommended", {})], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
-    file = folder / "timing" / "esc50.json"
-    before = file.read_bytes()
-    assert timing_rows(runs, 1, file.parent)[0]["repeats"] == timing.REPEATS and file.read_bytes() == before
-    assert timing_rows(runs, 2, file.parent)[0]["clips"] == 2 and file.read_bytes() != before
-    before = file.read_bytes()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    assert timing_rows(runs, 2, file.parent)[0]["threads"] == 3 and file.read_bytes() != before
-
-
-def whole_report(quick: tuple[Path, list[str]], folder: Path) -> dict:
-    """The report of a grid with every section, each cell with the results of the quick one."""
-    sounds = replace(read_source("esc50", quick[1][1]), folds=(1, 2, 3) * 5)
-    as_written = read_preset("paper", {})
-    presets = [as_written, *read_variants(["all"], as_written), read_preset("recommended", {})]
-    inputs = [Input("mel"), Input("log_mel"), Input("encodec_24khz", "untrained", "untrained", True)]
-    cells = plan([sounds], inputs, presets, [0, 1])
-    done = next((quick[0] / "cells").glob("**/results.json")).parent
-    for number, cell in enumerate(cells[1:]):
-        (folder / cell.id).mkdir(parents=True)
-        shutil.copy(done / "clips.json", folder / cell.id)
-        results = json.loads((done / "results.json").read_text())
-        results["test"]["window"]["accuracy"] = results["test"]["clip"]["accuracy"] = number / len(cells)
-        write_json(results, folder / cell.id / "results.json")
-    runs = finished(cells, folder)
-    missing = {"gtzan_genres": "no folder at x1"}
-    grid = Grid(cells, [sounds], missing, inputs, {}, presets, {cells[0].id: "error 13"}, [0, 1], ["--x7"], folder)
-    times = {"clips": 1, "audio_s": 1.2, "device": "cpu", "threads": 1, "load_average": 0.5}
-    times["rounds"] = [{"representation": 0.1, "classification": 0.2}, {"representation": 0.3, "classification": 0.4}]
-    about = {"dataset": "esc50", "cell": "x"}
-    rows = [about | {"input": entry.key} | timing.shown(times) for entry in inputs]
-    rows.append(about | {"input": "mel", "reason": "it has no codec 5"})
-    compared = [{"dataset": "esc50", "model": "some/model9", "protocol": "official", "fold": 1, "seed": 0}]
-    compared[0] |= {"accuracy": None, "reason": "error 404"}
-    report = json.loads(json.dumps(build(grid, runs, rows, compared)))
-    report["pictures"] = [
-        {"kind": kind, "file": "a1.png", "title": "1"} for kind in ("figure_2", "figure_4", "timing")
-    ]
-    return report
-
-
-def test_the_page_has_no_number_that_is_not_in_its_json(quick, tmp_path: Path):
-    report = json.loads((quick[0] / "report" / "report.json").read_text())
-    assert (quick[0] / "report" / "REPORT.md").read_text() == render(report)
-    whole = whole_report(quick, tmp_path)
-    for one in (report, whole):
-        assert digits(render(one)) and not digits(render(without_digits(one)))
-    assert all(f"## {whole['texts'][name]}" in render(whole) for name in SECTIONS)
-    # And a changed number changes the page.
-    whole["table_1"][0]["window_accuracy"]["mean"] = 0.12345
-    assert "12.35" in render(whole) or "12.34" in render(whole)
 
 
 def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):

@@ -112,7 +112,7 @@ def time_bars(
         if own:
             parts = ("representation", "classification")
             bars = {label: {part: row[part] for part in parts} for label, row in own.items()}
-            title, name = f"Inference time, {names[dataset]}", f"inference_time_{dataset}.png"
+            title, name = f"Inference time (medians), {names[dataset]}", f"inference_time_{dataset}.png"
             save_time_bars(bars, folder / name, title=title)
             pictures.append({"kind": "timing", "file": name, "title": title})
     return pictures
