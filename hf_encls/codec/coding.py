@@ -121,18 +121,17 @@ def _joined(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[np.nd
     """Chunks of their own, faded into each other where they overlap."""
     out = np.zeros((layout.chunk, layout.channels), np.float32)
     weights = np.zeros((layout.chunk, 1), np.float32)
-    with parametrize.cached():
-        for index, chunk in enumerate(codes.chunks):
-            with precision("float32", codec.device):
-                wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
-            left = codes.num_samples - index * layout.stride
-            count = min(len(wave), layout.chunk, left)
-            weight = _triangle(layout.chunk)[:count, None]
-            out[:count] += weight * codes.scales[index] * wave[:count]
-            weights[:count] += weight
-            done = min(layout.stride, left)
-            yield out[:done] / weights[:done]
-            out, weights = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (out, weights))
+    for index, chunk in enumerate(codes.chunks):
+        with parametrize.cached(), precision("float32", codec.device):  # not while others compute
+            wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
+        left = codes.num_samples - index * layout.stride
+        count = min(len(wave), layout.chunk, left)
+        weight = _triangle(layout.chunk)[:count, None]
+        out[:count] += weight * codes.scales[index] * wave[:count]
+        weights[:count] += weight
+        done = min(layout.stride, left)
+        yield out[:done] / weights[:done]
+        out, weights = (np.concatenate([x[done:], np.zeros_like(x[:done])]) for x in (out, weights))
 
 
 @torch.no_grad()
@@ -145,21 +144,20 @@ def _in_segments(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[
         segment = frames
     before, context = codec.config.kernel_size - 1, _decoder_context(codec.config)
     state, recent, done = None, None, 0
-    with parametrize.cached():
-        for start in range(0, frames, segment):
-            left = min(start, before)
-            with precision("float32", codec.device):
-                hidden = first(_embed(codec, chunk[:, start - left : start + segment]))[..., left:]  # (1, H, f)
-                out, state = lstm.lstm(hidden.permute(2, 0, 1), state)
-                hidden = hidden + out.permute(1, 2, 0)
-                seen = 0 if recent is None else recent.shape[-1]
-                hidden = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
-                recent = hidden[..., max(0, hidden.shape[-1] - context) :]
-                for layer in rest:
-                    hidden = layer(hidden)
-                wave = hidden[0, :, seen * layout.frame_length :].T.float().cpu().numpy()
-            yield wave[: codes.num_samples - done]
-            done += len(wave)
+    for start in range(0, frames, segment):
+        left = min(start, before)
+        with parametrize.cached(), precision("float32", codec.device):  # not while others compute
+            hidden = first(_embed(codec, chunk[:, start - left : start + segment]))[..., left:]  # (1, H, f)
+            out, state = lstm.lstm(hidden.permute(2, 0, 1), state)
+            hidden = hidden + out.permute(1, 2, 0)
+            seen = 0 if recent is None else recent.shape[-1]
+            hidden = hidden if recent is None else torch.cat([recent, hidden], dim=-1)
+            recent = hidden[..., max(0, hidden.shape[-1] - context) :]
+            for layer in rest:
+                hidden = layer(hidden)
+            wave = hidden[0, :, seen * layout.frame_length :].T.float().cpu().numpy()
+        yield wave[: codes.num_samples - done]
+        done += len(wave)
 
 
 def _decoder_context(config) -> int:
