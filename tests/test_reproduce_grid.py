@@ -192,6 +192,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     runs = finished(cells, folder / "cells")
     ours = runs[0].results["test"]["clip"]["accuracy"]
     own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
+    assert "note" not in same
     assert own["input"] == "log_mel" and "reason" not in same
     assert own["accuracy"] == same["accuracy"] == ours
     for row in (own, same):
@@ -204,6 +205,12 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     parts = json.loads((heard / "clips.json").read_text())
     write_json({"train": parts["test"], "validation": [], "test": []}, heard / "clips.json")
     assert "never heard, found 3 of 3" in compare_rows(runs, [sounds], [str(heard)])[-1]["reason"]
+    warned = shutil.copytree(runs[0].folder, tmp_path / "warned")
+    results = runs[0].results | {"codec": {"id": "x", "untrained": True}}
+    write_json(results, warned / "results.json")
+    noted = compare_rows(runs, [sounds], [str(warned)])[-1]
+    assert noted["accuracy"] == ours and "untrained" in noted["note"]
+    assert table_2([], [noted], [sounds])[-1]["note"] == noted["note"]
     monkeypatch.setattr("transformers.pipeline", breaks)
     broken = compare_rows(runs, [sounds], ["some/model"])[-1]
     assert (broken["model"], broken["accuracy"], broken["reason"]) == ("some/model", None, "size mismatch")

@@ -169,7 +169,7 @@ def table_2(runs: Sequence[Finished], compared: Sequence[Mapping], sources: Sequ
                 counts = {key: len(members[key]) for key in scores}
                 rows.append({"kind": "measured", **about, **scores, "runs": counts})
     for row in compared:
-        kept = {name: row.get(name) for name in ("model", "input", "protocol", "fold", "seed", "reason")}
+        kept = {name: row.get(name) for name in ("model", "input", "protocol", "fold", "seed", "reason", "note")}
         about = {name: value for name, value in kept.items() if value is not None} | {"unit": "clip"}
         kind = "compared" if "model" in row else "same_clips"
         rows.append({"kind": kind, **about, row["dataset"]: row["accuracy"]})

@@ -54,7 +54,9 @@ def _measured(model: str, clips: Dataset, test_clips: Sequence[str]) -> dict:
         scores = compare({name: pipe}, test)[0]
     except Exception as error:  # a stranger's model can fail in any way: it is a row of the report, not its end
         return {"model": name, "accuracy": None, "reason": _first_line(error)}
-    return {**scores, "model": name, "revision": getattr(pipe.model.config, "_commit_hash", None)}
+    about = {"model": name, "revision": getattr(pipe.model.config, "_commit_hash", None)}
+    note = getattr(run, "codec_warning", "")  # such as that its codec has heard the test clips
+    return scores | about | ({"note": note} if note else {})
 
 
 def _name(model: str) -> str:

@@ -186,10 +186,12 @@ def table_2(page: Page) -> str:
         how = [row.get("preset"), row.get("protocol")]
         how += [f"{part} {row[part]:.0f}" for part in ("fold", "seed") if row.get(part) is not None]
         how += [f"{row['unit']}s"] if "unit" in row else []
-        reason = f" ({row['reason']})" if row.get("reason") else ""
+        told = row.get("reason") or row.get("note")
         runs = listed(sorted(set(row["runs"].values()))) if "runs" in row else NONE
         scores = [percent(row.get(key)) for key in keys]
-        body.append([f"{name}{reason}", kinds[row["kind"]], ", ".join(filter(None, how)), runs, *scores])
+        body.append(
+            [f"{name} ({told})" if told else name, kinds[row["kind"]], ", ".join(filter(None, how)), runs, *scores]
+        )
     head = ["model", "", "preset, protocol, unit", "runs", *page.datasets.values()]
     return page.section("table_2", ["", markdown_table(head, body, left=3)])
 
