@@ -17,19 +17,19 @@ WINDOWS, BATCH = 6000, 128  # an ESC-50-sized set
 
 
 def gpu_extract(options: Namespace) -> list[Row]:
-    """24 kHz extraction from files to a feature data set, the codec in float32 and in bfloat16."""
+    """24 kHz extraction from files to a feature data set, the codec in TF32 and in bfloat16."""
     codec = full_size(24)
     rows = []
     with work_folder() as folder:
         clips, _ = scan_folder(write_clips(folder / "clips", options.gpu_clips, CLIP_S, 24_000))
         audio_s = len(clips) * CLIP_S
-        for name in ("float32", "bfloat16"):
+        for name, dtype in (("tf32", torch.float32), ("bfloat16", torch.bfloat16)):
             config = feature_config("encodec_24khz", clips, codec, codec_dtype=name)
             for turn in ("warm-up", "measured"):
                 started = time.perf_counter()
                 extract_features(clips, config, codec, cache_dir=folder / name / turn, device=options.device)
                 seconds = time.perf_counter() - started
-            peak = matrix_peak(options.device, getattr(torch, name))
+            peak = matrix_peak(options.device, dtype)
             details = {
                 "device": device_name(options.device),
                 "seconds": round(seconds, 2),

@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from transformers import EncodecModel
 
 from hf_encls.audio import AudioError, load
-from hf_encls.codec.loading import codebook_hash, codec_hash
 from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.hub.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
+from hf_encls.hub.identity_encls import codebook_hash, codec_hash
 from hf_encls.hub.modeling_encls import codec_as_dict
 from hf_encls.shards import Shard, complete, divide
 

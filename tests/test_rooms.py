@@ -25,10 +25,6 @@ ROOMS = (
     ("commands",),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
-EXCEPTIONS = {
-    # The hashes of a codec's weights, by the name they had before hub/identity_encls.py: nothing is loaded through it.
-    ("features", "codec.loading"),
-}
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -64,10 +60,7 @@ def test_imports_go_down_only(room):
             inner = target.removeprefix("hf_encls").removeprefix(".")
             if not target.startswith("hf_encls") or not inner:  # the package itself: its version
                 continue
-            allowed = any(name == one and inner.startswith(other) for one, other in EXCEPTIONS)
-            assert allowed or RANK[inner.split(".")[0]] <= RANK[room], (
-                f"hf_encls.{name} imports {target}, which is above"
-            )
+            assert RANK[inner.split(".")[0]] <= RANK[room], f"hf_encls.{name} imports {target}, which is above"
 
 
 def test_doors_hold_nothing_but_the_way_to_a_command():

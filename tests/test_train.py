@@ -284,6 +284,7 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
     ("more", "message"),
     [
         (["--data_dir", "nowhere"], "found nothing"),
+        (["--data_name", "esc99"], "esc50"),
         (["--protocol", "random"], "clip, paper, official"),
         (["--protocol", "official"], "needs a data set with folds"),
         (["--features", "mfcc"], "expected features"),

@@ -31,6 +31,12 @@ class FeatureArguments:
         default=None,
         metadata={"help": "Folder of class-named folders of audio, or of a known data set. None: synthetic sounds."},
     )
+    data_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
+        },
+    )
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
@@ -62,7 +68,7 @@ class FeatureArguments:
         },
     )
     codec_dtype: str | None = field(
-        default=None, metadata={"help": "Precision of the codec: float32 or bfloat16. None: float32."}
+        default=None, metadata={"help": "Precision of the codec: float32, tf32 (on a GPU) or bfloat16. None: float32."}
     )
     bandwidth: float | None = field(
         default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
@@ -101,11 +107,13 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     state = PartialState()
     synthetic = args.data_dir is None
     data_dir = args.data_dir
+    if synthetic and args.data_name is not None:
+        raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
     if synthetic:
         data_dir = SYNTHETIC_FOLDER
         with state.main_process_first():
             write_synthetic(data_dir)
-    clips, report, facts = load_clips(data_dir, strict=args.strict)
+    clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
     if state.is_main_process:
         print(report.text(), flush=True)
     codec, codec_id, told = None, None, {}

@@ -12,7 +12,7 @@ from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.published import check_expected, load_published
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
-ABOUT_AUDIO = ("strict", "cache_dir")
+ABOUT_AUDIO = ("data_name", "strict", "cache_dir")
 
 
 def published_inputs(args: DataArguments, network: dict) -> Inputs:

@@ -121,7 +121,8 @@ def _codec(inputs: Inputs) -> dict | None:
         "dtype": config.codec_dtype,
         "bandwidth": config.bandwidth,
     }
-    about |= {name: inputs.codec_facts[name] for name in ("untrained", "trained_on") if name in inputs.codec_facts}
+    facts = ("untrained", "trained_on", "license", "attribution")
+    about |= {name: inputs.codec_facts[name] for name in facts if name in inputs.codec_facts}
     return about | {"heard_test_clips": has_heard(about, inputs.dataset)}
 
 
