@@ -12,6 +12,7 @@ import torch
 from small_grid import history, source, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
+from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.hub.configuration_encls import EnclsConfig
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import paper, runner
@@ -146,6 +147,7 @@ def test_the_name_of_the_place_wins_where_most_files_fit(tmp_path: Path):
     assert (stray.name, stray.data_name, stray.left_out, stray.folds) == ("ESC-50", "esc50", 1, known.folds)
     cell = plan([stray], [Input("mel")], [read_preset("paper", {})], [0])[0]
     assert runner.identity(cell.arguments(None))["--data_name"] == "esc50"
+    assert "data_name" in FeatureArguments.__dataclass_fields__  # what the cell is given, training knows
     own = read_source("esc50", str(write_tones(tmp_path / "own")))  # nothing fits: it stands in
     assert own.name == "own" and own.data_name is None
     sounds = write_tones(tmp_path / "talk")
