@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from hf_encls.data import folders
 from hf_encls.data.folders import clips_to_dataset, scan_folder
+from hf_encls.data.load import load_clips
 
 
 def write(path, seconds=0.5, rate=16_000, channels=1, **kwargs):
@@ -128,6 +130,31 @@ def test_links_in_circles_and_to_files_of_the_tree_give_each_clip_once(tree, tmp
     assert set(reasons) == {"ambient/again.wav", "ambient/gone.wav"}
     assert "same file as dog bark/one.wav" in reasons["ambient/again.wav"]
     assert sum("passed over" in warning for warning in report.warnings) == 3
+
+
+def test_links_that_lead_to_themselves_are_left_out_with_the_reason(tree):
+    for name, target in (("x", "x"), ("ambient/x.wav", "x.wav"), ("ambient/a", "b"), ("ambient/b", "a")):
+        (tree / name).symlink_to(target)
+    clips, report, _ = load_clips(tree)
+    assert len(clips) == 6
+    reasons = {row["file"]: row["reason"] for row in report.left_out}
+    assert set(reasons) == {"ambient/x.wav", "ambient/a", "ambient/b"}
+    assert all("to itself" in reason or "symbolic links" in reason for reason in reasons.values())
+
+
+def test_the_bar_moves_before_copies_are_looked_for(tree, monkeypatch):
+    events = []
+
+    def bar(rows, **_):
+        for row in rows:
+            events.append("file")
+            yield row
+
+    monkeypatch.setattr(folders, "tqdm", bar)
+    monkeypatch.setattr(folders, "equal_files", lambda paths, pool: events.append("copies") or {})
+    clips, _ = scan_folder(tree)
+    assert events == ["file"] * 6 + ["copies"]
+    assert clips["group"][:] == clips["clip_id"][:]
 
 
 def test_files_equal_to_the_byte_are_one_group_and_said(tree):

@@ -82,11 +82,10 @@ def inspect_clips(
     Raises `ValueError` as `scan_folder` does.
     """
     report = ScanReport(str(root), left_out=list(left_out))
-    records = []
+    records, alone = [], []
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(_inspect, (candidate["path"] for candidate in candidates))
-        copies = equal_files([candidate["path"] for candidate in candidates if not candidate.get("group")], pool)
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
         for candidate, result in bar:
             name = clip_id(root, candidate["path"])
@@ -98,13 +97,19 @@ def inspect_clips(
                     "path": str(candidate["path"].resolve()),
                     "label": candidate["label"],
                     "clip_id": name,
-                    "group": candidate.get("group") or clip_id(root, copies.get(candidate["path"], candidate["path"])),
+                    "group": candidate.get("group"),
                     "fold": candidate.get("fold", 0),
                     "sampling_rate": result.sampling_rate,
                     "duration_s": result.duration_s,
                     "num_channels": result.num_channels,
                 }
             )
+            if not candidate.get("group"):
+                alone.append((candidate["path"], records[-1]))
+        # After the bar: the pool works in order, and comparing would wait behind everything that is to be decoded.
+        copies = equal_files([path for path, _ in alone], pool)
+    for path, record in alone:
+        record["group"] = clip_id(root, copies.get(path, path))
     _check_usable(root, records, report, strict)
     report.used = len(records)
     report.sampling_rates = dict(Counter(record["sampling_rate"] for record in records))

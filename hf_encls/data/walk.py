@@ -48,7 +48,7 @@ def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list
             continue
         for entry in entries:
             path = folder / entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 if entry.name.startswith((".", "__MACOSX")):
                     continue
                 (links if entry.is_symlink() else folders).append(path)
@@ -62,9 +62,20 @@ def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list
     return sorted(found, key=lambda row: _order(row[0].relative_to(root))), left_out, warnings
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
 def _take(root: Path, path: Path, seen: dict[Path, Path], found: list, left_out: list) -> None:
     """Add a file, unless it was found under another name."""
-    first = seen.setdefault(path.resolve(), path)
+    try:
+        first = seen.setdefault(path.resolve(), path)
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
+        left_out.append({"file": clip_id(root, path), "reason": "this link leads to itself or nowhere"})
+        return
     if first is path:
         found.append((path, path.relative_to(root).parts[0]))
     else:
