@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ SETTINGS = "run.json"  # what a run is, so that another one is never resumed by 
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 LAST = ("last", "true")
+NOTHING = (None, False, "false")
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,34 @@ class Start:
     finished: bool = False
 
 
-def plan_start(folder: Path, asked: str | None, settings: Mapping, one_of_several: bool = False) -> Start:
+def plan_folds(folder: Path, asked: str | bool | None, settings: Mapping[int, Mapping]) -> dict[int, Start]:
+    """How the runs of several folds begin, each in a folder of its own in `folder`; `settings`: fold -> its own.
+
+    Changes nothing. Raises `ValueError` as `plan_start` does, also where some folds are finished and others are not.
+    """
+    starts = {fold: plan_start(folder / f"fold-{fold}", asked, own, True) for fold, own in settings.items()}
+    some_finished = any((start.folder / RESULTS).is_file() for start in starts.values())
+    if asked in NOTHING and some_finished and not (folder / RESULTS).is_file():
+        raise ValueError(_unfinished(folder))
+    return starts
+
+
+def plan_start(folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False) -> Start:
     """How a run begins where `asked` is the value of --resume_from_checkpoint. Changes nothing.
+
+    A settings file may say false (nothing is asked) or true (the last checkpoint).
 
     Of several runs (`one_of_several`, the folds of a protocol) each goes on where it is: a finished one is left as it
     is, one without a checkpoint is started. Raises `ValueError` where an unfinished run would be lost, where the run
     there has other settings, and where there is no whole checkpoint to go on from.
     """
     last, finished = last_checkpoint(folder), (folder / RESULTS).is_file()
-    if asked is None:
+    if asked in NOTHING:
         if last is not None and not finished:
             raise ValueError(_unfinished(folder))
         return Start(folder, settings)
-    if asked.lower() not in LAST:
-        return _from_path(Path(asked), folder, settings, one_of_several)
+    if str(asked).lower() not in LAST:
+        return _from_path(Path(str(asked)), folder, settings, one_of_several)
     if last is not None or finished:
         _check_same(folder, settings)
     if one_of_several and finished and _same_length(folder, settings):
@@ -50,6 +65,18 @@ def plan_start(folder: Path, asked: str | None, settings: Mapping, one_of_severa
     return Start(folder, settings, last)
 
 
+def begin_folds(folder: Path, starts: Iterable[Start]) -> None:
+    """Before the first of several folds, in one process only: what an earlier run left in those that start anew goes.
+
+    Else a run that is killed between two folds would be resumed with results of the earlier one.
+    """
+    anew = [start.folder for start in starts if start.checkpoint is None and not start.finished]
+    for one in (folder, *anew):
+        set_results_aside(one)
+    for one in anew:
+        _drop_checkpoints(one)
+
+
 def begin(start: Start) -> None:
     """Make the folder ready, in one process only: what is broken or of an earlier run goes, the settings are written."""
     start.folder.mkdir(parents=True, exist_ok=True)
@@ -57,8 +84,7 @@ def begin(start: Start) -> None:
     if goes_on_here:
         drop_broken_checkpoints(start.folder)
     else:  # a finished run is done again: its checkpoints are of no more use
-        for checkpoint in _checkpoints(start.folder):
-            shutil.rmtree(checkpoint)
+        _drop_checkpoints(start.folder)
     set_results_aside(start.folder)
     write_json(dict(start.settings), start.folder / SETTINGS)
 
@@ -85,6 +111,11 @@ def drop_broken_checkpoints(folder: Path) -> None:
     for checkpoint in _checkpoints(folder):
         if progress(checkpoint) is None:
             shutil.rmtree(checkpoint)
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    for checkpoint in _checkpoints(folder):
+        shutil.rmtree(checkpoint)
 
 
 def progress(checkpoint: Path) -> float | None:

@@ -22,6 +22,7 @@ from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArgume
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
 from hf_encls.publishing import push_model
 from hf_encls.results import public_command
+from hf_encls.resuming import Start, begin, begin_folds, plan_folds
 from hf_encls.training import FeatureStore, Windows
 
 ROOT = Path(__file__).parents[1]
@@ -151,6 +152,8 @@ def test_a_run_that_is_done_again_does_not_look_finished(trained, tones, tmp_pat
         (["--learning_rate", "0.01"], "learning_rate"),
         (["--standardization", "none"], "standardization"),
         (["--per_device_train_batch_size", "8"], "batch_size"),
+        (["--weight_decay", "0.1", "--lr_scheduler_type", "cosine"], "lr_scheduler_type, weight_decay"),
+        (["--label_smoothing_factor", "0.1", "--bf16", "--warmup_steps", "3"], "bf16, label_.*, warmup_steps"),
     ],
 )
 def test_a_run_is_resumed_with_its_own_settings(trained, tones, tmp_path, more, named):
@@ -203,6 +206,47 @@ def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
     assert again["folds"]["3"]["test"] == whole["folds"]["3"]["test"]
     with pytest.raises(ValueError, match="another one .*seed"):
         train(tones, folder, *options, "--resume_from_checkpoint", "last", "--seed", "3")
+
+
+def test_folds_of_an_earlier_run_do_not_get_into_this_one(tmp_path):
+    old, new = {"seed": 1}, {"seed": 2}
+
+    def settings(own: dict) -> dict:
+        return {fold: own | {"fold": fold} for fold in (1, 2, 3)}
+
+    for fold, own in settings(old).items():  # a whole run, with a checkpoint in each fold
+        home = tmp_path / f"fold-{fold}"
+        begin(Start(home, own))
+        (home / "checkpoint-5").mkdir()
+        (home / "checkpoint-5" / "trainer_state.json").write_text('{"global_step": 5, "max_steps": 5}')
+        (home / "results.json").write_text("{}")
+    (tmp_path / "results.json").write_text("{}")
+    assert all(start.finished for start in plan_folds(tmp_path, "last", settings(old)).values())
+
+    starts = plan_folds(tmp_path, None, settings(new))
+    begin_folds(tmp_path, starts.values())
+    assert not [*tmp_path.rglob("results.json"), *tmp_path.rglob("checkpoint-*")]
+    begin(starts[1])
+    (tmp_path / "fold-1" / "results.json").write_text("{}")
+    # Killed now, before the first checkpoint of fold 2.
+    for nothing in (None, False, "false"):
+        with pytest.raises(ValueError, match="unfinished run"):
+            plan_folds(tmp_path, nothing, settings(new))
+    for last in ("last", True):
+        again = plan_folds(tmp_path, last, settings(new))
+        assert [(start.finished, start.checkpoint) for start in again.values()] == [(True, None), *[(False, None)] * 2]
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_a_settings_file_may_say_whether_to_resume(trained, tones, tmp_path, value):
+    folder, file = tmp_path / "model", tmp_path / "settings.yaml"
+    shutil.copytree(trained[0], folder)
+    file.write_text(
+        f"data_dir: {tones}\noutput_dir: {folder}\ncache_dir: {tones.parent / 'cache'}\nfeatures: log_mel\n"
+        f"window_s: 0.3\nnum_train_epochs: 3\nreport_to: none\nresume_from_checkpoint: {value}\n"
+    )
+    results = main([str(file)])
+    assert [row["epoch"] for row in results["history"]] == [1, 2, 3]
 
 
 def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):

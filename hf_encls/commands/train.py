@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import transformers
+from accelerate import PartialState
 
 from hf_encls.cards import codec_warning, has_heard
 from hf_encls.commands.inputs import Inputs
@@ -25,7 +26,7 @@ from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArgume
 from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
 from hf_encls.results import RESULTS, folds_table, over_folds, public_command, read_json, usage, versions, write_json
-from hf_encls.resuming import Start, forget_previous, plan_start, set_results_aside
+from hf_encls.resuming import Start, begin_folds, forget_previous, plan_folds, plan_start
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -54,9 +55,10 @@ def main(args: list[str] | None = None) -> dict:
     command = public_command(command, [training_args.hub_token])
     about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
-    starts = {fold: _start(inputs, data_args, training_args, fold, len(folds) > 1) for fold in folds}
+    starts = _starts(inputs, data_args, training_args, folds)
+    PartialState().wait_for_everyone()  # nobody looks any more at what goes now
     if is_main and len(folds) > 1:
-        set_results_aside(folder)
+        begin_folds(folder, starts.values())
     runs = {}
     for fold, start in starts.items():
         if start.finished:
@@ -86,14 +88,18 @@ def _inputs(args: DataArguments, network: dict) -> Inputs:
     return prepare_features(args, **network) if args.dataset is None else published_inputs(args, network)
 
 
-def _start(
-    inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, fold: int | None, several: bool
-) -> Start:
-    """How the run of one fold begins; `fold` None: of the only one."""
-    folder = Path(training_args.output_dir)
-    settings = run_settings(inputs, training_args, data_args.protocol, data_args.fold if fold is None else fold)
-    own = folder / f"fold-{fold}" if several else folder
-    return plan_start(own, training_args.resume_from_checkpoint, settings, several)
+def _starts(
+    inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, folds: list
+) -> dict[int | None, Start]:
+    """How the run of each fold begins; a fold of None: the only one."""
+    folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    settings = {
+        fold: run_settings(inputs, training_args, data_args.protocol, data_args.fold if fold is None else fold)
+        for fold in folds
+    }
+    if len(folds) > 1:
+        return plan_folds(folder, asked, settings)
+    return {fold: plan_start(folder, asked, own) for fold, own in settings.items()}
 
 
 def _check_publishable(inputs: Inputs, folds: list) -> None:

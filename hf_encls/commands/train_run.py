@@ -23,6 +23,12 @@ from hf_encls.training import EnclsTrainer, FeatureStore, Windows, codebooks_of,
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+# Of transformers' arguments, those that a result depends on.
+OPTIMISATION = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
+    *("label_smoothing_factor", "bf16", "fp16"),
+)
 
 
 def run_settings(
@@ -40,7 +46,7 @@ def run_settings(
         "windows": len(inputs.windows),
         "standardization": config.standardization,
         "dropout": config.dropout,
-        "learning_rate": training_args.learning_rate,
+        **{name: getattr(value := getattr(training_args, name), "value", value) for name in OPTIMISATION},
         "batch_size": training_args.train_batch_size * devices,
         "num_train_epochs": training_args.num_train_epochs,
         "max_steps": training_args.max_steps,
