@@ -2,10 +2,11 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
-from hf_encls.data.load import data_set_called
+from hf_encls.data.load import KNOWN, data_set_called
 
 ASSETS = Path(__file__).parent / "codec" / "assets"  # of the bundled codecs
 ATTRIBUTION = "ATTRIBUTION.md"  # beside a codec: whose recordings it is made of
@@ -41,13 +42,33 @@ def codec_warning(results: Mapping) -> str:
 def has_heard(codec: Mapping | None, dataset: str) -> bool:
     """Whether the codec was trained on clips of the data set, as far as its facts (`trained_on`) tell.
 
-    Whole names are compared; the known data sets answer to all their names, ESC-10 to those of ESC-50.
+    Known data sets answer to all their names, ESC-10 to those of ESC-50, and are found inside a text or a folder's
+    name too ("ESC-50 folds 1-4", esc50_24k). Of others whole names are compared.
     """
     if not codec or not codec.get("trained_on") or not data_set_called(dataset):
         return False
     told = [codec["trained_on"]] if isinstance(codec["trained_on"], str) else list(map(str, codec["trained_on"]))
-    names = {data_set_called(name) for text in told for name in (text, *re.split(r"[,;]", text))}
-    return data_set_called(dataset) in names
+    heard = {name for text in told for part in (text, *re.split(r"[,;]", text)) for name in _data_sets_in(part)}
+    return not heard.isdisjoint(_data_sets_in(dataset))
+
+
+def _data_sets_in(text: str) -> set[str]:
+    """What the text as a whole is called, and the known data sets whose names are words of it.
+
+    Names that are anybody's words ("genres", "music speech") count as whole texts only. A name inside a longer one is
+    no name of its own: "GTZAN music/speech" is not GTZAN, which means the genres.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    spans = []
+    for facts in KNOWN:
+        for name in (facts.title, *facts.aliases):
+            words = re.findall(r"[^\W_]+", name)
+            if len(words) > 2 or re.search(r"\d|[A-Z]{3}", name):
+                pattern = r"[\W_]*".join(re.escape(word.casefold()) for word in words)
+                matches = re.finditer(rf"(?<![^\W_]){pattern}(?![^\W_])", folded)
+                spans += [(match.start(), match.end(), facts.name) for match in matches]
+    longest = [s for s in spans if not any(o[0] <= s[0] and s[1] <= o[1] and o[:2] != s[:2] for o in spans)]
+    return {name for name in (data_set_called(text), *(data_set_called(span[2]) for span in longest)) if name}
 
 
 def codec_name(codec: Mapping | None, dataset: str) -> str:
@@ -59,10 +80,13 @@ def codec_name(codec: Mapping | None, dataset: str) -> str:
 
 
 def lacks_codec(results: Mapping, config: Mapping) -> bool:
-    """Whether a model of codec features was saved without its codec: it takes features then, no audio."""
+    """Whether a model of codec features was saved without its codec: it takes features then, no audio.
+
+    Its `config` decides: `holds_codec` in the results tells of the day of training, a codec may be put in later.
+    """
     if not str(config.get("features", results.get("features"))).startswith("encodec"):
         return False
-    return not results.get("holds_codec", True) or config.get("codec_config") is None
+    return config.get("codec_config") is None
 
 
 def licence(codec: Mapping | None) -> dict[str, str]:
