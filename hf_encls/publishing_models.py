@@ -53,7 +53,8 @@ def push_model(
         raise PublishError(
             f"expected a model that holds its codec, found one in {folder} that was saved without "
             f"{config.get('codec_id')}: nobody could run it on audio. Train again where that codec can be loaded (a "
-            "network, or its folder), then publish"
+            "network, or its folder), or put it in (attach_codec, save_pretrained) and write the card again "
+            "(write_model_card); then publish"
         )
     sent = {}
 

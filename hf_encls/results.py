@@ -156,10 +156,12 @@ def usage(results: dict, folder: Path, example: str | None) -> str:
             "windows of features (input_features), no sounds, and no pipeline runs it. To put the codec in:",
             "",
             "from hf_encls import EnclsForAudioClassification",
+            "from hf_encls.cards import write_model_card",
             "from hf_encls.codec.loading import load_codec",
             f'model = EnclsForAudioClassification.from_pretrained("{folder}")',
             'model.attach_codec(load_codec("FOLDER_OF_THE_CODEC"))',
             f'model.save_pretrained("{folder}")',
+            f'write_model_card("{folder}")',
         ]
         return "\n".join(lines)
     lines += [f"The model is in {folder}. To use it:", ""]

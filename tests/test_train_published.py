@@ -13,7 +13,7 @@ from hf_encls.commands.train import main
 from hf_encls.dataset_cards import Source
 from hf_encls.features import feature_columns, feature_config
 from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.publishing import push_features
+from hf_encls.publishing import PublishError, push_features, push_model
 
 REPO = f"{USER}/little-latents"
 WINDOW_S = 0.4
@@ -62,6 +62,20 @@ def test_a_model_without_its_codec_says_so_and_is_not_published(published, tmp_p
     with pytest.raises(ValueError, match="without its codec .* is not published"):
         train(tmp_path / "other", "--push_to_hub", "--hub_model_id", f"{USER}/model")
     assert not (tmp_path / "other").exists()  # nothing was trained
+
+
+def test_a_codec_that_is_put_in_later_can_be_published(published, tmp_path, capsys, hub):
+    folder = tmp_path / "model"
+    train(folder)
+    with pytest.raises(PublishError, match="write_model_card"):
+        push_model(folder, f"{USER}/model")
+    small_codec(24).save_pretrained(tmp_path / "codec")
+    advice = capsys.readouterr().out.split("To put the codec in:")[1]
+    exec(advice.replace("FOLDER_OF_THE_CODEC", str(tmp_path / "codec")), {})  # as it is printed
+    card = (folder / "README.md").read_text()
+    assert "does **not** hold" not in card and "also holds the encoder" in card
+    push_model(folder, f"{USER}/model")
+    assert "model.safetensors" in hub.files(f"{USER}/model")
 
 
 def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
