@@ -223,13 +223,32 @@ def test_originals_are_not_replaced(capsys, models, sounds):
     status, _, err = run(capsys, "decode", original.with_suffix(".ecdc"), *codec)
     assert status == 2 and "d.wav would be replaced" in err and "--overwrite" in err
     assert original.read_bytes() == before
-    status, _, err = run(capsys, "encode", sounds, *codec)  # the .ecdc file is no source, and stays
+    status, _, err = run(capsys, "encode", original, *codec)
     assert status == 2 and "d.ecdc would be replaced" in err
     status, out, _ = run(capsys, "encode", sounds, *codec, "--overwrite")
     assert status == 0 and out.count("->") == 3
     assert run(capsys, "decode", original.with_suffix(".ecdc"), *codec, "--overwrite")[0] == 0
     status, _, err = run(capsys, "encode", f"{sounds}/./cats/d.ecdc", *codec, "--overwrite")
     assert status == 2 and "what is made of it" in err
+
+
+def test_an_interrupted_folder_is_continued(capsys, models, sounds, tmp_path):
+    codec, codes, waves = ("--codec", models / "codec"), tmp_path / "codes", tmp_path / "waves"
+    assert run(capsys, "encode", sounds, *codec, "--output", codes)[0] == 0
+    first, second, third = sorted(codes.rglob("*.ecdc"))
+    first.write_bytes(b"made before")
+    third.unlink()
+    status, out, _ = run(capsys, "encode", sounds, *codec, "--output", codes)
+    assert status == 0 and "2 of 3 files are there already" in out and out.count("->") == 1
+    assert third.exists() and first.read_bytes() == b"made before"
+    status, out, _ = run(capsys, "encode", sounds, *codec, "--output", codes)
+    assert status == 0 and "3 of 3 files" in out and "->" not in out
+    assert run(capsys, "encode", sounds, *codec, "--output", codes, "--overwrite")[1].count("->") == 3
+    assert first.read_bytes() != b"made before"
+    assert run(capsys, "decode", codes, *codec, "--output", waves)[0] == 0
+    (waves / second.relative_to(codes).with_suffix(".wav")).unlink()
+    status, out, _ = run(capsys, "decode", codes, *codec, "--output", waves)
+    assert status == 0 and "2 of 3 files" in out and out.count("->") == 1
 
 
 def test_two_files_of_one_name_are_refused(capsys, models, sounds):

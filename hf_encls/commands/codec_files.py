@@ -55,7 +55,9 @@ def encode_files(args: list[str]) -> int:
         raise ValueError(
             f"expected audio in {', '.join(options.sources)}, found .ecdc files only: they are encoded already"
         )
-    targets = _targets(files, options, f".{options.format}")
+    files, targets = _targets(files, options, f".{options.format}")
+    if not files:
+        return 0
 
     from hf_encls.audio import stream
     from hf_encls.codec.bitstream import write_ecdc
@@ -96,7 +98,7 @@ def decode_files(args: list[str]) -> int:
         files += sorted(inside) if source.is_dir() else [source]
     if not files:
         raise ValueError("expected .ecdc files or saved codes, found none")
-    targets = _targets(files, options, ".wav")
+    files, targets = _targets(files, options, ".wav")
 
     import soundfile
 
@@ -139,10 +141,14 @@ def _each(files: list[Path], targets: list[Path], one) -> int:
     return 1 if errors else 0
 
 
-def _targets(files: list[Path], options, suffix: str) -> list[Path]:
-    """Where each file goes: beside itself, to the one file named, or into the folder named.
+def _targets(files: list[Path], options, suffix: str) -> tuple[list[Path], list[Path]]:
+    """The files to do, and where each goes: beside itself, to the one file named, or into the folder named.
 
-    Raises `ValueError` for a target of two files or that is a source, and for one that exists, unless --overwrite.
+    Files of a folder whose target exists are passed over, so that an interrupted run can be continued; a target is
+    written whole or not at all. --overwrite does them again.
+
+    Raises `ValueError` for a target of two files or that is a source, and for one of a file named by itself that
+    exists, unless --overwrite.
     """
     targets = _places(files, options.sources, options.output, suffix)
     for target, count in Counter(targets).items():
@@ -153,11 +159,22 @@ def _targets(files: list[Path], options, suffix: str) -> list[Path]:
     replaced = [target for target in targets if target.resolve() in sources]
     if replaced:
         raise ValueError(f"{replaced[0]} would be replaced by what is made of it: name another place with --output")
-    there = [target for target in targets if target.exists()]
-    if there and not options.overwrite:
+    if options.overwrite:
+        return files, targets
+    named = set(map(Path, options.sources))
+    pairs = list(zip(files, targets, strict=True))
+    there = [target for file, target in pairs if target.exists() and file in named]
+    if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise ValueError(f"{there[0]}{more} would be replaced: name another place with --output, or say --overwrite")
-    return targets
+    todo = [(file, target) for file, target in pairs if not target.exists()]
+    if len(todo) < len(pairs):
+        print(
+            f"{len(pairs) - len(todo)} of {len(pairs)} files are there already and are passed over: "
+            "--overwrite does them again",
+            flush=True,
+        )
+    return [file for file, _ in todo], [target for _, target in todo]
 
 
 def _places(files: list[Path], sources: list[str], output: str | None, suffix: str) -> list[Path]:
