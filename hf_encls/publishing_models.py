@@ -9,9 +9,11 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from hf_encls.cards import write_text
+from hf_encls.cards import eval_results, write_text
 from hf_encls.codec_texts import ATTRIBUTION, lacks_codec
 from hf_encls.data.splits import LeakReport, enforce
+from hf_encls.results import RESULTS
+from hf_encls.resuming import PREVIOUS, SETTINGS
 from hf_encls.upload import Operation, Published, PublishError, push
 
 MODEL_NEEDS = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
@@ -24,6 +26,7 @@ MODEL_FILES = (
     ATTRIBUTION,
     ".eval_results/*.yaml",
 )
+EVAL = ".eval_results/"  # other programs and people put scores there, too
 
 
 def push_model(
@@ -36,12 +39,17 @@ def push_model(
 ) -> Published:
     """Publish a trained model in one commit: the files named in `MODEL_FILES`, and nothing else of the folder.
 
-    Such files of an earlier push that the folder no longer has are deleted in the repository. In the README that is
-    sent, the examples name the repository; the local one stays as it is. `save_card` names a file for a copy of what was
-    sent, with the repository's pictures. Raises `PublishError` when the folder is not a finished model, when the model
-    was saved without its codec, or the Hub refuses or does not recover.
+    Such files of an earlier push that the folder no longer has are deleted in the repository; in `.eval_results`, those
+    of the results there. In the README that is sent, the examples name the repository; the local one stays as it is.
+    `save_card` names a file for a copy of what was sent, with the repository's pictures. Raises `PublishError` when the
+    folder is not a finished model, when the model was saved without its codec, or the Hub refuses or does not recover.
     """
     folder = Path(folder)
+    if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
+        raise PublishError(
+            f"expected a finished run in {folder}, found one that was interrupted: finish it first, with "
+            "--resume_from_checkpoint last where it has a checkpoint"
+        )
     missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
@@ -62,6 +70,9 @@ def push_model(
         sent["card"] = _named((folder / "README.md").read_text(encoding="utf-8"), folder.resolve().name, found)
         there = api.list_repo_files(found, revision=revision)
         old = [path for path in there if path not in names and any(_matches(path, item) for item in MODEL_FILES)]
+        if any(path.startswith(EVAL) for path in old):
+            ours = _eval_files(api, found, revision) if RESULTS in there else set()
+            old = [path for path in old if not path.startswith(EVAL) or path in ours]
         return [
             CommitOperationAdd("README.md", sent["card"].encode()),
             *(CommitOperationAdd(name, str(folder / name)) for name in names if name != "README.md"),
@@ -74,6 +85,15 @@ def push_model(
             Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", sent["card"])
         )
     return published
+
+
+def _eval_files(api: HfApi, repo_id: str, revision: str) -> set[str]:
+    """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
+    results = Path(api.hf_hub_download(repo_id, RESULTS, revision=revision)).read_bytes()
+    try:
+        return {EVAL + name for name in eval_results(json.loads(results))}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _named(readme: str, local: str, repo_id: str) -> str:

@@ -265,14 +265,22 @@ def test_what_the_folder_no_longer_has_goes_from_the_hub_too(hub, tmp_path):
     sent = hub.files(MODEL)["README.md"].decode()
     assert "](curves.png)" in sent
     assert (tmp_path / "cards" / "one.md").read_text() == sent.replace("](curves.png)", pictures)
-    HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=MODEL)
+    for mine in ("notes.txt", ".eval_results/mine.yaml"):
+        HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo=mine, repo_id=MODEL)
     (folder / "curves.png").unlink()
     (folder / "results.json").write_text(json.dumps(results_of() | {"dataset": "Other sounds"}))
     write_model_card(folder)
     push_model(folder, MODEL)
     files = set(hub.files(MODEL))
     assert "curves.png" not in files and "notes.txt" in files
-    assert {path for path in files if path.startswith(".eval")} == {".eval_results/other-sounds.yaml"}
+    scores = {path for path in files if path.startswith(".eval")}
+    assert scores == {".eval_results/other-sounds.yaml", ".eval_results/mine.yaml"}
+
+    HfApi().upload_file(path_or_fileobj=b'["not ours"]', path_in_repo="results.json", repo_id=MODEL)
+    (folder / "results.json").write_text(json.dumps(results_of()))
+    write_model_card(folder)
+    push_model(folder, MODEL)
+    assert scores < set(hub.files(MODEL))
 
 
 def test_a_model_without_its_codec_is_not_sent(hub, tmp_path):
@@ -308,6 +316,19 @@ def test_an_unfinished_model_is_not_sent(hub, tmp_path):
     folder = trained_model(tmp_path / "model")
     (folder / "model.safetensors").unlink()
     with pytest.raises(PublishError, match=r"found no model\.safetensors"):
+        push_model(folder, MODEL)
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("there", "gone"), [("results.previous.json", None), ("run.json", "results.json")], ids=["previous", "no results"]
+)
+def test_a_run_that_was_interrupted_is_not_sent(hub, tmp_path, there, gone):
+    folder = trained_model(tmp_path / "model")
+    (folder / there).write_text("{}")
+    if gone:
+        (folder / gone).unlink()
+    with pytest.raises(PublishError, match="finish it first"):
         push_model(folder, MODEL)
     assert not hub.requests
 
