@@ -64,7 +64,8 @@ def load_published(
         )
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
-    if revision is not None and not streaming and revision not in windows.cache_files[0]["filename"]:
+    files = [] if streaming else windows.cache_files  # none where `datasets` keeps its data in memory
+    if revision is not None and files and revision not in files[0]["filename"]:
         raise ValueError(
             f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
             f"{revision[:12]} and the windows of another one: try again with the network"

@@ -114,6 +114,14 @@ def test_features_are_pushed_loaded_and_streamed(hub):
         assert next(iter(loaded))["clip_id"] == windows[0]["clip_id"]
 
 
+def test_windows_that_datasets_keeps_in_memory_are_loaded(hub, monkeypatch):
+    config = log_mel()
+    push_features(windows_of(config), config, REPO, SOURCE)
+    monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 1 << 30)
+    windows = load_published(REPO, "log_mel").windows
+    assert not windows.cache_files and len(windows) == 12
+
+
 def test_what_is_published_says_what_it_is_and_holds_no_audio(hub):
     push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE)
     files = hub.files(REPO, "dataset")
