@@ -16,8 +16,10 @@ from transformers import pipeline as make_pipeline
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.metrics.compare import SEED, compare
+from hf_encls.metrics.compare import SEED, compare, run_of
 from hf_encls.metrics.compare import test_clips as clips_of_test
+
+RUN = {"dataset": "sounds", "protocol": "clip", "fold": None, "seed": 42}
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +129,27 @@ def test_a_run_under_paper_has_no_test_clips_and_folds_are_named(tmp_path, clips
     from hf_encls.commands.compare import main
 
     folder = Path(clips[0]["audio"]["path"]).parents[1]
-    (tmp_path / "results.json").write_text(json.dumps({"protocol": "paper", "fold": None, "seed": 42}))
-    with pytest.raises(ValueError, match="clip or official"):
-        main(["--data_dir", str(folder), "--models", str(tmp_path)])
-    (tmp_path / "results.json").write_text(json.dumps({"protocol": "official", "seed": 42, "folds": {"1": {}}}))
+    (tmp_path / "results.json").write_text(json.dumps(RUN | {"protocol": "paper"}))
+    (tmp_path / "clips.json").write_text(
+        json.dumps(dict.fromkeys(("train", "validation", "test"), clips["clip_id"][:]))
+    )
+    for protocol in ([], ["--protocol", "clip"]):  # one answer to both
+        with pytest.raises(ValueError, match="trained under paper.* anew under clip or official"):
+            main(["--data_dir", str(folder), "--models", str(tmp_path), *protocol])
+    (tmp_path / "results.json").write_text(json.dumps(RUN | {"protocol": "official", "folds": {"1": {}}}))
     with pytest.raises(ValueError, match="fold-1"):
         main(["--data_dir", str(folder), "--models", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "results",
+    [{"accuracy": 0.9}, ["a list"], {"dataset": "x", "protocol": "v2", "seed": 1}, RUN | {"codec": "mp3"}],
+)
+def test_results_of_another_program_are_no_run_of_ours(tmp_path, results):
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert run_of(tmp_path) is None
+    (tmp_path / "results.json").write_text(json.dumps(RUN))
+    assert run_of(tmp_path).protocol == "clip"
 
 
 def test_the_seed_without_any_run_is_that_of_training():

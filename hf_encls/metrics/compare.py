@@ -17,7 +17,7 @@ from transformers import Pipeline, pipeline
 
 from hf_encls.audio import load
 from hf_encls.codec_texts import codec_warning
-from hf_encls.data.splits import enforce, leak_check, make_splits
+from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
 from hf_encls.metrics import load_metric
 from hf_encls.results import CLIPS, RESULTS, read_json
 
@@ -37,7 +37,7 @@ class TrainingRun:
 
 
 def run_of(model: str | os.PathLike) -> TrainingRun | None:
-    """The run that a model folder came from; None for a Hub id and for a folder without `results.json`.
+    """The run that a model folder came from; None for a Hub id and for a folder without a `results.json` of ours.
 
     Raises `ValueError` for a folder that holds the runs of several folds.
     """
@@ -45,6 +45,8 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     if not (folder / RESULTS).is_file():
         return None
     results = read_json(folder / RESULTS)
+    if not _is_ours(results):
+        return None
     if "folds" in results:
         folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
@@ -59,13 +61,25 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     )
 
 
+def _is_ours(results: object) -> bool:
+    """Whether `train` wrote these results, and no other program that calls its file results.json, too."""
+    if not isinstance(results, Mapping) or not {"dataset", "protocol", "seed"} <= results.keys():
+        return False
+    codec = results.get("codec")
+    return results["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
+
+
 def split_of(
     runs: Sequence[TrainingRun], protocol: str | None = None, fold: int | None = None, seed: int | None = None
 ) -> tuple[str, int | None, int | None]:
     """Protocol, fold and seed: what is given, else what the runs have in common, else what training takes unasked.
 
-    Only `official` has a fold, only `clip` a seed. Raises `ValueError` where it is left to the runs and they differ.
+    Only `official` has a fold, only `clip` a seed. Raises `ValueError` where it is left to the runs and they differ, or
+    one of them was trained under `paper`.
     """
+    for run in runs:
+        if protocol is None and run.protocol == "paper":
+            raise ValueError(_heard_all(run))
     protocol = protocol or _common(runs, "protocol", "clip")
     same = [run for run in runs if run.protocol == protocol]
     if protocol == "official":
@@ -98,6 +112,8 @@ def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None
         return None
     rows = list(zip(test["clip_id"][:], test["group"][:]))
     heard = [clip for clip, group in rows if clip in used or group in trained_groups]
+    if heard and run.protocol == "paper":
+        raise ValueError(_heard_all(run))
     if heard:
         raise ValueError(
             f"expected test clips that {run.folder} never heard, found {len(heard)} of {len(test)} in its training or "
@@ -105,6 +121,13 @@ def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None
             f"{run.seed}; leave --protocol, --fold and --seed out to compare on its own test"
         )
     return sum(clip in run.parts["test"] for clip, _ in rows)
+
+
+def _heard_all(run: TrainingRun) -> str:
+    return (
+        f"expected a model with clips that it never heard, found {run.folder}, trained under paper: that protocol divides "
+        "windows, and the model has heard a part of the clips of its test; train it anew under clip or official"
+    )
 
 
 def test_clips(clips: Dataset, protocol: str, *, seed: int = 0, fold: int | None = None) -> Dataset:
