@@ -231,6 +231,8 @@ def test_the_mix_of_licences_is_counted_and_the_hash_is_that_of_the_weights():
     said = "233 CC0, 165 CC BY, 2 CC Sampling+"
     assert said in facts["attribution"] and said in (ASSETS / "mini" / "README.md").read_text()
     assert facts["license"] == "cc-by-3.0" and facts["hash"] == codec_hash(load_codec("mini"))
+    script = (ASSETS.parents[2] / "scripts" / "runs" / "mini_codec.sh").read_text()
+    assert facts["attribution"] in script.replace("\\\n", "")
 
 
 def test_a_model_without_its_codec_does_not_claim_to_hold_it():

@@ -16,7 +16,7 @@ from hf_encls.codec import finishing
 from hf_encls.codec.autoencoder import Autoencoder, initialise, run_clip
 from hf_encls.codec.corpus import Corpus, draw_batch, generated_corpus, read_corpus
 from hf_encls.codec.finishing import measure_bandwidths, save_example
-from hf_encls.codec.loading import codec_facts, load_codec
+from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
 from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr
 from hf_encls.codec.pretraining import Recipe, measure
 from hf_encls.codec.sounds import generate_sound
@@ -61,6 +61,7 @@ def test_result_loads_with_the_library_and_with_ours(trained):
     codec, info = EncodecModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     assert load_codec(folder).config.num_filters == 2
+    assert results["hash"] == codec_hash(load_codec(folder))
     assert all(
         value.dtype in (torch.float16, torch.int64) for value in load_file(folder / "model.safetensors").values()
     )

@@ -18,6 +18,7 @@ from hf_encls.codec.corpus import Corpus
 from hf_encls.codec.loading import TRAINING_FACTS
 from hf_encls.codec.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec.pretraining import MAX_VALIDATION_S, measure
+from hf_encls.hub.identity_encls import codec_hash
 
 MAX_FRAMES = 100_000  # that codebooks are fitted to
 EXCERPT_S = 2.0
@@ -63,6 +64,7 @@ def finish_codec(
         part: sum(p.numel() for p in getattr(codec, part).parameters()) for part in ("encoder", "decoder")
     }
     results["versions"] = {"python": platform.python_version(), "torch": torch.__version__, "transformers": _version()}
+    results["hash"] = codec_hash(codec)
     save_codec(codec, output_dir, float16)
     save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
     write_atomically(output_dir / TRAINING_FACTS, lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))

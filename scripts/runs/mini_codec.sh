@@ -16,5 +16,6 @@ python scripts/pretrain_codec.py \
     --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
     --cpu true --name mini --trained_on ESC-10 --license cc-by-3.0 --output_dir "$OUT" \
     --attribution "ESC-10 is by K. J. Piczak (ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015, \
-https://github.com/karolpiczak/ESC-10), from recordings of Freesound users under CC BY 3.0 \
-(http://creativecommons.org/licenses/by/3.0/); every recording and its author is named in ATTRIBUTION.md."
+https://github.com/karolpiczak/ESC-10), who publishes it under CC BY 3.0 (http://creativecommons.org/licenses/by/3.0/). \
+Its 400 clips were cut from recordings of Freesound users under licences of their own: 233 CC0, 165 CC BY, 2 CC \
+Sampling+; every recording, its author and its licence is named in ATTRIBUTION.md."
