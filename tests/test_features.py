@@ -189,6 +189,12 @@ def test_precisions_are_kinds_of_features():
     assert one != other and other["codec_dtype"] == "tf32"
 
 
+def test_a_hop_for_features_of_a_codec_is_refused(folder, tmp_path):
+    args = ["--data_dir", str(folder), "--codec", "untrained", "--cache_dir", str(tmp_path / "cache")]
+    with pytest.raises(ValueError, match="--hop_length is about mel"):
+        extract_command([*args, "--hop_length", "256"])
+
+
 def test_bytes_per_second_count_what_overlaps(folder, tmp_path):
     args = ["--data_dir", str(folder), "--features", "log_mel", "--cache_dir", str(tmp_path / "cache")]
     whole = extract_command([*args, "--window_s", "1", "--step_s", "1"])

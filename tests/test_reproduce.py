@@ -135,6 +135,21 @@ def test_official_has_a_cell_for_each_fold_and_none_where_there_are_no_folds():
     assert {cell.source.key for cell in cells} == {"esc50"}
 
 
+def test_the_hop_is_given_to_mel_alone(tmp_path: Path):
+    inputs = [Input("mel"), Input("encodec_24khz", "mini", "mini")]
+    mel, codec = plan([source()], inputs, [read_preset("paper", {})], [0])[:2]
+    assert "--hop_length" in mel.arguments(None) and "--hop_length" not in codec.arguments(None)
+    before = {**runner.identity(codec.arguments(None)), "--hop_length": "128"}  # as earlier versions gave it
+    (tmp_path / codec.id).mkdir(parents=True)
+    write_json(before, tmp_path / codec.id / runner.ARGUMENTS)
+    write_json({}, tmp_path / codec.id / "results.json")
+    (tmp_path / mel.id).mkdir(parents=True)
+    write_json(runner.identity(mel.arguments(None)), tmp_path / mel.id / runner.ARGUMENTS)
+    write_json({}, tmp_path / mel.id / "results.json")
+    runner.check_settings([mel, codec], tmp_path, None)
+    assert runner.settings_of(tmp_path, ["paper"], ["hop_length"]) == {"hop_length": "128"}
+
+
 def test_the_name_of_the_place_wins_where_most_files_fit(tmp_path: Path):
     for name in ("1-100032-A-0", "2-100038-A-14", "3-100210-A-36", "4-100263-A-36"):
         path = tmp_path / "sounds" / f"{name}.wav"

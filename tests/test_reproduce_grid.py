@@ -182,6 +182,19 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
         main([*arguments, "--report_only", "--hop_length", "128"])
 
 
+def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, monkeypatch):
+    _, arguments = quick
+    sounds = Path(arguments[1])
+    monkeypatch.chdir(sounds.parent)
+    main([arguments[0], sounds.name, *arguments[2:], "--report_only"])
+    main([arguments[0], sounds.name, *arguments[2:], "--epochs", "2", "--hop_length", "256"])  # the same folder
+    moved = tmp_path / sounds.name
+    shutil.copytree(sounds, moved)
+    main([arguments[0], str(moved), *arguments[2:], "--report_only"])
+    with pytest.raises(ValueError, match="other settings .--data_dir"):
+        main([arguments[0], str(moved), *arguments[2:], "--epochs", "2", "--hop_length", "256"])
+
+
 def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

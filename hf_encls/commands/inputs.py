@@ -145,12 +145,15 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
 
 
 def check_applies(args: FeatureArguments, features: str) -> None:
-    """Raise `ValueError` for an option of the codec that was given and says nothing about features of this kind."""
+    """Raise `ValueError` for an option of the codec or of mel that says nothing about features of this kind."""
     if codec_khz(features) is None:
         for name in ("codec", "codec_revision", "codec_policy", "codec_dtype", "bandwidth"):
             if getattr(args, name) is not None:
                 raise ValueError(f"--{name} is about a codec and was given, but {features} needs none: leave it out")
-    elif args.bandwidth is not None and not features.endswith("_codes"):
+        return
+    if args.hop_length is not None:
+        raise ValueError(f"--hop_length is about mel and was given, but {features} is of a codec: leave it out")
+    if args.bandwidth is not None and not features.endswith("_codes"):
         raise ValueError(
             f"--bandwidth is about codes and was given, but {features} are latents: leave it out, or take --features "
             f"{features}_codes"

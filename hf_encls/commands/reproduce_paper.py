@@ -42,7 +42,7 @@ def main(args: list[str] | None = None) -> Path:
     try:
         with FileLock(folder / ".lock", timeout=0):
             cache_dir = options.cache_dir or str(folder / "cache")
-            check_settings(cells, folder / "cells", cache_dir)
+            check_settings(cells, folder / "cells", cache_dir, options.report_only)
             failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)
             from hf_encls.reproduction.assemble import Grid, write_report
 

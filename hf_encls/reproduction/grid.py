@@ -91,6 +91,8 @@ class Cell:
             "cache_dir": cache_dir,
             "report_to": "none",
         }
+        if codec_khz(self.input.features) is not None:
+            given.pop("hop_length", None)  # of mel
         return [text for name, value in given.items() if value is not None for text in (f"--{name}", str(value))]
 
     def network(self) -> EnclsConfig:

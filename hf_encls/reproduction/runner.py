@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -19,12 +19,17 @@ LOG = "log.txt"
 POLL_S = 1.0
 
 
-def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> None:
-    """Raise `ValueError` where a cell's folder was made with other settings: numbers of two kinds never mix."""
+def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None, report_only: bool = False) -> None:
+    """Raise `ValueError` where a cell's folder was made with other settings: numbers of two kinds never mix.
+
+    A report alone does not ask where the data lay when the cells were trained.
+    """
     for cell in cells:
         file = folder / cell.id / ARGUMENTS
         if file.is_file():
-            before, now = json.loads(file.read_text(encoding="utf-8")), identity(cell.arguments(cache_dir))
+            before, now = _same_terms(_read(file)), identity(cell.arguments(cache_dir))
+            if report_only:
+                before, now = (each | {"--data_dir": ""} for each in (before, now))
             if before != now:
                 names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
                 changed = [f"{name} {before.get(name)}, now {now.get(name)}" for name in names]
@@ -43,8 +48,10 @@ def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> d
     for file in sorted(folder.glob(f"*/*/**/{ARGUMENTS}")):
         if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
             continue
-        arguments = json.loads(file.read_text(encoding="utf-8"))
+        arguments = _same_terms(_read(file))
         for name in names:
+            if name == "hop_length" and _is_codec(arguments):
+                continue  # says nothing about a codec's features, and is not given to them
             found[name].setdefault(arguments.get(f"--{name}", ""), file.parent)
     for name, values in found.items():
         if len(values) > 1:
@@ -57,10 +64,28 @@ def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> d
 
 
 def identity(arguments: Sequence[str]) -> dict[str, str]:
-    """Arguments as a dict, without the place of the cache, which changes no number."""
+    """Arguments as a dict, the data's folder by its full path, without the cache's, which changes no number."""
     pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
     pairs.pop("--cache_dir", None)
-    return pairs
+    return _same_terms(pairs)
+
+
+def _same_terms(pairs: Mapping[str, str]) -> dict[str, str]:
+    """Arguments as `identity` gives them, of cells of earlier versions too."""
+    same = dict(pairs)
+    if "--data_dir" in same:
+        same["--data_dir"] = str(Path(same["--data_dir"]).resolve())
+    if _is_codec(same):
+        same.pop("--hop_length", None)
+    return same
+
+
+def _is_codec(pairs: Mapping[str, str]) -> bool:
+    return pairs.get("--features", "").startswith("encodec")
+
+
+def _read(file: Path) -> dict[str, str]:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def is_finished(cell: Cell, folder: Path) -> bool:
