@@ -23,6 +23,7 @@ from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.hub.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
 from hf_encls.hub.identity_encls import codebook_hash, codec_hash
 from hf_encls.hub.modeling_encls import codec_as_dict
+from hf_encls.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.shards import Shard, complete, divide
 
 logger = logging.getLogger(__name__)
@@ -185,11 +186,12 @@ def _compute(
     clips: Dataset, config: EnclsConfig, codec: EncodecModel | None, missing: list[Shard], device: str | None
 ) -> None:
     extractor = None
+    audio_s = sum(clips["duration_s"])  # of all clips, whatever is missing: it decides how they are computed
     with Progress(sum(shard.duration_s for shard in missing), config) as progress:
 
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
-            extractor = extractor or Extractor(config, codec, device)
+            extractor = extractor or Extractor(config, codec, device, audio_s)
             _write(clips, config, shard, extractor, progress)
 
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
@@ -229,13 +231,22 @@ def _write(clips: Dataset, config: EnclsConfig, shard: Shard, extractor: "Extrac
 
 
 class Extractor:
-    """Clips of a batch -> rows of windows."""
+    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come."""
 
-    def __init__(self, config: EnclsConfig, codec: EncodecModel | None, device: str | torch.device | None = None):
+    def __init__(
+        self,
+        config: EnclsConfig,
+        codec: EncodecModel | None,
+        device: str | torch.device | None = None,
+        audio_s: float = 0.0,
+    ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.frontend = frontend_of(config, codec).to(self.device).eval()
         self.dtype = stored_dtype(config)
+        on_cpu = self.device.type == "cpu" and config.is_codec and config.codec_dtype == "float32"
+        if on_cpu and config.codec_policy == "whole" and self.frontend.is_tileable and is_worth_it(audio_s):
+            self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:

@@ -109,7 +109,7 @@ def test_without_the_packed_operators_the_layers_are_plain(monkeypatch):
 def test_paddings_of_prepared_layers_are_plain_numbers():
     codec = small_codec(24)
     with torch.no_grad():
-        prepared = [*layers_encls._prepare(codec, torch.float32), *_plain_layers(codec)]
+        prepared = [*layers_encls._prepare(codec, torch.float32, packs=True), *_plain_layers(codec)]
     convolutions = [m for layer in prepared for m in layer.modules() if hasattr(m, "padding_total")]
     assert len(convolutions) == 36
     for each in convolutions:
@@ -119,9 +119,8 @@ def test_paddings_of_prepared_layers_are_plain_numbers():
 
 
 def _plain_layers(codec):
-    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(layers_encls, "_can_pack", lambda device: False)
-        return layers_encls._prepare(codec, torch.float32)
+    with torch.no_grad():
+        return layers_encls._prepare(codec, torch.float32, packs=False)
 
 
 @examples

@@ -1,7 +1,7 @@
 """The codec's encoder over clips of any length: chunks of one length together, or tiles where it is causal."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -78,15 +78,21 @@ def encode_chunks(codec: EncodecModel, chunks: Sequence[torch.Tensor], dtype: to
     return out
 
 
-def encode_causal(codec: EncodecModel, waveforms: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+def encode_causal(
+    codec: EncodecModel,
+    waveforms: Sequence[torch.Tensor],
+    dtype: torch.dtype,
+    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+) -> list[torch.Tensor]:
     """A causal encoder over whole clips (N,), fast: the same latents (C, F) as `codec.encoder` to rounding.
 
     The convolutions see tiles with enough left context, so that their activations stay in cache and tiles of many
-    clips share a pass; the LSTM then sees each clip whole.
+    clips share a pass; the LSTM then sees each clip whole. `convolutions` is another runtime for a tile (1, channels, n);
+    where it returns None the tile goes through PyTorch.
     """
     layers = encoder_layers(codec, dtype)
     tiles = [list(_tiles(codec.config, waveform)) for waveform in waveforms]
-    flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype))
+    flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype, convolutions))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
     # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
     # reflection at its start reaches beyond its end.
@@ -141,6 +147,12 @@ def _context(codec) -> int:
     return math.ceil(receptive_field(codec) / codec.hop_length) * codec.hop_length
 
 
+def tile_lengths(codec) -> tuple[int, int]:
+    """Samples of the first tile of a long clip, and of those that follow with their context."""
+    size = max(1, round(TILE_S * codec.sampling_rate / codec.hop_length)) * codec.hop_length
+    return size, size + min(size, _context(codec))
+
+
 def _tiles(codec, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
     """(tile with its left context, frames of context) from `position` on; the last tile is not shorter than half one."""
     hop, context = codec.hop_length, _context(codec)
@@ -154,7 +166,10 @@ def _tiles(codec, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[t
 
 
 def _convolve(
-    codec: EncodecModel, tiles: Sequence[tuple[torch.Tensor, int]], dtype: torch.dtype
+    codec: EncodecModel,
+    tiles: Sequence[tuple[torch.Tensor, int]],
+    dtype: torch.dtype,
+    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
 ) -> list[torch.Tensor]:
     """Tiles -> what the layers before the LSTM make of them, (H, f) each, without the context."""
     layers = encoder_layers(codec, dtype)
@@ -166,8 +181,10 @@ def _convolve(
     for (_, frames), indices in by_shape.items():
         for part in _parts(indices, batch_size(codec.device)):
             batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, codec.config.audio_channels, -1)
-            for i, hidden in zip(part, _through(layers, batch.to(dtype)).float(), strict=True):
-                out[i] = hidden[:, frames:]
+            hidden = convolutions(batch) if convolutions else None
+            hidden = _through(layers, batch.to(dtype)).float() if hidden is None else hidden
+            for i, one in zip(part, hidden, strict=True):
+                out[i] = one[:, frames:]
     return out
 
 

@@ -120,6 +120,9 @@ class EncodecFrontend(Frontend):
         self.codec = EncodecModel(codec_config)
         strip_codec(self.codec, keep_quantizer=config.uses_codes)
 
+    # Another runtime for the convolutions of whole clips, see `encode_causal`. Never part of a checkpoint.
+    convolutions = None
+
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
         latents = self.latents(waveforms)
@@ -139,8 +142,8 @@ class EncodecFrontend(Frontend):
             return self._latents(waveforms)
 
     def _latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        if self.config.codec_policy == "whole" and self._is_tileable:
-            return encode_causal(self.codec, waveforms, self._dtype)
+        if self.config.codec_policy == "whole" and self.is_tileable:
+            return encode_causal(self.codec, waveforms, self._dtype, self.convolutions)
         chunks = [list(self._chunks(waveform)) for waveform in waveforms]
         flat = iter(encode_chunks(self.codec, [chunk for clip in chunks for chunk in clip], self._dtype))
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
@@ -190,7 +193,7 @@ class EncodecFrontend(Frontend):
         return torch.bfloat16 if self.config.codec_dtype == "bfloat16" else torch.float32
 
     @property
-    def _is_tileable(self) -> bool:
+    def is_tileable(self) -> bool:
         codec = self.codec.config
         return codec.use_causal_conv and codec.norm_type == "weight_norm" and not codec.normalize
 
@@ -204,7 +207,7 @@ class EncodecFrontend(Frontend):
 
     def _stream_latents(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         if self.config.codec_policy == "whole":
-            if self._is_tileable:
+            if self.is_tileable:
                 yield from stream_causal(self.codec, blocks, self._dtype)
             else:
                 yield self.latents([torch.cat(list(blocks))])[0]

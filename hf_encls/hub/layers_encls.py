@@ -38,7 +38,7 @@ def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> l
         layers = kept[2]
         if dtype not in layers:
             with torch.inference_mode(False), torch.no_grad():
-                layers[dtype] = _prepare(codec, dtype)
+                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device))
         return layers[dtype]
 
 
@@ -47,10 +47,16 @@ def lstm_position(layers: list[nn.Module]) -> int:
     return next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
 
 
-def _prepare(codec: EncodecModel, dtype: torch.dtype) -> list[nn.Module]:
+def standard_convolutions(codec: EncodecModel) -> nn.Sequential:
+    """The layers of `codec.encoder` before its LSTM, prepared, of PyTorch's own operators: other runtimes can read them."""
+    with torch.inference_mode(False), torch.no_grad():
+        layers = _prepare(codec, torch.float32, packs=False)
+    return nn.Sequential(*layers[: lstm_position(layers)])
+
+
+def _prepare(codec: EncodecModel, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
     source = codec.encoder.layers
     lstm_at = lstm_position(source)
-    packs = _can_pack(source[0].conv.weight.device)
     layers = []
     for position, layer in enumerate(source):
         if position == lstm_at:
