@@ -30,15 +30,11 @@ def codec_hash(codec: EncodecModel) -> str:
 
     Settings that differ from those of the published codec of its rate count too: the same weights give other latents.
     """
+    weights = {name: value for name, value in codec.state_dict().items() if name.startswith("encoder.")}
     published = STEREO if codec.config.sampling_rate == 48_000 else MONO
     settings = {name: getattr(codec.config, name) for name in published}
     changed = {name: value for name, value in settings.items() if value != published[name]}
-    return _digest(_encoder(codec), json.dumps(changed, sort_keys=True) if changed else "")
-
-
-def weights_hash(codec: EncodecModel) -> str:
-    """SHA-256 of the encoder's weights alone, whatever its settings: what `codec_hash` was in earlier versions."""
-    return _digest(_encoder(codec))
+    return _digest(weights, json.dumps(changed, sort_keys=True) if changed else "")
 
 
 def codebook_hash(codec: EncodecModel) -> str | None:
@@ -48,24 +44,15 @@ def codebook_hash(codec: EncodecModel) -> str | None:
 
 
 def check_identity(codec: EncodecModel, config) -> None:
-    """Raise `ValueError` where a configuration names another codec, or other codebooks, than this.
-
-    Configurations of earlier versions name the codec by its weights alone; they are taken at their word.
-    """
+    """Raise `ValueError` where a configuration names another codec, or other codebooks, than this."""
     for name, found in (("codec_hash", codec_hash), ("codebook_hash", codebook_hash)):
         expected = getattr(config, name)
         if expected and found(codec) != expected:
-            if name == "codec_hash" and weights_hash(codec) == expected:
-                continue
             raise ValueError(
                 f"expected the codec that made this model's features ({config.codec_id}, {name} {expected[:12]}), found "
                 f"one with {name} {(found(codec) or 'none')[:12]}: its weights or settings differ; load that codec, or "
                 f"train on features of this one"
             )
-
-
-def _encoder(codec: EncodecModel) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in codec.state_dict().items() if name.startswith("encoder.")}
 
 
 def _digest(weights: dict[str, torch.Tensor], settings: str = "") -> str:
