@@ -202,7 +202,9 @@ def _write(clips: Dataset, config: EnclsConfig, shard: Shard, extractor: "Extrac
     shutil.rmtree(work, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is in it
     work.mkdir()
     part = clips.select(shard.clips)
-    per_batch = max(1, round(BATCH_S * len(part) / max(shard.duration_s, 1e-9)))
+    # An accelerator takes a whole shard: how many tiles go through it at once is a question of its memory.
+    batch_s = BATCH_S if extractor.device.type == "cpu" else shard.duration_s
+    per_batch = max(1, round(batch_s * len(part) / max(shard.duration_s, 1e-9)))
 
     def rows(batch: dict) -> dict:
         out = extractor(batch)
