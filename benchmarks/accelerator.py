@@ -9,8 +9,8 @@ from timing import ENCODER_GFLOP_PER_S, Row, full_size, matrix_peak, work_folder
 from training import network, saved, trainer
 
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import extract_features, feature_config
-from hf_encls.training import FeatureStore, Windows
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.store import FeatureStore, Windows
 
 CLIP_S = 5.0
 WINDOWS, BATCH = 6000, 128  # an ESC-50-sized set

@@ -19,9 +19,9 @@ from transformers import EncodecConfig, EncodecModel
 from hf_encls.codec.bitstream import write_ecdc
 from hf_encls.codec.coding import encode
 from hf_encls.codec.loading import load_codec
-from hf_encls.features import feature_config, stored_dtype
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.features.extraction import feature_config, stored_dtype
 from hf_encls.inference.pipeline import EnclsPipeline
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 
 def main(args: list[str] | None = None) -> dict:

@@ -13,8 +13,8 @@ from transformers import EncodecModel
 
 from hf_encls.audio import load
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import extract_features, feature_config, frontend_of
-from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.features.extraction import extract_features, feature_config, frontend_of
+from hf_encls.model.configuration_encls import EnclsConfig
 
 PLAIN = "EncodecModel.encode per clip in a map"
 POLICIES = {24: "whole", 48: "contiguous"}

@@ -16,12 +16,12 @@ from hf_encls.codec.loading import bundled_codecs, load_codec
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.splits import make_splits
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.features import extract_features, feature_config
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.training import FeatureStore, Windows
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 
 def pipeline_clip(options: Namespace) -> list[Row]:

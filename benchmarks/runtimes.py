@@ -11,9 +11,9 @@ import torch
 from timing import ENCODER_GFLOP_PER_S, Row, full_size, in_turns, matrix_peak
 from torch import nn
 
-from hf_encls.hub.encoding_encls import encode_causal, tile_lengths
-from hf_encls.hub.layers_encls import encoder_layers, lstm_position, standard_convolutions
-from hf_encls.openvino_tiles import openvino_convolutions
+from hf_encls.fast.openvino_tiles import openvino_convolutions
+from hf_encls.model.encoding_encls import encode_causal, tile_lengths
+from hf_encls.model.layers_encls import encoder_layers, lstm_position, standard_convolutions
 
 
 def runtimes(options: Namespace) -> list[Row]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.hub.layers_encls import PackedConv1d
+from hf_encls.model.layers_encls import PackedConv1d
 
 ENCODER_GFLOP_PER_S = 2.98  # the 24 kHz encoder of the full size, per second of audio (counted: convolutions and LSTM)
 

@@ -48,7 +48,7 @@ def _work(folder: Path, cache: Path) -> None:
 
     from hf_encls.codec.loading import load_codec
     from hf_encls.data.folders import scan_folder
-    from hf_encls.features import extract_features, feature_config
+    from hf_encls.features.extraction import extract_features, feature_config
 
     torch.set_num_threads(1)
     codec = load_codec(folder / "codec")

@@ -6,9 +6,9 @@
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 __version__ = "0.1.0"
 __all__ = ["EnclsConfig", "EnclsFeatureExtractor", "EnclsForAudioClassification", "EnclsPipeline", "__version__"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.features import feature_config
-from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.features.extraction import feature_config
+from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 SMALL = {"num_filters": 2, "hidden_size": 16, "num_lstm_layers": 1, "codebook_dim": 16}
 CLASSES = ["bark", "rain", "siren"]

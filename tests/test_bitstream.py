@@ -19,8 +19,8 @@ from hf_encls.codec.codes import Codes, CodesError, from_arrays, load_codes, sav
 from hf_encls.codec.coding import decode, decode_blocks, encode
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.codec.loading import codebook_hash
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.encoding_encls import stream_causal
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.encoding_encls import stream_causal
 
 
 @pytest.fixture(scope="module", params=[24, 48])

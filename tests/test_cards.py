@@ -15,11 +15,19 @@ import yaml
 from huggingface_hub import DatasetCardData, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.cards import TEMPLATES, codec_warning, eval_results, has_heard, leak_text, model_card, write_model_card
 from hf_encls.codec.loading import codec_hash, load_codec
-from hf_encls.codec_texts import ASSETS
 from hf_encls.data.esc50 import ESC10
-from hf_encls.dataset_cards import Source, dataset_card
+from hf_encls.report.cards import (
+    TEMPLATES,
+    codec_warning,
+    eval_results,
+    has_heard,
+    leak_text,
+    model_card,
+    write_model_card,
+)
+from hf_encls.report.codec_texts import ASSETS
+from hf_encls.report.dataset_cards import Source, dataset_card
 
 CONFIG = {
     "features": "encodec_24khz",

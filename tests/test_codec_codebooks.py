@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.codec.codebooks import fit_codebooks, kmeans, nearest
+from hf_encls.codec_training.codebooks import fit_codebooks, kmeans, nearest
 
 
 def make_codec(**changes):

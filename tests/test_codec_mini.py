@@ -5,10 +5,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import EncodecModel
 
-from hf_encls.codec.autoencoder import Autoencoder, run_clip
 from hf_encls.codec.loading import ASSETS, bundled_codecs, codec_facts, load_codec
-from hf_encls.codec.losses import MelDistance
-from hf_encls.codec.sounds import generate_sound
+from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
+from hf_encls.codec_training.losses import MelDistance
+from hf_encls.codec_training.sounds import generate_sound
 
 MINI = ASSETS / "mini"
 

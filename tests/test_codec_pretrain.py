@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
-from hf_encls.codec import finishing
-from hf_encls.codec.autoencoder import Autoencoder, initialise, run_clip
-from hf_encls.codec.corpus import Corpus, draw_batch, generated_corpus, read_corpus
-from hf_encls.codec.finishing import measure_bandwidths, save_example
 from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
-from hf_encls.codec.losses import MelDistance, SpectralAnchor, si_sdr
-from hf_encls.codec.pretraining import Recipe, measure
-from hf_encls.codec.sounds import generate_sound
+from hf_encls.codec_training import finishing
+from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_clip
+from hf_encls.codec_training.corpus import Corpus, draw_batch, generated_corpus, read_corpus
+from hf_encls.codec_training.finishing import measure_bandwidths, save_example
+from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr
+from hf_encls.codec_training.pretraining import Recipe, measure
+from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 
 TINY = {

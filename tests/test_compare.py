@@ -16,8 +16,8 @@ from transformers import pipeline as make_pipeline
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.metrics.compare import SEED, compare, run_of
-from hf_encls.metrics.compare import test_clips as clips_of_test
+from hf_encls.report.compare import SEED, compare, run_of
+from hf_encls.report.compare import test_clips as clips_of_test
 
 RUN = {"dataset": "sounds", "protocol": "clip", "fold": None, "seed": 42}
 

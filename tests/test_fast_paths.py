@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.features import feature_config, frontend_of
-from hf_encls.hub import encoding_encls, layers_encls
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.windows_encls import cut, window_index
+from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.model import encoding_encls, layers_encls
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.windows_encls import cut, window_index
 
 TOLERANCE = 1e-5  # relative to the largest latent, in float32
 CODECS = {khz: small_codec(khz) for khz in (24, 48)}

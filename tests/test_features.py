@@ -9,7 +9,7 @@ from small_models import small_codec
 from hf_encls.codec.loading import codec_hash, load_codec
 from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import Extractor, extract_features, feature_config, feature_identity
+from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from huggingface_hub.errors import StrictDataclassError
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.features import feature_config, frontend_of
-from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.model.configuration_encls import EnclsConfig
 
 
 def noise(num_samples: int, seed: int = 0) -> torch.Tensor:

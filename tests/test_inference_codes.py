@@ -7,8 +7,8 @@ import torch
 from small_models import small_codec, small_model
 
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import extract_features, feature_config
-from hf_encls.training import FeatureStore, Windows, codebooks_of
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.store import FeatureStore, Windows, codebooks_of
 
 
 @pytest.fixture(scope="module")

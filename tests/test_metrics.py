@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from hf_encls.metrics import METRICS, confusion, evaluate_split, load_metric, macro_f1, per_class
+from hf_encls.training.metrics import METRICS, confusion, evaluate_split, load_metric, macro_f1, per_class
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.45, 0.55]])
 LABELS = [0, 0, 1, 0]

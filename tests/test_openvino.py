@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_models import small_codec
 
-from hf_encls import openvino_tiles
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import Extractor, extract_features, feature_config, frontend_of
+from hf_encls.fast import openvino_tiles
+from hf_encls.features.extraction import Extractor, extract_features, feature_config, frontend_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 CODEC = small_codec(24)

@@ -14,13 +14,13 @@ from hub_server import DROP, LOST, READ_TOKEN, USER
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.cards import write_model_card
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.dataset_cards import Source
-from hf_encls.features import feature_columns
-from hf_encls.published import load_published
-from hf_encls.publishing import config_name_of, push_features, push_model
-from hf_encls.upload import PublishError
+from hf_encls.features.extraction import feature_columns
+from hf_encls.hub.commit import PublishError
+from hf_encls.hub.pull_features import load_published
+from hf_encls.hub.push_features import config_name_of, push_features, push_model
+from hf_encls.report.cards import write_model_card
+from hf_encls.report.dataset_cards import Source
 
 REPO = f"{USER}/sounds-features"
 MODEL = f"{USER}/sounds-log-mel"
@@ -156,7 +156,7 @@ def test_a_second_configuration_keeps_the_first(hub):
 def test_pushing_again_replaces_the_same_features_only(hub, monkeypatch):
     config = log_mel()
     with monkeypatch.context() as patch:
-        patch.setattr("hf_encls.publishing.SHARD_BYTES", 10_000)
+        patch.setattr("hf_encls.hub.push_features.SHARD_BYTES", 10_000)
         push_features(windows_of(config), config, REPO, SOURCE)
     assert sum(path.endswith(".parquet") for path in hub.files(REPO, "dataset")) > 1
     push_features(windows_of(config, 8), config, REPO, SOURCE)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hf_encls.report import (
+from hf_encls.report.pictures import (
     Panel,
     save_confusion_matrix,
     save_curves,
@@ -11,7 +11,7 @@ from hf_encls.report import (
     shorten,
     smooth,
 )
-from hf_encls.tables import class_table, results_table
+from hf_encls.report.tables import class_table, results_table
 
 SCORES = {
     "window": {"accuracy": 0.75, "loss": 0.91, "macro_f1": 0.74},

@@ -13,8 +13,8 @@ from small_grid import history, source, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_encls.commands.inputs import FeatureArguments
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import paper, runner
 from hf_encls.reproduction.collect import merit, table_1
 from hf_encls.reproduction.evidence import ambiguities, claims
@@ -32,8 +32,8 @@ from hf_encls.reproduction.measures import (
 )
 from hf_encls.reproduction.sources import read_source
 from hf_encls.reproduction.timing import in_turns, inference_times, summary
-from hf_encls.results import write_json
-from hf_encls.resuming import drop_broken_checkpoints
+from hf_encls.training.results import write_json
+from hf_encls.training.resuming import drop_broken_checkpoints
 
 # ------------------------------------------------------------------------------------------------- by hand
 

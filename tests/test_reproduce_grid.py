@@ -26,7 +26,7 @@ from hf_encls.reproduction.others import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import read_source
 from hf_encls.reproduction.timing import timing_rows
-from hf_encls.results import write_json
+from hf_encls.training.results import write_json
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"

@@ -14,7 +14,7 @@ import soundfile
 from sharding_worker import work
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["hf_encls.features"])  # imported once for all workers
+PROCESSES.set_forkserver_preload(["hf_encls.features.extraction"])  # imported once for all workers
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ from hub_server import USER
 from huggingface_hub import HfApi
 
 from hf_encls import EnclsConfig
-from hf_encls import streaming as streaming_module
 from hf_encls.commands.train import main
 from hf_encls.data.splits import make_splits
-from hf_encls.dataset_cards import Source
-from hf_encls.features import feature_columns
-from hf_encls.published import FACTS, download, load_published
-from hf_encls.publishing import push_features
-from hf_encls.streaming import SMALL_COLUMNS, StreamedPart, small_table
-from hf_encls.training import FeatureStore, Windows
+from hf_encls.features import streaming as streaming_module
+from hf_encls.features.extraction import feature_columns
+from hf_encls.features.store import FeatureStore, Windows
+from hf_encls.features.streaming import SMALL_COLUMNS, StreamedPart, small_table
+from hf_encls.hub.pull_features import FACTS, download, load_published
+from hf_encls.hub.push_features import push_features
+from hf_encls.report.dataset_cards import Source
 
 REPO = f"{USER}/many-windows"
 CLASSES = ["high", "low", "mid"]

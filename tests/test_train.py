@@ -19,11 +19,11 @@ from transformers import pipeline
 from hf_encls.commands.inputs import prepare
 from hf_encls.commands.train import main
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.publishing import push_model
-from hf_encls.results import public_command
-from hf_encls.resuming import Start, begin, begin_folds, plan_folds
-from hf_encls.training import FeatureStore, Windows
+from hf_encls.features.store import FeatureStore, Windows
+from hf_encls.hub.push_features import push_model
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.training.results import public_command
+from hf_encls.training.resuming import Start, begin, begin_folds, plan_folds
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--features", "log_mel", "--window_s", "0.3", "--num_train_epochs", "2", "--report_to", "none"]
@@ -135,7 +135,7 @@ def test_a_run_that_is_done_again_does_not_look_finished(trained, tones, tmp_pat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-        context.setattr("hf_encls.training.EnclsTrainer.train", killed)
+        context.setattr("hf_encls.training.trainer.EnclsTrainer.train", killed)
         train(tones, folder)
     assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
     shutil.copytree(trained[0] / newest(trained[0]).name, folder / newest(trained[0]).name)

@@ -10,10 +10,10 @@ from hub_server import USER
 from small_models import CLASSES, small_codec
 
 from hf_encls.commands.train import main
-from hf_encls.dataset_cards import Source
-from hf_encls.features import feature_columns, feature_config
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.publishing import PublishError, push_features, push_model
+from hf_encls.features.extraction import feature_columns, feature_config
+from hf_encls.hub.push_features import PublishError, push_features, push_model
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.report.dataset_cards import Source
 
 REPO = f"{USER}/little-latents"
 WINDOW_S = 0.4

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_encls.hub.windows_encls import WindowStream, cut, num_windows, window_index
+from hf_encls.model.windows_encls import WindowStream, cut, num_windows, window_index
 
 
 @pytest.mark.parametrize(

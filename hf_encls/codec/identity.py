@@ -3,7 +3,7 @@
 import numpy as np
 
 from hf_encls.codec.codes import Codes, CodesError
-from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 
 # A bitstream without an identity comes from the reference implementation, whose only weights are these.
 OFFICIAL = {"encodec_24khz": "facebook/encodec_24khz", "encodec_48khz": "facebook/encodec_48khz"}

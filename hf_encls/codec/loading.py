@@ -8,8 +8,8 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.hub.identity_encls import codebook_hash as codebook_hash
-from hf_encls.hub.identity_encls import codec_hash as codec_hash
+from hf_encls.model.identity_encls import codebook_hash as codebook_hash
+from hf_encls.model.identity_encls import codec_hash as codec_hash
 
 # The checkpoints that real data is classified with, by the kind of features that names their rate.
 DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
-from hf_encls.results import write_json
+from hf_encls.training.results import write_json
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -21,7 +21,7 @@ def main(args: list[str] | None = None) -> dict:
     """
     options = _parser().parse_args(args)
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
-    from hf_encls.metrics.compare import check_unheard, compare, run_of, split_of, test_clips
+    from hf_encls.report.compare import check_unheard, compare, run_of, split_of, test_clips
 
     found = {name: run_of(name) for name in options.models}
     runs = {name: run for name, run in found.items() if run is not None}

@@ -143,7 +143,7 @@ def draw_map(rows: list[dict], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from hf_encls.report import shorten
+    from hf_encls.report.pictures import shorten
 
     points, how = project(np.stack([row["embedding"] for row in rows]))
     names = sorted({row["label"] for row in rows})

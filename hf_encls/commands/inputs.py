@@ -13,8 +13,8 @@ from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, 
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import load_clips
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.features import extract_features, feature_config
-from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
-from hf_encls.codec.autoencoder import Autoencoder, initialise
-from hf_encls.codec.corpus import Corpus, find_audio, generated_corpus, read_corpus
-from hf_encls.codec.finishing import finish_codec, loudest, save_example
 from hf_encls.codec.loading import codec_facts, load_codec
-from hf_encls.codec.pretraining import Recipe, train_codec
+from hf_encls.codec_training.autoencoder import Autoencoder, initialise
+from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
+from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
+from hf_encls.codec_training.pretraining import Recipe, train_codec
 
 # The architecture of facebook/encodec_48khz, where it differs from the 24 kHz one (the library's default).
 STEREO_48KHZ = {

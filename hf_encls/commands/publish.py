@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
-from hf_encls.dataset_cards import Source
-from hf_encls.feature_pictures import example_panels
+from hf_encls.report.dataset_cards import Source
+from hf_encls.report.feature_pictures import example_panels
 
 
 @dataclass
@@ -52,7 +52,7 @@ def main(args: list[str] | None = None) -> dict:
 
 
 def _push_model(options: PublishArguments) -> dict:
-    from hf_encls.publishing_models import push_model
+    from hf_encls.hub.push_models import push_model
 
     published = push_model(
         options.model_dir, options.push_to_hub, private=options.private or None, save_card=options.save_card
@@ -64,7 +64,7 @@ def _push_model(options: PublishArguments) -> dict:
 
 def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:
     inputs = prepare(features)
-    from hf_encls.publishing import check_protocols, config_name_of, push_features
+    from hf_encls.hub.push_features import check_protocols, config_name_of, push_features
 
     for row in check_protocols(inputs.windows):
         print(

@@ -8,8 +8,8 @@ from transformers import EncodecModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.published import check_expected, load_published
+from hf_encls.hub.pull_features import check_expected, load_published
+from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
 ABOUT_AUDIO = ("data_name", "strict", "cache_dir")
@@ -35,7 +35,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.uses_codes else None
     stream = None
     if args.streaming:
-        from hf_encls.streaming import SMALL_COLUMNS, small_table
+        from hf_encls.features.streaming import SMALL_COLUMNS, small_table
 
         stream = windows
         windows = small_table(load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS).windows)

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from hf_encls.commands.door import run
 from hf_encls.commands.train import main as train
-from hf_encls.results import RESULTS
-from hf_encls.resuming import last_checkpoint
+from hf_encls.training.results import RESULTS
+from hf_encls.training.resuming import last_checkpoint
 
 
 def main(folder: Path, arguments: list[str]) -> None:

@@ -18,15 +18,16 @@ from pathlib import Path
 import transformers
 from accelerate import PartialState
 
-from hf_encls.cards import codec_warning, has_heard
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
 from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
-from hf_encls.results import RESULTS, folds_table, over_folds, public_command, read_json, usage, versions, write_json
-from hf_encls.resuming import Start, begin_folds, forget_previous, plan_folds, plan_start
+from hf_encls.report.cards import codec_warning, has_heard
+from hf_encls.report.run_report import folds_table, usage
+from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
+from hf_encls.training.resuming import Start, begin_folds, forget_previous, plan_folds, plan_start
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -77,7 +78,7 @@ def main(args: list[str] | None = None) -> dict:
             print(folds_table(results))
         print(usage(results, starts[folds[0]].folder, _example(inputs)))
         if push_to_hub:
-            from hf_encls.publishing import push_model
+            from hf_encls.hub.push_features import push_model
 
             name = training_args.hub_model_id or folder.resolve().name
             print(push_model(folder, name, private=training_args.hub_private_repo, token=training_args.hub_token))

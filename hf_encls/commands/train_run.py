@@ -11,14 +11,16 @@ from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.published_inputs import codec_of
 from hf_encls.commands.train_arguments import EnclsTrainingArguments
 from hf_encls.data.splits import enforce, leak_check, make_splits
-from hf_encls.features import feature_identity
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.memory import keep_freed_memory
-from hf_encls.metrics import confusion, evaluate_split, per_class
-from hf_encls.results import CLIPS, save_model, save_results, write_json
-from hf_encls.resuming import Start, begin, forget_previous, seconds_before
-from hf_encls.training import EnclsTrainer, FeatureStore, Windows, codebooks_of, history
+from hf_encls.fast.memory import keep_freed_memory
+from hf_encls.features.extraction import feature_identity
+from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.report.run_report import save_results
+from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.results import CLIPS, save_model, write_json
+from hf_encls.training.resuming import Start, begin, forget_previous, seconds_before
+from hf_encls.training.trainer import EnclsTrainer, history
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +147,7 @@ def _stores(inputs: Inputs, splits: dict[str, np.ndarray], memory_limit_gb: floa
     device = training_args.device if training_args.device.type == "cuda" else None
     books = codebooks_of(inputs.codec, inputs.config.num_codebooks) if inputs.config.uses_codes else None
     if inputs.stream is not None:
-        from hf_encls.streaming import StreamedPart
+        from hf_encls.features.streaming import StreamedPart
 
         seeds = {"train": training_args.seed}
         return {

@@ -19,10 +19,10 @@ from transformers import AutoConfig
 
 from hf_encls.audio import resample
 from hf_encls.codec.loading import bundled_codecs, load_codec
-from hf_encls.features import feature_config
-from hf_encls.hub.configuration_encls import EnclsConfig, encodec_config
-from hf_encls.hub.frontend_encls import window_starts_s
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
+from hf_encls.features.extraction import feature_config
+from hf_encls.model.configuration_encls import EnclsConfig, encodec_config
+from hf_encls.model.frontend_encls import window_starts_s
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 HEAR_RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
 GROUP = 10  # frames that are cut together; the end of a sound is lost to less than one frame

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.frontend_encls import MIN_POWER
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.hub.windows_encls import SHORTEST_REST
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.frontend_encls import MIN_POWER
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.windows_encls import SHORTEST_REST
 
 TOLERANCE = 1e-4
 OPSET = 18

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_encls.report import COLOURS, shorten
+from hf_encls.report.pictures import COLOURS, shorten
 
 MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
 

@@ -13,13 +13,13 @@ from transformers import AudioClassificationPipeline
 from hf_encls.audio import AudioError
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.hub.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.hub.frontend_encls import window_starts_s
-from hf_encls.hub.modeling_encls import EnclsForAudioClassification
-from hf_encls.hub.windows_encls import WindowStream
 from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.frontend_encls import window_starts_s
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.windows_encls import WindowStream
 
 SHORT_S = 60.0  # clips up to this go through the model together, longer ones piece by piece
 BATCH = 8  # short clips at a time

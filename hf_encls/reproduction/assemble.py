@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from hf_encls.cards import has_heard
 from hf_encls.codec.loading import codec_facts
+from hf_encls.report.cards import has_heard
 from hf_encls.reproduction import collect, evidence, paper, pictures, shapes
 from hf_encls.reproduction.finished import Finished, finished
 from hf_encls.reproduction.grid import INPUTS, Cell, Input, Preset, not_run
@@ -19,7 +19,7 @@ from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source
 from hf_encls.reproduction.texts import TEXTS
 from hf_encls.reproduction.timing import processor, timing_rows
-from hf_encls.results import versions, write_json
+from hf_encls.training.results import versions, write_json
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing"  # folder of what was measured, one file for each data set

@@ -7,7 +7,7 @@ from pathlib import Path
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.measures import mean_and_deviation
-from hf_encls.results import CLIPS, RESULTS
+from hf_encls.training.results import CLIPS, RESULTS
 
 
 class Finished:

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from hf_encls.data.splits import official_folds
-from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.reproduction.measures import multiply_adds
 from hf_encls.reproduction.sources import Source
 

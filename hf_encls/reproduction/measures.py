@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from hf_encls.hub.configuration_encls import EnclsConfig
-from hf_encls.report import smooth
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.report.pictures import smooth
 
 EQUAL_EPOCHS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 BYTES = {"float16": 2, "float32": 4}

@@ -41,7 +41,7 @@ def compare_rows(runs: Sequence[Finished], sources: Sequence[Source], models: Se
 def _measured(model: str, clips: Dataset, test_clips: Sequence[str]) -> dict:
     from transformers import pipeline
 
-    from hf_encls.metrics.compare import check_unheard, compare, run_of
+    from hf_encls.report.compare import check_unheard, compare, run_of
 
     name = _name(model)
     ids = clips["clip_id"][:]

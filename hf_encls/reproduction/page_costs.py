@@ -1,5 +1,6 @@
 """The sections on sizes, computational load and time."""
 
+from hf_encls.report.tables import markdown_table
 from hf_encls.reproduction.page import Page
 from hf_encls.reproduction.show import (
     NONE,
@@ -8,7 +9,6 @@ from hf_encls.reproduction.show import (
     spread,
     whole,
 )
-from hf_encls.tables import markdown_table
 
 
 def sizes(page: Page) -> str:

@@ -1,5 +1,6 @@
 """The head of the page: what the report is of and in what it differs from the paper; its presets and cells."""
 
+from hf_encls.report.tables import markdown_table
 from hf_encls.reproduction.page import Page
 from hf_encls.reproduction.show import (
     NONE,
@@ -8,7 +9,6 @@ from hf_encls.reproduction.show import (
     seconds,
     whole,
 )
-from hf_encls.tables import markdown_table
 
 
 def head(page: Page) -> str:

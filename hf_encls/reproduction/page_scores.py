@@ -1,5 +1,6 @@
 """The sections with scores and learning curves."""
 
+from hf_encls.report.tables import markdown_table
 from hf_encls.reproduction.page import Page
 from hf_encls.reproduction.show import (
     NONE,
@@ -16,7 +17,6 @@ from hf_encls.reproduction.show import (
     spread,
     whole,
 )
-from hf_encls.tables import markdown_table
 
 
 def claims(page: Page) -> str:

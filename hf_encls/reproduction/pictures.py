@@ -8,10 +8,10 @@ import torch
 
 from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
-from hf_encls.features import feature_config
-from hf_encls.hub.configuration_encls import EnclsConfig, codec_khz
-from hf_encls.hub.frontend_encls import make_frontend
-from hf_encls.report import COLOURS, SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
+from hf_encls.features.extraction import feature_config
+from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.frontend_encls import make_frontend
+from hf_encls.report.pictures import COLOURS, SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
 from hf_encls.reproduction.finished import Finished
 from hf_encls.reproduction.grid import Input, Preset
 from hf_encls.reproduction.sources import Source

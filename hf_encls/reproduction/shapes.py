@@ -8,7 +8,7 @@ from torch import nn
 from transformers import EncodecModel
 
 from hf_encls.codec.loading import load_codec
-from hf_encls.hub.configuration_encls import EnclsConfig
+from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.finished import Finished
 from hf_encls.reproduction.grid import Cell

@@ -36,7 +36,7 @@ import json
 import sys
 from pathlib import Path
 
-from hf_encls.report import save_curves
+from hf_encls.report.pictures import save_curves
 
 folder, *names = sys.argv[1:]
 folder = Path(folder)

@@ -1,0 +1,175 @@
+"""The sounds a codec is trained on: whole clips in memory, and batches of crops drawn from them.
+
+A batch depends on the seed, the step and the process only, so a resumed run sees what an unbroken one would.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
+from hf_encls.codec_training.sounds import generate_sound
+
+SILENCE_RMS = 1e-4
+MAX_PEAK = 0.99
+
+
+@dataclass
+class Corpus:
+    """Clips (channels, N) in float32 by name, and the files that could not be used."""
+
+    names: list[str] = field(default_factory=list)
+    clips: list[np.ndarray] = field(default_factory=list)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+
+    def duration_s(self, sampling_rate: int) -> float:
+        return sum(clip.shape[-1] for clip in self.clips) / sampling_rate
+
+    @cached_property
+    def odds(self) -> np.ndarray:
+        """Cumulative odds (clips,) of being drawn, by length. Made once: the clips must be complete."""
+        lengths = np.array([clip.shape[-1] for clip in self.clips], dtype=np.float64)
+        odds = (lengths / lengths.sum()).cumsum()
+        return odds / odds[-1]
+
+    def split(self, share: float, seed: int) -> tuple["Corpus", "Corpus"]:
+        """(training, held-out) clips: at least one is held out, and at least one is not."""
+        order = np.random.default_rng([seed, 7]).permutation(len(self.clips))
+        count = min(max(1, round(share * len(order))), len(order) - 1)
+        return self._pick(sorted(order[count:])), self._pick(sorted(order[:count]))
+
+    def _pick(self, indices: Sequence[int]) -> "Corpus":
+        return Corpus([self.names[i] for i in indices], [self.clips[i] for i in indices])
+
+
+def find_audio(root: str | os.PathLike) -> list[Path]:
+    """Every audio file under a folder (or the file itself), nested as deep as may be, in a fixed order."""
+    root = Path(root)
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise ValueError(f"expected a folder of audio, {root} does not exist")
+    found = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name) for name in names if _is_audio_name(name)]
+    if not found:
+        raise ValueError(f"expected audio files under {root} ({' '.join(sorted(EXTENSIONS))}), found none")
+    return sorted(found)
+
+
+def read_corpus(
+    roots: Sequence[str | os.PathLike], sampling_rate: int, num_channels: int, max_hours: float | None = None
+) -> Corpus:
+    """Decode and resample every file under `roots` to (channels, N) float32, in memory.
+
+    Broken files are listed in `left_out`. `max_hours` stops reading once so much audio is there; one hour of mono at
+    24 kHz takes 346 MB. Raises `ValueError` where nothing usable is found.
+    """
+    corpus = Corpus()
+    paths = [path for root in roots for path in find_audio(root)]
+    room = np.inf if max_hours is None else max_hours * 3600 * sampling_rate
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        block = 64  # decoded ahead, so that max_hours bounds the work too
+        for start in range(0, len(paths), block):
+            part = paths[start : start + block]
+            for path, clip in zip(part, pool.map(lambda p: _read(p, sampling_rate, num_channels), part), strict=True):
+                if isinstance(clip, str):
+                    corpus.left_out.append({"file": str(path), "reason": clip})
+                elif room > 0:
+                    corpus.names.append(str(path))
+                    corpus.clips.append(clip)
+                    room -= clip.shape[-1]
+            if room <= 0:
+                break
+    if not corpus.clips:
+        reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in corpus.left_out[:20])
+        raise ValueError(f"no usable audio among {len(paths)} files:{reasons}")
+    return corpus
+
+
+def generated_corpus(count: int, sampling_rate: int, num_channels: int, seed: int = 0) -> Corpus:
+    """`count` generated sounds; with two channels, each is placed between left and right."""
+    corpus = Corpus()
+    for index in range(count):
+        sound = generate_sound(seed, index, sampling_rate)
+        gains = np.random.default_rng([seed, index, 5]).uniform(0.4, 1, size=(num_channels, 1)).astype(np.float32)
+        corpus.names.append(f"generated {seed}/{index}")
+        corpus.clips.append(sound[None] if num_channels == 1 else gains * sound[None])
+    return corpus
+
+
+def draw_batch(
+    corpora: Sequence[Corpus],
+    shares: Sequence[float],
+    *,
+    batch_size: int,
+    crop_samples: int,
+    seed: int,
+    step: int,
+    rank: int = 0,
+) -> np.ndarray:
+    """Crops (B, channels, crop_samples) at varied loudness, a quarter of them mixed from two clips.
+
+    Half of the crops keep about their own level, half are set to a random RMS around 0.1; none clips. `shares` says
+    how often each corpus is drawn from; inside one, clips are drawn by their length.
+    """
+    rng = np.random.default_rng([seed, step, rank])
+    total = sum(shares)
+    shares = [share / total for share in shares]
+    batch = []
+    for _ in range(batch_size):
+        crop = _loudness(rng, _crop(rng, corpora, shares, crop_samples))
+        if rng.random() < 0.25:
+            other = _loudness(rng, _crop(rng, corpora, shares, crop_samples))
+            crop = crop + rng.uniform(0.2, 1) * other
+        crop = crop * rng.choice([-1, 1])
+        batch.append(crop * min(1, MAX_PEAK / max(np.abs(crop).max(), 1e-9)))
+    return np.stack(batch).astype(np.float32)
+
+
+def _is_audio_name(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+
+
+def _crop(rng: np.random.Generator, corpora: Sequence[Corpus], shares: Sequence[float], length: int) -> np.ndarray:
+    corpus = corpora[rng.choice(len(corpora), p=shares)]
+    for _ in range(4):  # silence teaches little: mostly drawn again
+        clip = corpus.clips[corpus.odds.searchsorted(rng.random(), side="right")]
+        if clip.shape[-1] < length:
+            missing = length - clip.shape[-1]
+            left = int(rng.integers(0, missing + 1))
+            crop = np.pad(clip, ((0, 0), (left, missing - left)))
+        else:
+            start = int(rng.integers(0, clip.shape[-1] - length + 1))
+            crop = clip[:, start : start + length]
+        if _rms(crop) > 10 * SILENCE_RMS:
+            break
+    return crop
+
+
+def _loudness(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
+    rms = _rms(crop)
+    own = 10 ** rng.uniform(-0.4, 0.3)
+    wanted = 0.1 * 10 ** rng.normal(0, 0.35)
+    return crop * (own if rng.random() < 0.5 or rms < SILENCE_RMS else wanted / rms)
+
+
+def _rms(crop: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(crop, dtype=np.float64))))
+
+
+def _read(path: Path, sampling_rate: int, num_channels: int) -> np.ndarray | str:
+    try:
+        samples, own_rate = read(path)
+    except (AudioError, OSError) as error:
+        return str(error)
+    one = num_channels == 1 or samples.shape[1] == 1
+    channels = [downmix(samples)] if one else list(samples.T[:num_channels])
+    out = np.stack([resample(np.ascontiguousarray(channel), own_rate, sampling_rate) for channel in channels])
+    return np.repeat(out, num_channels, axis=0) if len(out) == 1 else out

@@ -1,0 +1,197 @@
+"""From trained weights to a codec to publish: codebooks, half precision, an example, measurements, a card."""
+
+import json
+import math
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import EncodecFeatureExtractor, EncodecModel
+
+from hf_encls.codec.loading import TRAINING_FACTS
+from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
+from hf_encls.codec_training.card import render_codec_card
+from hf_encls.codec_training.checkpoints import write_atomically
+from hf_encls.codec_training.codebooks import fit_codebooks
+from hf_encls.codec_training.corpus import Corpus
+from hf_encls.codec_training.losses import LogMel, MelDistance, si_sdr
+from hf_encls.codec_training.pretraining import MAX_VALIDATION_S, measure
+from hf_encls.model.identity_encls import codec_hash
+
+MAX_FRAMES = 100_000  # that codebooks are fitted to
+EXCERPT_S = 2.0
+
+
+def finish_codec(
+    codec: EncodecModel,
+    corpora: Sequence[Corpus],
+    held_out: Corpus,
+    output_dir: Path,
+    results: dict,
+    *,
+    float16: bool = True,
+    name: str | None = None,
+    unheard: Corpus | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> dict:
+    """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds, on the encoder's device.
+
+    `config.json`, `model.safetensors`, `preprocessor_config.json`, `codec_training.json` (the returned results),
+    `example.png`, `example.wav` and `README.md`. Weights are rounded to half precision before anything is fitted or
+    measured, so the numbers are those of the files.
+    """
+    codec.to(next(codec.encoder.parameters()).device).eval()
+    if float16:
+        float16 = round_to_half(codec, say)
+    latents = collect_latents(codec, corpora, seed=0)
+    say(f"fitting {len(codec.quantizer.layers)} codebooks of {codec.config.codebook_size} to {len(latents):,} frames")
+    errors = fit_codebooks(codec, latents, half=float16, say=say)
+    results = {**results, "float16": float16, "quantizer_error": errors}
+    results["validation"] = measure(Autoencoder(codec), held_out, codec)
+    results["validation_by_bandwidth"] = measure_bandwidths(codec, held_out)
+    say(f"held out: {json.dumps(results['validation'])}")
+    say(f"held out, through the codebooks: {json.dumps(results['validation_by_bandwidth'])}")
+    if unheard is not None:
+        results["unheard"] = {**results["unheard"], **measure(Autoencoder(codec), unheard, codec)}
+        results["unheard"]["by_bandwidth"] = measure_bandwidths(codec, unheard)
+        say(f"never heard: {json.dumps(results['unheard'])}")
+    results["config"] = {
+        key: value for key, value in codec.config.to_dict().items() if key not in ("dtype", "architectures")
+    }
+    results["parameters"] = {
+        part: sum(p.numel() for p in getattr(codec, part).parameters()) for part in ("encoder", "decoder")
+    }
+    results["versions"] = {"python": platform.python_version(), "torch": torch.__version__, "transformers": _version()}
+    results["hash"] = codec_hash(codec)
+    save_codec(codec, output_dir, float16)
+    save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
+    write_atomically(output_dir / TRAINING_FACTS, lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))
+    card = render_codec_card(results, name or output_dir.name)
+    write_atomically(output_dir / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    return results
+
+
+def round_to_half(codec: EncodecModel, say: Callable[[str], object] = lambda line: None) -> bool:
+    """Round all weights to what float16 holds, in place; False (and nothing changed) where one would overflow.
+
+    Weight norm makes the same weights from rounded parts on every load, so this is what a reader will have.
+    """
+    largest = max(value.abs().max().item() for value in codec.state_dict().values() if value.is_floating_point())
+    if not largest < torch.finfo(torch.float16).max:
+        say(f"kept in float32: the largest weight is {largest}, more than float16 holds")
+        return False
+    codec.load_state_dict({key: value.half().to(value.dtype) for key, value in codec.state_dict().items()})
+    return True
+
+
+@torch.no_grad()
+def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int) -> torch.Tensor:
+    """At most `MAX_FRAMES` latent frames (frames, hidden_size), of excerpts of clips in random order.
+
+    Many clips give little each, down to `EXCERPT_S`; no more are encoded than the frames need.
+    """
+    model, rng = Autoencoder(codec).eval(), np.random.default_rng(seed)
+    config, device = codec.config, next(codec.encoder.parameters()).device
+    clips = [clip for corpus in corpora for clip in corpus.clips]
+    share_s = MAX_FRAMES * math.prod(config.upsampling_ratios) / config.sampling_rate / len(clips)
+    longest_s = min(MAX_VALIDATION_S, max(EXCERPT_S, config.chunk_length_s or 0.0, share_s))
+    longest = round(longest_s * config.sampling_rate)
+    kept, count = [], 0
+    for index in rng.permutation(len(clips)):
+        start = int(rng.integers(0, max(1, clips[index].shape[-1] - longest + 1)))
+        excerpt = torch.from_numpy(clips[index][:, start : start + longest]).to(device)
+        latents, _ = run_clip(model, excerpt, config.chunk_length)
+        kept.append(latents.T)
+        count += latents.shape[1]
+        if count >= MAX_FRAMES:
+            break
+    return torch.cat(kept)[:MAX_FRAMES]
+
+
+@torch.no_grad()
+def measure_bandwidths(codec: EncodecModel, corpus: Corpus) -> dict[str, dict[str, float]]:
+    """Mel distance and SI-SDR of whole clips through `EncodecModel.encode` and `decode`, for every bandwidth."""
+    distance = MelDistance(codec.config.sampling_rate).to(codec.device)
+    rows = {}
+    for bandwidth in codec.config.target_bandwidths:
+        mels, ratios = [], []
+        for clip in corpus.clips:
+            x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)])[None]
+            x = x.to(codec.device)
+            codes = codec.encode(x, bandwidth=bandwidth)
+            y = codec.decode(
+                codes.audio_codes, codes.audio_scales, last_frame_pad_length=codes.last_frame_pad_length
+            ).audio_values[..., : x.shape[-1]]
+            mels.append(distance(x[..., : y.shape[-1]], y).item())
+            if x.square().mean().sqrt() > 1e-4:
+                ratios.append(si_sdr(x[..., : y.shape[-1]], y).mean().item())
+        rows[str(bandwidth)] = {"mel_distance": sum(mels) / len(mels), "si_sdr_db": sum(ratios) / max(1, len(ratios))}
+    return rows
+
+
+def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
+    """Write weights, config and the library's own feature extractor settings; each file in one move."""
+    from safetensors.torch import save_file
+
+    output_dir.mkdir(parents=True, exist_ok=True)
+    config = codec.config
+    config.architectures, config.dtype = ["EncodecModel"], "float16" if float16 else "float32"
+    tensors = {
+        key: (value.half() if float16 and value.is_floating_point() else value).cpu().contiguous()
+        for key, value in codec.state_dict().items()
+    }
+    extractor = EncodecFeatureExtractor(
+        feature_size=config.audio_channels,
+        sampling_rate=config.sampling_rate,
+        chunk_length_s=config.chunk_length_s,
+        overlap=config.overlap,
+    )
+    write_atomically(output_dir / "model.safetensors", lambda path: save_file(tensors, path, {"format": "pt"}))
+    write_atomically(output_dir / "config.json", lambda path: config.to_json_file(path))
+    write_atomically(output_dir / "preprocessor_config.json", lambda path: extractor.to_json_file(path))
+
+
+def loudest(corpus: Corpus) -> np.ndarray:
+    return max(corpus.clips, key=lambda clip: float(np.mean(np.square(clip))))
+
+
+def save_example(
+    model: Autoencoder, codec: EncodecModel, clip: np.ndarray, output_dir: Path, stem: str = "example"
+) -> None:
+    """One clip as WAV (the original, half a second of silence, the reconstruction) and as a picture of both."""
+    import soundfile
+    from matplotlib.figure import Figure
+
+    rate = codec.config.sampling_rate
+    was_training, device = model.training, next(model.parameters()).device
+    x = torch.from_numpy(clip[:, : 5 * rate])
+    latents, y = run_clip(model.eval(), x.to(device), codec.config.chunk_length)
+    model.train(was_training)
+    latents, y = latents.float().cpu(), y.float().cpu()
+    sound = torch.cat([x, torch.zeros(len(x), rate // 2), y], dim=-1).clamp(-1, 1).T.numpy()
+    write_atomically(output_dir / f"{stem}.wav", lambda path: soundfile.write(path, sound, rate, subtype="PCM_16"))
+
+    mel = LogMel(rate, 1024, 96, 256)
+    seconds = x.shape[-1] / rate
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    images = (
+        ("Original: log-mel (96 bands)", mel(x.mean(0, keepdim=True))[0]),
+        ("Reconstruction: log-mel (96 bands)", mel(y.mean(0, keepdim=True))[0]),
+        (f"Latents ({latents.shape[0]})", latents),
+    )
+    for axes, (title, image) in zip(figure.subplots(len(images), 1, sharex=True), images, strict=True):
+        picture = axes.imshow(
+            image.numpy(), origin="lower", aspect="auto", interpolation="nearest", extent=(0, seconds, 0, len(image))
+        )
+        figure.colorbar(picture, ax=axes)
+        axes.set_title(title, fontsize=10)
+    axes.set_xlabel("Time (s)")
+    write_atomically(output_dir / f"{stem}.png", lambda path: figure.savefig(path, dpi=100))
+
+
+def _version() -> str:
+    import transformers
+
+    return transformers.__version__

@@ -1,0 +1,341 @@
+"""The map step: clips -> fixed windows of features, computed once and cached, in shards that processes share."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from datasets import Array2D, Dataset, Features, Value
+from huggingface_hub.errors import StrictDataclassError
+from tqdm.auto import tqdm
+from transformers import EncodecModel
+
+from hf_encls.audio import AudioError, load
+from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
+from hf_encls.features.shards import Shard, complete, divide
+from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
+from hf_encls.model.identity_encls import codebook_hash, codec_hash
+from hf_encls.model.modeling_encls import codec_as_dict
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1  # raised when the rows of one identity change
+BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
+READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
+SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
+# What tells one kind of features from another. Everything else in a configuration is the network's business.
+IDENTITY = (
+    "features sampling_rate window_s step_s num_bands n_fft hop_length frame_length codec_hash codebook_hash "
+    "codec_policy codec_dtype bandwidth"
+).split()
+
+
+def feature_config(
+    features: str,
+    clips: Dataset | None = None,
+    codec: EncodecModel | None = None,
+    *,
+    window_s: float = 1.0,
+    step_s: float | None = None,
+    hop_length: int = 128,
+    codec_id: str | None = None,
+    codec_revision: str | None = None,
+    codec_policy: str | None = None,
+    codec_dtype: str = "float32",
+    bandwidth: float | None = None,
+    **network,
+) -> EnclsConfig:
+    """The configuration of features as they will really be made: rounded windows, the codec's identity, mel's rate.
+
+    `window_s` and `step_s` (the window's length where None) are rounded to whole frames, and a rounding is logged. Mel
+    uses the commonest sampling rate of `clips`. `network` goes to `EnclsConfig` as it is.
+
+    Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network.
+    """
+    step_s = window_s if step_s is None else step_s
+    khz = codec_khz(features)
+    if khz is None:
+        rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
+        # The commonest; of equally common ones the highest.
+        rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
+        if len(rates) > 1:
+            logger.warning("mel features at %d Hz, the commonest rate; the other clips are resampled", rate)
+        settings = {"sampling_rate": rate, "hop_length": hop_length}
+        unit = 1
+    else:
+        if codec is None:
+            raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
+        policy = codec_policy or default_policy(codec.config)
+        unit = codec.config.hop_length
+        settings = {
+            "sampling_rate": khz * 1000,
+            "frame_length": unit,
+            "num_bands": codec.config.hidden_size,
+            "codec_config": codec_as_dict(codec),
+            "codec_id": codec_id,
+            "codec_revision": codec_revision,
+            "codec_hash": codec_hash(codec),
+            "codec_policy": policy,
+            "codec_dtype": codec_dtype,
+        }
+        if features.endswith("_codes"):
+            settings["codebook_hash"] = codebook_hash(codec)
+            settings["bandwidth"] = bandwidth or max(codec.config.target_bandwidths)
+            if settings["bandwidth"] not in codec.config.target_bandwidths:
+                known = ", ".join(f"{each:g}" for each in codec.config.target_bandwidths)
+                raise ValueError(f"expected a bandwidth of {known} kbit/s for this codec, found {bandwidth:g}")
+            settings["num_codebooks"] = codec.quantizer.get_num_quantizers_for_bandwidth(settings["bandwidth"])
+    rate = settings["sampling_rate"]
+    rounded = {}
+    for name, value in (("window_s", window_s), ("step_s", step_s)):
+        units = round(value * rate / unit)
+        rounded[name] = units * unit / rate
+        if abs(rounded[name] - value) > 1e-9:
+            logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
+    try:
+        return EnclsConfig(features=features, **rounded, **settings, **network)
+    except StrictDataclassError as error:  # the library's own kind of error; its cause is ours
+        raise ValueError(str(error.__cause__ or error)) from error
+
+
+def feature_identity(config: EnclsConfig) -> dict:
+    """The part of a configuration that makes features what they are: two equal ones can be mixed."""
+    return {"format": FORMAT, **{name: getattr(config, name) for name in IDENTITY}}
+
+
+def feature_columns(config: EnclsConfig, label_feature) -> Features:
+    """The columns of a feature data set; one row is one window."""
+    shape = config.window_shape
+    dtype = stored_dtype(config).name
+    return Features(
+        {
+            "input_features": Array2D(shape=shape, dtype=dtype),
+            "label": label_feature,
+            "clip_id": Value("string"),
+            "start": Value("float32"),
+            "group": Value("string"),
+            "fold": Value("int32"),
+            "silent": Value("bool"),
+        }
+    )
+
+
+def stored_dtype(config: EnclsConfig) -> np.dtype:
+    """Of a stored window: codes are whole numbers; power mel spans more orders of magnitude than float16 has."""
+    if config.uses_codes:
+        return np.dtype("uint16")
+    return np.dtype("float32" if config.features == "mel" else "float16")
+
+
+def extract_features(
+    clips: Dataset,
+    config: EnclsConfig,
+    codec: EncodecModel | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+) -> Dataset:
+    """Windows of features of all clips, from the cache where they are there already.
+
+    Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
+    `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
+    the same data set.
+
+    Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed since it was scanned.
+    """
+    if config.is_codec and (codec is None or codec_hash(codec) != config.codec_hash):
+        raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
+    if config.is_codec and config.codec_policy is None:
+        config.codec_policy = default_policy(codec.config)  # before it becomes part of the features' identity
+    shards = plan_shards(clips, config, cache_dir)
+    if not shards:
+        raise ValueError("expected at least one clip, found none")
+    missing = [shard for shard in shards if not shard.is_complete()]
+    if missing:
+        _compute(clips, config, codec, missing, device)
+    parts = [Dataset.from_file(str(shard.path)) for shard in shards]
+    return datasets.concatenate_datasets(parts)
+
+
+def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
+    """How the work is divided: a function of the clips and the kind of features, never of who does it."""
+    names = list(clips.features["label"].names)
+    identity = {
+        "features": feature_identity(config),
+        "classes": names,
+        "clips": [
+            [row["clip_id"], row["label"], row["group"], row["fold"], digest]
+            for row, digest in zip(clips.remove_columns("audio"), _content_digests(clips), strict=True)
+        ],
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
+    folder = root / f"{config.features}-{key[:16]}"
+    return divide(clips["duration_s"], folder, key)
+
+
+def _compute(
+    clips: Dataset, config: EnclsConfig, codec: EncodecModel | None, missing: list[Shard], device: str | None
+) -> None:
+    extractor = None
+    audio_s = sum(clips["duration_s"])  # of all clips, whatever is missing: it decides how they are computed
+    with Progress(sum(shard.duration_s for shard in missing), config) as progress:
+
+        def compute(shard: Shard) -> None:
+            nonlocal extractor  # made for the first shard: there may be none left for this process
+            extractor = extractor or Extractor(config, codec, device, audio_s)
+            _write(clips, config, shard, extractor, progress)
+
+        complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
+
+
+def _write(clips: Dataset, config: EnclsConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
+    work = shard.path.with_suffix(".work")
+    shutil.rmtree(work, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is in it
+    work.mkdir()
+    part = clips.select(shard.clips)
+    # An accelerator takes a whole shard: how many tiles go through it at once is a question of its memory.
+    batch_s = BATCH_S if extractor.device.type == "cpu" else shard.duration_s
+    per_batch = max(1, round(batch_s * len(part) / max(shard.duration_s, 1e-9)))
+
+    def rows(batch: dict) -> dict:
+        out = extractor(batch)
+        progress.add(sum(batch["duration_s"]), len(out["start"]))
+        return out
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()  # one bar for all shards instead
+    try:
+        part.map(
+            rows,
+            batched=True,
+            batch_size=per_batch,
+            remove_columns=part.column_names,
+            features=feature_columns(config, clips.features["label"]),
+            # A codec cannot be pickled, so the library could not make a fingerprint of it.
+            new_fingerprint=shard.fingerprint,
+            cache_file_name=str(work / "rows.arrow"),
+            writer_batch_size=100,
+        )
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    shard.publish(work / "rows.arrow")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+class Extractor:
+    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come."""
+
+    def __init__(
+        self,
+        config: EnclsConfig,
+        codec: EncodecModel | None,
+        device: str | torch.device | None = None,
+        audio_s: float = 0.0,
+    ):
+        self.config = config
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.frontend = frontend_of(config, codec).to(self.device).eval()
+        self.dtype = stored_dtype(config)
+        on_cpu = self.device.type == "cpu" and config.is_codec and config.codec_dtype == "float32"
+        if on_cpu and config.codec_policy == "whole" and self.frontend.is_tileable and is_worth_it(audio_s):
+            self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
+
+    def __call__(self, batch: dict) -> dict:
+        with ThreadPoolExecutor(READERS) as pool:
+            waveforms = list(pool.map(self._read, batch["audio"]))
+        with torch.inference_mode():
+            make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows
+            windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
+        counts = [len(clip) for clip in windows]
+        values = torch.cat(windows).cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"expected finite {self.config.features}, found NaN or infinity: the codec's weights or its precision "
+                f"({self.config.codec_dtype}) do not work here; load the codec again, or take --codec_dtype float32"
+                if self.config.is_codec
+                else f"expected finite {self.config.features}, found NaN or infinity: is the audio within -1 to 1?"
+            )
+        if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
+            raise ValueError(
+                "expected latents within float16, found larger ones: is this codec trained and loaded whole?"
+            )
+        repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
+        return {
+            "input_features": values.astype(self.dtype),
+            "start": np.concatenate([window_starts_s(self.config, count) for count in counts]),
+            "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
+            **repeated,
+        }
+
+    def _read(self, audio: dict) -> np.ndarray:
+        try:
+            return load(audio, self.config.sampling_rate)
+        except AudioError as error:
+            raise ValueError(f"{audio['path']} {error}; it was fine when the folder was scanned") from error
+
+    def _silent(self, waveform: np.ndarray, count: int) -> np.ndarray:
+        """Which windows (count,) hold pure silence, the mirrored end of the last one included."""
+        length, size = len(waveform), self.config.window_samples
+        starts = np.round(window_starts_s(self.config, count) * self.config.sampling_rate).astype(int)
+        beyond = np.maximum(0, starts + size - length)
+        first = np.maximum(0, np.minimum(starts, length - 1 - beyond))
+        return np.array([np.abs(waveform[a : b + size]).max() < SILENCE for a, b in zip(first, starts, strict=True)])
+
+
+def frontend_of(config: EnclsConfig, codec: EncodecModel | None) -> EncodecFrontend | MelFrontend:
+    """A frontend with the weights of `codec` in it, ready to compute."""
+    frontend = make_frontend(config)
+    if codec is not None and config.is_codec:
+        frontend.copy_codec(codec)
+    return frontend
+
+
+class Progress:
+    """One bar for all shards: seconds of audio, their rate against real time, windows per second, time left."""
+
+    def __init__(self, total_s: float, config: EnclsConfig):
+        layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]"
+        self.bar = tqdm(total=total_s, desc=config.features, bar_format=layout)
+        self.started, self.done_s, self.windows = time.monotonic(), 0.0, 0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.bar.close()
+
+    def add(self, duration_s: float, windows: int) -> None:
+        """Count a batch that was computed here."""
+        self.done_s += duration_s
+        self.windows += windows
+        took_s = max(time.monotonic() - self.started, 1e-9)
+        rates = f"{self.done_s / took_s:.1f}x real time, {self.windows / took_s:.0f} windows/s"
+        self.bar.set_postfix_str(rates, refresh=False)
+        self.bar.update(duration_s)
+
+    def skip(self, duration_s: float) -> None:
+        """Count a shard that another process computed."""
+        self.bar.update(duration_s)
+
+
+def _content_digests(clips: Dataset) -> list[str]:
+    """A checksum of each clip's file, whatever its path or date: machines that share a cache differ in those."""
+
+    def digest(audio: dict) -> str:
+        if audio["bytes"] is not None:
+            return hashlib.sha256(audio["bytes"]).hexdigest()
+        with open(audio["path"], "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(digest, clips["audio"]))

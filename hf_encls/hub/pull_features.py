@@ -1,0 +1,128 @@
+"""Reading published features: windows to train on, with neither codec nor audio."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import Dataset, IterableDataset, load_dataset
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+from hf_encls.codec.loading import UNTRAINED, codec_facts
+from hf_encls.model.configuration_encls import EnclsConfig
+
+FACTS = "encls_features.json"  # beside the parquet files of each configuration
+
+
+class PublishedFeatures(NamedTuple):
+    """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
+    `trained_on`).
+    """
+
+    windows: Dataset | IterableDataset
+    config: EnclsConfig
+    source: str
+    codec: dict
+
+
+def load_published(
+    name: str | os.PathLike,
+    config_name: str,
+    *,
+    revision: str | None = None,
+    streaming: bool = False,
+    columns: Sequence[str] | None = None,
+    expected: Mapping | None = None,
+    token: str | None = None,
+) -> PublishedFeatures:
+    """Windows of a published feature data set (Hub id, or folder), and what it says of them.
+
+    The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
+    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
+    Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
+    `expected`.
+    """
+    name = str(name)
+    if Path(name).is_dir():
+        facts_file = Path(name) / config_name / FACTS
+        if not facts_file.is_file():
+            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found))
+        revision = None
+    else:
+        facts_file = _facts_file(name, config_name, revision, token)
+        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    config = EnclsConfig(**{**facts["config"], "codec_config": None})
+    check_expected(config, expected or {}, f"{name} ({config_name})")
+    chosen = {} if columns is None else {"columns": list(columns)}
+    try:
+        windows = load_dataset(
+            name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
+        )
+    except (OSError, HfHubHTTPError) as error:
+        raise ValueError(_unreachable(name, error)) from error
+    files = [] if streaming else windows.cache_files  # none where `datasets` keeps its data in memory
+    if revision is not None and files and revision not in files[0]["filename"]:
+        raise ValueError(
+            f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
+            f"{revision[:12]} and the windows of another one: try again with the network"
+        )
+    if columns is not None and "input_features" not in columns:
+        return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+    shape = tuple(windows.features["input_features"].shape)
+    if shape != config.window_shape:
+        raise ValueError(
+            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
+            f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
+        )
+    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+
+
+def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
+    """Raise `ValueError` where the configuration of the features in `where` has other settings than `expected`."""
+    for key, value in expected.items():
+        found = getattr(config, key)
+        # Lengths were rounded to whole frames when the features were made.
+        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
+            todo = f"leave --{key} out" if found is None else f"ask for --{key} {found}"
+            raise ValueError(
+                f"expected features with {key}={value!r}, found {key}={found!r} in {where}: {todo}, or take other features"
+            )
+
+
+def _facts_file(name: str, config_name: str, revision: str | None, token: str | None) -> Path:
+    """The facts of a configuration on the Hub; where that cannot be reached, those that are in the cache."""
+    try:
+        return Path(download(name, f"{config_name}/{FACTS}", revision, token))
+    except LocalEntryNotFoundError as error:
+        raise ValueError(_unreachable(name, error)) from error
+    except EntryNotFoundError as error:
+        paths = HfApi(token=token).list_repo_files(name, repo_type="dataset", revision=revision)
+        found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
+        raise ValueError(_no_config(name, config_name, found)) from error
+    except (OSError, HfHubHTTPError) as error:
+        raise ValueError(_unreachable(name, error)) from error
+
+
+def download(repo_id: str, path: str, revision: str | None, token: str | None) -> str:
+    """A file of a data set repository, from the cache where it is there already."""
+    return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    return f"could not read the data set {name!r} from the Hub: {error}"
+
+
+def _codec_facts(facts: Mapping) -> dict:
+    """What was published of the codec; of features that say nothing, what its name tells."""
+    if facts.get("codec") or facts["config"].get("codec_id") != UNTRAINED:
+        return dict(facts.get("codec") or {})
+    return codec_facts(UNTRAINED)
+
+
+def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:
+    there = f"it has {', '.join(found)}" if found else f"it is no feature data set of hf_encls (no {FACTS} in it)"
+    return f"the data set {name} has no configuration {config_name!r} of features: {there}"

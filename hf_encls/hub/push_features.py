@@ -1,0 +1,230 @@
+"""Publishing to the Hub: features that others train on. Never audio. Models: publishing_models.py."""
+
+import fnmatch
+import json
+import math
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetInfo
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    DatasetCard,
+    DatasetCardData,
+    HfApi,
+)
+
+from hf_encls import __version__
+from hf_encls.data.splits import PROTOCOLS, LeakError, enforce, leak_check, make_splits, official_folds
+from hf_encls.features.extraction import feature_identity
+from hf_encls.hub.commit import Operation, Published, PublishError, push
+from hf_encls.hub.pull_features import FACTS, download
+from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.report.dataset_cards import Source, dataset_card
+from hf_encls.report.feature_pictures import window_panel
+from hf_encls.report.pictures import Panel, save_feature_picture
+
+COLUMNS = ("input_features", "label", "clip_id", "start", "group", "fold", "silent")
+CODEC_FACTS = ("untrained", "trained_on", "license", "attribution")  # for the cards of models, too
+VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
+SHARD_BYTES = 256 << 20
+ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory at least
+
+
+def config_name_of(config: EnclsConfig) -> str:
+    """The name of a configuration in a repository: the kind, and the codec's policy where it is not the usual one."""
+    usual = "contiguous" if config.features.startswith("encodec_48khz") else "whole"
+    if config.codec_policy in (None, usual):
+        return config.features
+    return f"{config.features}_{config.codec_policy}"
+
+
+def push_features(
+    windows: Dataset,
+    config: EnclsConfig,
+    repo_id: str,
+    source: Source,
+    *,
+    config_name: str | None = None,
+    codec: Mapping | None = None,
+    panels: Sequence[Panel] = (),
+    replace: bool = False,
+    private: bool | None = None,
+    token: str | None = None,
+) -> Published:
+    """Publish windows of features (as `extract_features` makes them) as one configuration of a data set repository.
+
+    Parquet files, a README with `configs:` and `dataset_info:`, the facts of how they were made, and a picture go in
+    one commit; other configurations in the repository stay. `codec` is what is known of its training (`codec_facts`):
+    a codec that was trained on these very clips is named so on the card. `panels` are the picture's images: one
+    clip's mel and its latents; without them the first window that is not silent is drawn. Source and licence are kept
+    for each configuration; what `source` leaves open is taken from a configuration of the same source.
+
+    Raises `PublishError` when the rows are not windows of `config`, when the configuration is there already and holds
+    other features or those of another data set (unless `replace`), and when the Hub refuses or does not recover.
+    """
+    _check_windows(windows, config)
+    name = config_name or config_name_of(config)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {name!r}")
+    facts = describe_features(windows, config, source, name, codec)
+    with tempfile.TemporaryDirectory() as work:
+        files = _write_parquet(windows, Path(work), name)
+        picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
+        files[f"{name}/picture.png"] = picture
+
+        def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
+            there = api.list_repo_files(found, repo_type="dataset", revision=revision)
+            others = [
+                json.loads(Path(download(found, path, revision, token)).read_text(encoding="utf-8"))
+                for path in there
+                if path.endswith(f"/{FACTS}")
+            ]
+            for other in others:
+                if other["config_name"] == name and _what(other) != _what(facts) and not replace:
+                    raise PublishError(_differs(found, name, _what(other), _what(facts)))
+            about = source
+            for other in others:
+                about = about.completed(Source.told(other))
+            own = facts | {"about_source": asdict(about)}
+            made = [other for other in others if other["config_name"] != name] + [own]
+            made.sort(key=lambda entry: entry["config_name"])
+            data = _card_data(found, revision, "README.md" in there, windows, name, files, token)
+            card = dataset_card(found, made, data)
+            old = [path for path in there if fnmatch.fnmatch(path, f"{name}/*.parquet") and path not in files]
+            return [
+                CommitOperationAdd("README.md", str(card).encode()),
+                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(own, indent=1, ensure_ascii=False).encode()),
+                *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
+                *(CommitOperationDelete(path) for path in old),
+            ]
+
+        message = f"Features {name} of {source.name}"
+        return push(repo_id, "dataset", operations, message, private=private, token=token)
+
+
+def describe_features(
+    windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: Mapping | None = None
+) -> dict:
+    """What `encls_features.json` says: how the features were made, and what there is of each class."""
+    names = windows.features["label"].names
+    labels = np.asarray(windows["label"][:])
+    clips, first = np.unique(np.asarray(windows["clip_id"][:]), return_index=True)
+    num_windows, num_clips = (np.bincount(x, minlength=len(names)) for x in (labels, labels[first]))
+    return {
+        "config_name": config_name,
+        "identity": feature_identity(config),
+        "config": {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
+        | {"window_s": config.window_s, "step_s": config.step_s},
+        "shape": list(config.window_shape),
+        "dtype": windows.features["input_features"].dtype,
+        "classes": names,
+        "class_counts": [
+            {"class": name, "windows": int(w), "clips": int(c)} for name, w, c in zip(names, num_windows, num_clips)
+        ],
+        "num_windows": len(windows),
+        "num_clips": len(clips),
+        "leaks": check_protocols(windows),
+        "source": source.name,
+        "about_source": asdict(source),
+        "codec": {key: codec[key] for key in CODEC_FACTS if codec.get(key)} if codec else {},
+        "picture": True,
+        "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
+    }
+
+
+def check_protocols(windows: Dataset) -> list[dict]:
+    """The leak count of every protocol that these windows can be divided by, official folds added up.
+
+    Raises `LeakError` when `clip` or `official` would leak.
+    """
+    rows = {name: np.asarray(windows[name][:]) for name in ("clip_id", "group", "fold", "label", "start")}
+    found = []
+    for protocol in PROTOCOLS:
+        try:
+            folds = official_folds(rows) if protocol == "official" else [None]
+            reports = [leak_check(rows, make_splits(rows, protocol, fold=fold)) for fold in folds]
+        except LeakError:
+            raise
+        except ValueError:
+            continue  # no official division, or too few clips for this one
+        for report in reports:
+            enforce(report, protocol)
+        counts = (sum(values) for values in zip(*(report.as_dict().values() for report in reports)))
+        found.append({"protocol": protocol, **dict(zip(reports[0].as_dict(), counts))})
+    return found
+
+
+def _what(facts: Mapping) -> dict:
+    """What must be the same for features to be replaced unasked: how they were made, and of what."""
+    return facts["identity"] | {"source": facts["source"], "classes": facts["classes"]}
+
+
+def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
+    keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+    changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
+    return (
+        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (--config_name, or "
+        "another repository), or say that they replace what is there (--replace). Nothing was changed"
+    )
+
+
+def _check_windows(windows: Dataset, config: EnclsConfig) -> None:
+    if set(windows.column_names) != set(COLUMNS):
+        raise PublishError(
+            f"expected windows of features with the columns {', '.join(COLUMNS)}, found "
+            f"{', '.join(windows.column_names)}: only features are published, never audio"
+        )
+    shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.window_shape
+    if shape != (rows, frames):
+        raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
+    if not len(windows):
+        raise PublishError("expected at least one window, found none")
+
+
+def _write_parquet(windows: Dataset, work: Path, name: str) -> dict[str, Path]:
+    row_bytes = (
+        math.prod(windows.features["input_features"].shape)
+        * np.dtype(windows.features["input_features"].dtype).itemsize
+    )
+    count = max(1, math.ceil(len(windows) * row_bytes / SHARD_BYTES))
+    files = {}
+    for index in range(count):
+        file = work / f"train-{index:05d}-of-{count:05d}.parquet"
+        windows.shard(count, index, contiguous=True).to_parquet(file, batch_size=ROWS_PER_GROUP)
+        files[f"{name}/{file.name}"] = file
+    return files
+
+
+def _card_data(
+    repo_id: str,
+    revision: str,
+    has_readme: bool,
+    windows: Dataset,
+    name: str,
+    files: Mapping[str, Path],
+    token: str | None,
+) -> DatasetCardData:
+    """The front matter: `configs` and `dataset_info` of what is there, with ours added or replaced."""
+    data = DatasetCardData()
+    if has_readme:
+        old = DatasetCard(Path(download(repo_id, "README.md", revision, token)).read_text(encoding="utf-8")).data
+        for key in ("configs", "dataset_info"):
+            if key in old:
+                data[key] = old[key]
+    size = sum(file.stat().st_size for path, file in files.items() if path.endswith(".parquet"))
+    bytes_here = windows.data.nbytes
+    split = {"name": "train", "num_bytes": bytes_here, "num_examples": len(windows)}
+    info = DatasetInfo(features=windows.features, splits=[split], download_size=size, dataset_size=bytes_here)
+    DatasetInfosDict({name: info}).to_dataset_card_data(data)
+    MetadataConfigs({name: {"data_files": [{"split": "train", "path": f"{name}/train-*"}]}}).to_dataset_card_data(data)
+    return data

@@ -1,0 +1,212 @@
+"""Any audio-classification models beside each other on the same test clips, through `evaluate.evaluator`.
+
+Every model hears whole clips at its own sampling rate and answers with one class for each.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import Pipeline, pipeline
+
+from hf_encls.audio import load
+from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
+from hf_encls.report.codec_texts import codec_warning
+from hf_encls.training.metrics import load_metric
+from hf_encls.training.results import CLIPS, RESULTS, read_json
+
+SEED = 42  # what training draws its split with unasked: transformers' default
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """How the clips of a local model were divided: what `train` left in its folder."""
+
+    folder: str
+    protocol: str
+    fold: int | None
+    seed: int
+    parts: Mapping[str, frozenset[str]]  # train, validation, test -> clip ids; empty where the folder does not tell
+    codec_warning: str = ""  # what a reader must know of its codec
+
+
+def run_of(model: str | os.PathLike) -> TrainingRun | None:
+    """The run that a model folder came from; None for a Hub id and for a folder without a `results.json` of ours.
+
+    Raises `ValueError` for a folder that holds the runs of several folds.
+    """
+    folder = Path(model)
+    if not (folder / RESULTS).is_file():
+        return None
+    results = read_json(folder / RESULTS)
+    if not _is_ours(results):
+        return None
+    if "folds" in results:
+        folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
+        raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
+    parts = read_json(folder / CLIPS) if (folder / CLIPS).is_file() else {}
+    return TrainingRun(
+        str(folder),
+        results["protocol"],
+        results.get("fold"),
+        results["seed"],
+        {part: frozenset(ids) for part, ids in parts.items()},
+        codec_warning(results).replace("*", "").replace("`", ""),
+    )
+
+
+def _is_ours(results: object) -> bool:
+    """Whether `train` wrote these results, and no other program that calls its file results.json, too."""
+    if not isinstance(results, Mapping) or not {"dataset", "protocol", "seed"} <= results.keys():
+        return False
+    codec = results.get("codec")
+    return results["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
+
+
+def split_of(
+    runs: Sequence[TrainingRun], protocol: str | None = None, fold: int | None = None, seed: int | None = None
+) -> tuple[str, int | None, int | None]:
+    """Protocol, fold and seed: what is given, else what the runs have in common, else what training takes unasked.
+
+    Only `official` has a fold, only `clip` a seed. Raises `ValueError` where it is left to the runs and they differ, or
+    one of them was trained under `paper`.
+    """
+    for run in runs:
+        if protocol is None and run.protocol == "paper":
+            raise ValueError(_heard_all(run))
+    protocol = protocol or _common(runs, "protocol", "clip")
+    same = [run for run in runs if run.protocol == protocol]
+    if protocol == "official":
+        return protocol, _common(same, "fold", None) if fold is None else fold, None
+    return protocol, fold, _common(same, "seed", SEED) if seed is None else seed
+
+
+def _common(runs: Sequence[TrainingRun], name: str, default: str | int | None) -> Any:
+    found = {run.folder: getattr(run, name) for run in runs}
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{folder}: {value}" for folder, value in found.items())
+        raise ValueError(
+            f"expected models that were trained with one {name}, found several ({listed}): the test clips of one are in "
+            "the training of another; train them anew with the same one"
+        )
+    return next(iter(found.values()), default)
+
+
+def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None:
+    """How many of the test clips the run is known not to have heard; None where its folder says nothing of these clips.
+
+    `clips` is the whole data set: a test clip of a recording that the run trained on counts as heard, too. Raises
+    `ValueError` when the run trained or validated on a test clip.
+    """
+    used = run.parts.get("train", frozenset()) | run.parts.get("validation", frozenset())
+    ids, groups = clips["clip_id"][:], clips["group"][:]
+    # Of training clips only: under official a few recordings may stand in the folds of test and validation.
+    trained_groups = {group for clip, group in zip(ids, groups) if clip in run.parts.get("train", ())}
+    if not run.parts or not any(clip in used for clip in ids):
+        return None
+    rows = list(zip(test["clip_id"][:], test["group"][:]))
+    heard = [clip for clip, group in rows if clip in used or group in trained_groups]
+    if heard and run.protocol == "paper":
+        raise ValueError(_heard_all(run))
+    if heard:
+        raise ValueError(
+            f"expected test clips that {run.folder} never heard, found {len(heard)} of {len(test)} in its training or "
+            f"validation (such as {heard[0]}): its own split is protocol {run.protocol}, fold {run.fold}, seed "
+            f"{run.seed}; leave --protocol, --fold and --seed out to compare on its own test"
+        )
+    return sum(clip in run.parts["test"] for clip, _ in rows)
+
+
+def _heard_all(run: TrainingRun) -> str:
+    return (
+        f"expected a model with clips that it never heard, found {run.folder}, trained under paper: that protocol divides "
+        "windows, and the model has heard a part of the clips of its test; train it anew under clip or official"
+    )
+
+
+def test_clips(clips: Dataset, protocol: str, *, seed: int = 0, fold: int | None = None) -> Dataset:
+    """The clips that training with this protocol, seed and fold keeps for the test.
+
+    Raises `ValueError` for the protocol `paper`: it divides windows, and no whole clip is unheard there.
+    """
+    if protocol == "paper":
+        raise ValueError("the protocol paper divides windows, not clips: compare models under clip or official")
+    rows = {name: np.asarray(clips[name][:]) for name in ("clip_id", "group", "fold", "label")}
+    rows["start"] = np.zeros(len(clips))
+    splits = make_splits(rows, protocol, seed=seed, fold=fold)
+    enforce(leak_check(rows, splits), protocol)
+    return clips.select(splits["test"])
+
+
+def compare(
+    models: Mapping[str, str | os.PathLike | Pipeline], clips: Dataset, device: str | torch.device | None = None
+) -> list[dict]:
+    """Accuracy and macro F1 of each model on `clips`, with the time it took.
+
+    Args:
+        models: name -> audio-classification pipeline, or the folder or Hub id of a model for one. Remote code is not
+            run: a model that needs it comes as a pipeline that the caller has made.
+        clips: as `scan_folder` or a data set's loader returns them.
+        device: where pipelines are put that are made here.
+
+    Returns one dict for each model: `model`, `accuracy`, `macro_f1`, `num_clips`, `sampling_rate`, `seconds`,
+    `clips_per_second`. Raises `ValueError` when a model's classes are not those of the clips.
+    """
+    names = clips.features["label"].names
+    found = []
+    for name, model in models.items():
+        pipe = model
+        if not isinstance(model, Pipeline):
+            pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
+        label_mapping = _label_mapping(name, pipe, names)
+        rate = pipe.feature_extractor.sampling_rate
+        scores = evaluate.evaluator("audio-classification").compute(
+            # Not the pipeline itself: evaluate 0.4 then asks transformers for a class that version 5 does not have.
+            model_or_pipeline=pipe.model,
+            feature_extractor=pipe.feature_extractor,
+            device=pipe.device,
+            data=_at_rate(clips, rate),
+            metric=evaluate.combine([load_metric("window_accuracy"), load_metric("window_macro_f1")]),
+            input_column="audio",
+            label_column="label",
+            label_mapping=label_mapping,
+        )
+        found.append(
+            {
+                "model": name,
+                "accuracy": scores["accuracy"],
+                "macro_f1": scores["macro_f1"],
+                "num_clips": len(clips),
+                "sampling_rate": rate,
+                "seconds": scores["total_time_in_seconds"],
+                "clips_per_second": scores["samples_per_second"],
+            }
+        )
+    return found
+
+
+def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:
+    own = set(pipe.model.config.id2label.values())
+    if own != set(classes):
+        missing, extra = sorted(set(classes) - own), sorted(own - set(classes))
+        raise ValueError(
+            f"expected {name} to know the {len(classes)} classes of the clips, found {len(missing)} missing "
+            f"({', '.join(missing[:5])}) and {len(extra)} others ({', '.join(extra[:5])}): only models of the same "
+            "classes can be compared"
+        )
+    return {label: index for index, label in enumerate(classes)}
+
+
+def _at_rate(clips: Dataset, sampling_rate: int) -> Dataset:
+    """The clips, each decoded when it is asked for."""
+
+    def decode(batch: dict) -> dict:
+        return {k: [load(a, sampling_rate) for a in v] if k == "audio" else v for k, v in batch.items()}
+
+    return clips.select_columns(["audio", "label"]).with_transform(decode)

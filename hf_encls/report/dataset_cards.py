@@ -1,0 +1,102 @@
+"""Cards of feature data sets, written from the facts of each configuration (`encls_features.json`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from hf_encls.data.facts import DatasetFacts
+from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the audio of a feature data set comes from."""
+
+    name: str
+    licence: str = "not stated by the source"
+    licence_id: str = "unknown"  # as the Hub spells it: cc-by-nc-4.0, other, unknown
+    url: str | None = None
+    citation: str | None = None
+    hub_id: str | None = None  # the data set's own id on the Hub, where it has one
+
+    @classmethod
+    def of(cls, facts: DatasetFacts | None, name: str) -> "Source":
+        """From the facts of a known data set, or of a folder that is called `name`."""
+        if facts is None:
+            return cls(name)
+        return cls(facts.title, facts.license_text, facts.license, facts.source, facts.citation)
+
+    @classmethod
+    def told(cls, entry: Mapping) -> "Source":
+        """From what a configuration's `encls_features.json` says; older ones say the name alone."""
+        return cls(**entry.get("about_source") or {"name": entry["source"]})
+
+    def completed(self, other: "Source") -> "Source":
+        """With what `other` says and this leaves open, where both are of the same name."""
+        if other.name != self.name:
+            return self
+        open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
+        if self.licence != Source.licence or self.licence_id != Source.licence_id:
+            open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
+        return replace(self, **{name: getattr(other, name) for name in open_fields})
+
+
+def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
+    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says.
+
+    Configurations of several sources stand side by side, each with its licence and its citation.
+    """
+    configs = [_describe(entry) for entry in made]
+    windows = max(entry["num_windows"] for entry in made)
+    sources = _by_source(made)
+    licences = sorted({source["licence_id"] for source in sources})
+    data.license = licences[0] if len(licences) == 1 else licences
+    data.task_categories = ["audio-classification"]
+    names = list(dict.fromkeys(source["name"] for source in sources))
+    data.pretty_name = f"Audio features of {', '.join(names)}"
+    data.size_categories = [next((text for limit, text in SIZES if windows < limit), "n>1M")]
+    extended = [f"extended|{source['hub_id']}" if source["hub_id"] else "original" for source in sources]
+    data.source_datasets = list(dict.fromkeys(extended))
+    data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in made})]
+    return DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATES / "dataset_card.md"),
+        name=repo_id.split("/")[-1],
+        repo_id=repo_id,
+        sources=sources,
+        source_names=", ".join(names),
+        citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
+        configs=configs,
+        # Only those of other people: the bundled ones are this project's own.
+        codecs=sorted({f"`{id}`" for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
+    )
+
+
+def _by_source(made: Sequence[Mapping]) -> list[dict]:
+    """Every source once, with the names of the configurations made of it."""
+    found: dict[Source, list[str]] = {}
+    for entry in made:
+        found.setdefault(Source.told(entry), []).append(entry["config_name"])
+    return [asdict(source) | {"configs": names} for source, names in found.items()]
+
+
+def _describe(entry: Mapping) -> dict:
+    config = entry["config"]
+    codec = entry["codec"] | {"id": config["codec_id"]} if config.get("codec_id") else None
+    keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
+    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
+    settings = {key: f"`{config[key]}`" for key in keys if config.get(key) is not None}
+    settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
+    return {
+        **entry,
+        "config": {key: plain(value) if key.endswith("_s") else value for key, value in config.items()},
+        "text": feature_text(config["features"]),
+        "shape": " x ".join(map(str, entry["shape"])) + f" {entry['dtype']}",
+        "codec": codec_name(codec, entry["source"]).replace("the test clips", "these clips"),
+        "num_windows": f"{entry['num_windows']:,}",
+        "num_clips": f"{entry['num_clips']:,}",
+        "settings": settings,
+    }

@@ -1,0 +1,117 @@
+"""What a run leaves behind: the model with its code, and its numbers; each file written whole."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+
+RESULTS = "results.json"
+CLIPS = "clips.json"  # which clips were in which part
+
+
+def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
+    """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.cpu()
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as work:
+        model.save_pretrained(work)
+        EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
+        # The weights are written readable by their owner only; they get the rights of any new file here.
+        mask = os.umask(0)
+        os.umask(mask)
+        for file in Path(work).iterdir():
+            if file.is_file():
+                file.chmod(0o666 & ~mask)
+                os.replace(file, folder / file.name)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a score depends on."""
+    names = ("hf_encls", "torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ()) -> list[str]:
+    """A command line as it may be published: options that name a token are left out with their values, and so is every
+    argument with one of `secrets` in it; of an absolute path only the last part stays.
+    """
+    secrets = [secret for secret in secrets if secret]
+    shown: list[str] = []
+    value_of_token = False
+    for argument in arguments:
+        is_option = argument.startswith("--")
+        name, equals, value = argument.partition("=") if is_option else ("", "", argument)
+        if value_of_token and not is_option:
+            value_of_token = False
+            continue
+        value_of_token = "token" in name.lower() and not equals
+        if "token" in name.lower():
+            continue
+        if any(secret in argument for secret in secrets):  # of an option that was abbreviated
+            if not is_option and shown and shown[-1].startswith("--"):
+                shown.pop()
+            continue
+        shown.append(name + equals + _without_place(value))
+    return shown
+
+
+def _without_place(text: str) -> str:
+    """The last part of an absolute path, anything else as it is."""
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(text).is_absolute():
+            return kind(text).name
+    return text
+
+
+def write_json(value: object, path: Path) -> None:
+    """Write JSON under a temporary name, then rename it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def over_folds(runs: dict[int, dict]) -> dict:
+    """Results of all folds as one: mean and standard deviation (of the population) of each test score.
+
+    The first fold's results say what the runs have in common.
+    """
+    common = next(iter(runs.values()))
+    shared = (
+        "dataset",
+        "dataset_id",
+        "features",
+        "sampling_rate",
+        "window_s",
+        "step_s",
+        "hop_length",
+        "standardization",
+    )
+    shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
+    test: dict = {}
+    for unit in ("window", "window_without_silence", "clip"):
+        scored = [run["test"][unit] for run in runs.values() if run["test"].get(unit)]
+        for metric in ("accuracy", "loss", "macro_f1") if scored else ():
+            values = np.array([scores[metric] for scores in scored])
+            test.setdefault(unit, {})[metric] = values.mean().item()
+            test[unit][f"{metric}_std"] = values.std().item()
+    holds_codec = all(run.get("holds_codec", True) for run in runs.values())
+    leak = {name: sum(run["leak"][name] for run in runs.values()) for name in common["leak"]}
+    folds = {
+        str(fold): {"test": run["test"], "leak": run["leak"], "times_s": run["times_s"]} for fold, run in runs.items()
+    }
+    about = {name: common[name] for name in shared if name in common}
+    return about | {"holds_codec": holds_codec, "leak": leak, "test": test, "folds": folds}

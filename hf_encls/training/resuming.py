@@ -1,0 +1,191 @@
+"""How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_encls.training.results import RESULTS, read_json, write_json
+
+SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
+PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
+LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
+LAST = ("last", "true")
+NOTHING = (None, False, "false")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run in `folder` begins: from `checkpoint` (None: anew), or not, where all of it is there."""
+
+    folder: Path
+    settings: Mapping
+    checkpoint: Path | None = None
+    finished: bool = False
+
+
+def plan_folds(folder: Path, asked: str | bool | None, settings: Mapping[int, Mapping]) -> dict[int, Start]:
+    """How the runs of several folds begin, each in a folder of its own in `folder`; `settings`: fold -> its own.
+
+    Changes nothing. Raises `ValueError` as `plan_start` does, also where some folds are finished and others are not.
+    """
+    starts = {fold: plan_start(folder / f"fold-{fold}", asked, own, True) for fold, own in settings.items()}
+    some_finished = any((start.folder / RESULTS).is_file() for start in starts.values())
+    if asked in NOTHING and some_finished and not (folder / RESULTS).is_file():
+        raise ValueError(_unfinished(folder))
+    return starts
+
+
+def plan_start(folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False) -> Start:
+    """How a run begins where `asked` is the value of --resume_from_checkpoint. Changes nothing.
+
+    A settings file may say false (nothing is asked) or true (the last checkpoint).
+
+    Of several runs (`one_of_several`, the folds of a protocol) each goes on where it is: a finished one is left as it
+    is, one without a checkpoint is started. Raises `ValueError` where an unfinished run would be lost, where the run
+    there has other settings, and where there is no whole checkpoint to go on from.
+    """
+    last, finished = last_checkpoint(folder), (folder / RESULTS).is_file()
+    if asked in NOTHING:
+        if last is not None and not finished:
+            raise ValueError(_unfinished(folder))
+        return Start(folder, settings)
+    if str(asked).lower() not in LAST:
+        return _from_path(Path(str(asked)), folder, settings, one_of_several)
+    if last is not None or finished:
+        _check_same(folder, settings)
+    if one_of_several and finished and _same_length(folder, settings):
+        return Start(folder, settings, finished=True)
+    if last is None and not one_of_several:
+        raise ValueError(f"expected a whole checkpoint to resume from in {folder}, found none: start without resuming")
+    return Start(folder, settings, last)
+
+
+def begin_folds(folder: Path, starts: Iterable[Start]) -> None:
+    """Before the first of several folds, in one process only: what an earlier run left in those that start anew goes.
+
+    Else a run that is killed between two folds would be resumed with results of the earlier one.
+    """
+    anew = [start.folder for start in starts if start.checkpoint is None and not start.finished]
+    for one in (folder, *anew):
+        set_results_aside(one)
+    for one in anew:
+        _drop_checkpoints(one)
+
+
+def begin(start: Start) -> None:
+    """Make the folder ready, in one process only: what is broken or of an earlier run goes, the settings are written."""
+    start.folder.mkdir(parents=True, exist_ok=True)
+    goes_on_here = start.checkpoint is not None and start.checkpoint.resolve().parent == start.folder.resolve()
+    if goes_on_here:
+        drop_broken_checkpoints(start.folder)
+    else:  # a finished run is done again: its checkpoints are of no more use
+        _drop_checkpoints(start.folder)
+    set_results_aside(start.folder)
+    write_json(dict(start.settings), start.folder / SETTINGS)
+
+
+def set_results_aside(folder: Path) -> None:
+    """Results of an earlier run get another name until there are new ones."""
+    if (folder / RESULTS).is_file():
+        os.replace(folder / RESULTS, folder / PREVIOUS)
+
+
+def forget_previous(folder: Path) -> None:
+    """Results that were set aside go when there are new ones."""
+    (folder / PREVIOUS).unlink(missing_ok=True)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run that was written to its end."""
+    whole = [checkpoint for checkpoint in _checkpoints(folder) if progress(checkpoint) is not None]
+    return max(whole, key=_step, default=None)
+
+
+def drop_broken_checkpoints(folder: Path) -> None:
+    """Remove checkpoints that were being written when the process was killed: the trainer's state comes last."""
+    for checkpoint in _checkpoints(folder):
+        if progress(checkpoint) is None:
+            shutil.rmtree(checkpoint)
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    for checkpoint in _checkpoints(folder):
+        shutil.rmtree(checkpoint)
+
+
+def progress(checkpoint: Path) -> float | None:
+    """The share of the training that a checkpoint has behind it; None for one that is not whole."""
+    try:
+        state = _state(checkpoint)
+        return state["global_step"] / max(1, state["max_steps"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def seconds_before(checkpoint: Path | None) -> float:
+    """Seconds of training that a checkpoint has behind it, as far as its log tells (`epoch_s`)."""
+    log = _state(checkpoint)["log_history"] if checkpoint is not None else []
+    return sum(entry.get("epoch_s", 0.0) for entry in log)
+
+
+def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several: bool) -> Start:
+    if one_of_several:
+        raise ValueError(
+            f"expected one run to resume from {str(checkpoint)!r}, found one for each fold: name one with --fold, or "
+            "take --resume_from_checkpoint last, which goes on with each fold"
+        )
+    if not checkpoint.is_dir():
+        raise ValueError(
+            f"expected a checkpoint folder at {str(checkpoint)!r}, found none; 'last' takes the newest of the run"
+        )
+    if progress(checkpoint) is None:
+        raise ValueError(
+            f"expected a whole checkpoint at {str(checkpoint)!r}, found one whose writing was broken off: take another, or "
+            "'last', the newest whole one of the run"
+        )
+    home = checkpoint.resolve().parent
+    _check_same(home, settings)
+    elsewhere = home != folder.resolve()
+    if elsewhere and last_checkpoint(folder) is not None and not (folder / RESULTS).is_file():
+        raise ValueError(_unfinished(folder))
+    return Start(folder, settings, checkpoint)
+
+
+def _check_same(folder: Path, settings: Mapping) -> None:
+    if not (folder / SETTINGS).is_file():
+        return
+    there = read_json(folder / SETTINGS)
+    # A name that is missing there was not written down yet when that run began.
+    other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
+    if other:
+        raise ValueError(
+            f"the run in {folder} is another one (it differs in {', '.join(sorted(other))}): resume it with its own "
+            "settings, or take another --output_dir"
+        )
+
+
+def _same_length(folder: Path, settings: Mapping) -> bool:
+    there = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    return all(there.get(name) == settings.get(name) for name in LENGTH)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return [path for path in found if path.is_dir() and path.name.split("-", 1)[1].isdigit()]
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-", 1)[1])
+
+
+def _state(checkpoint: Path) -> dict:
+    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+
+
+def _unfinished(folder: Path) -> str:
+    return f"{folder} holds an unfinished run: go on with --resume_from_checkpoint last, or take another --output_dir"

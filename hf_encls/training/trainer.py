@@ -1,0 +1,145 @@
+"""What Trainer needs from us: batches as they are, scores of windows and clips, a line for each epoch."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer_callback import ProgressCallback
+
+from hf_encls.features.store import FeatureStore
+from hf_encls.training.metrics import evaluate_split
+
+
+def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch as it is; rows of a streamed data set are stacked."""
+    if isinstance(batch, dict):
+        return batch
+    return {name: torch.stack([torch.as_tensor(row[name]) for row in batch]) for name in ("input_features", "labels")}
+
+
+class EpochLines(TrainerCallback):
+    """A bar of windows with their rate and the time left, and one line of scores for each epoch."""
+
+    def __init__(self):
+        self.bar: tqdm | None = None
+        self.train: dict[str, float] = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+            layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
+            self.bar = tqdm(
+                total=state.max_steps * per_step,
+                initial=state.global_step * per_step,
+                desc="training",
+                unit=" windows",
+                bar_format=layout,
+                mininterval=0.5,
+            )
+            self.per_step = per_step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.update(self.per_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.bar is None or not logs:
+            return
+        if "loss" in logs:
+            self.train = dict(logs)
+        elif "eval_loss" in logs:
+            clips = f", clips {logs['eval_clip_accuracy']:.3f}" if "eval_clip_accuracy" in logs else ""
+            self.bar.write(
+                f"epoch {logs['epoch']:g}: training loss {self.train.get('loss', float('nan')):.4f}, "
+                f"accuracy {self.train.get('accuracy', float('nan')):.3f}; validation loss {logs['eval_loss']:.4f}, "
+                f"accuracy {logs['eval_accuracy']:.3f}{clips}"
+            )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class EpochClock(TrainerCallback):
+    """Seconds of training since the epoch began; validation and checkpoints do not count."""
+
+    started: float | None = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self.started = time.monotonic()
+
+
+class EnclsTrainer(Trainer):
+    """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
+
+    def __init__(self, **kwargs):
+        super().__init__(data_collator=collate, compute_metrics=self._scores, **kwargs)
+        for callback in (ProgressCallback, PrinterCallback):
+            self.remove_callback(callback)
+        self.add_callback(EpochLines())
+        self._clock = EpochClock()
+        self.add_callback(self._clock)
+        self._hits: torch.Tensor | None = None
+        self._seen = 0
+        self._evaluated: FeatureStore | None = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        labels = inputs["labels"]  # with label smoothing, Trainer takes them out
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if model.training:
+            # Summed on the device: reading it every step would make the device wait.
+            hits = (outputs.logits.detach().argmax(-1) == labels).sum()
+            self._hits = hits if self._hits is None else self._hits + hits
+            self._seen += len(labels)
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        if "loss" in logs and self._seen:
+            logs["accuracy"] = self._hits.item() / self._seen
+            self._hits, self._seen = None, 0
+            if self._clock.started is not None and self.args.logging_strategy == "epoch":
+                logs["epoch_s"] = time.monotonic() - self._clock.started
+        super().log(logs, *args, **kwargs)
+
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        self._evaluated = dataloader.dataset
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def probabilities(self, store: FeatureStore) -> np.ndarray:
+        """(n, num_labels) probabilities of the windows of `store`, in its order."""
+        if hasattr(store, "in_order"):  # a stream that is shuffled for training
+            store = store.in_order()
+        scores = torch.from_numpy(self.predict(store).predictions).double()
+        return scores.softmax(-1).numpy()
+
+    def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        probabilities = torch.from_numpy(prediction.predictions).double().softmax(-1).numpy()
+        store = self._evaluated
+        if not hasattr(store, "clip_ids"):  # somebody's own data set
+            return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
+        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids)
+        return {"accuracy": scores["window"]["accuracy"], "clip_accuracy": scores["clip"]["accuracy"]}
+
+
+def history(log_history: Sequence[dict]) -> list[dict]:
+    """Trainer's log as one row per epoch: the numbers of the learning curves."""
+    names = {
+        "loss": "train_loss",
+        "accuracy": "train_accuracy",
+        "epoch_s": "epoch_s",  # of training alone
+        "eval_loss": "validation_loss",
+        "eval_accuracy": "validation_accuracy",
+        "eval_clip_accuracy": "validation_clip_accuracy",
+    }
+    rows: dict[int, dict] = {}
+    for entry in log_history:
+        if "epoch" not in entry or not any(name in entry for name in names):
+            continue
+        epoch = round(entry["epoch"])
+        row = rows.setdefault(epoch, {"epoch": epoch})
+        row.update({new: entry[old] for old, new in names.items() if old in entry})
+    return [rows[epoch] for epoch in sorted(rows) if epoch > 0]
