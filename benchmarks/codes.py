@@ -19,7 +19,7 @@ from transformers import EncodecConfig, EncodecModel
 from hf_encls.codec.bitstream import write_ecdc
 from hf_encls.codec.coding import encode
 from hf_encls.codec.loading import load_codec
-from hf_encls.features.extraction import feature_config, stored_dtype
+from hf_encls.features.extraction import feature_config
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
@@ -53,10 +53,11 @@ def main(args: list[str] | None = None) -> dict:
     print(f"from the .ecdc     {fast:8.3f} s  {options.seconds / fast:8.0f}x real time")
     print(f"codes are          {slow / fast:8.1f}x faster")
     bands, frames, books = config.num_bands, config.frame_rate, config.num_codebooks
+    dtype = np.dtype(config.representation.stored_dtype)
     sizes = {
         "latents, float32": 4 * bands * frames,
         "latents, float16": 2 * bands * frames,
-        f"{books} codebooks, {stored_dtype(config)}": stored_dtype(config).itemsize * books * frames,
+        f"{books} codebooks, {dtype}": dtype.itemsize * books * frames,
         f"{books} codebooks, .ecdc": packed,
         "audio, 16 bits": 2.0 * rate,
     }

@@ -29,9 +29,9 @@ from hf_encls.inference.pipeline import EnclsPipeline
 
 KINDS = {
     "mel": ["Mel"],
-    "encodec_24khz": ["Mel", "Latents of encodec_24khz"],
-    "encodec_48khz": ["Mel", "Latents of encodec_48khz"],
-    "encodec_24khz_codes": ["Mel", "Codes of encodec_24khz"],
+    "encodec_24khz": ["Mel", "Latents of small"],
+    "encodec_48khz": ["Mel", "Latents of small"],
+    "encodec_24khz_codes": ["Mel", "Codes of small"],
 }
 
 

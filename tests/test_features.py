@@ -196,4 +196,4 @@ def test_a_policy_that_nobody_gave_is_part_of_the_identity(folder, tmp_path, cal
     calls.clear()
     config.codec_policy = None
     extract_features(clips, config, codec, tmp_path / "cache")
-    assert not calls and config.codec_policy == "whole"
+    assert not calls and config.codec_policy is None  # the caller's configuration stays as it was

@@ -132,7 +132,7 @@ def test_windows_are_rounded_to_whole_frames_and_it_is_said(caplog):
     [
         ({"window_s": 0.1}, r"too short for the network: 8 frames, it needs 10 \(0.133 s or more\)"),
         ({"window_s": -1.0}, "above 0"),
-        ({"features": "encodec"}, "expected features to be mel"),
+        ({"features": "encodec"}, "expected features to be latents, codes, mel"),
         ({"features": "encodec_48khz"}, "needs sampling_rate=48000"),
         ({"codec_policy": "overlap"}, "whole, contiguous, codec"),
         ({"features": "mel", "codec_policy": "whole"}, "has no codec"),

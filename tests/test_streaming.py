@@ -30,7 +30,7 @@ def published(hub) -> str:
         id2label=dict(enumerate(CLASSES)),
     )  # fmt: skip
     labels = np.sort(np.arange(COUNT // 4) % 3).repeat(4)  # one class after the other, as folders are read
-    windows = np.random.default_rng(0).normal(-40, 5, (COUNT, *config.window_shape))
+    windows = np.random.default_rng(0).normal(-40, 5, (COUNT, *config.stored_shape))
     windows[np.arange(COUNT), labels * 10] += 30
     rows = {
         "input_features": windows.astype(np.float16),

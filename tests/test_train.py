@@ -72,7 +72,8 @@ def test_what_a_run_leaves(trained, tones, capsys):
     names = {path.name for path in folder.iterdir() if path.is_file()}
     assert names >= {
         "model.safetensors", "config.json", "preprocessor_config.json", "modeling_encls.py", "configuration_encls.py",
-        "feature_extraction_encls.py", "frontend_encls.py", "encoding_encls.py", "layers_encls.py", "windows_encls.py",
+        "feature_extraction_encls.py", "representation_encls.py", "mel_encls.py", "codec_encls.py",
+        "codec_features_encls.py", "encoding_encls.py", "layers_encls.py", "windows_encls.py",
         "results.json", "curves.png", "confusion_matrix.png", "README.md", "left_out.json",
     }  # fmt: skip
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
@@ -333,15 +334,15 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
         (["--protocol", "official"], "needs a data set with folds"),
         (["--features", "mfcc"], "expected features"),
         (["--window_s", "0.01"], "too short"),
-        (["--codec", "mini"], "needs none"),
+        (["--codec", "mini"], "is about latents and codes"),
         (["--features", "encodec_24khz", "--codec", "no/such-codec"], "Without a network"),
         (["--resume_from_checkpoint", "last"], "found none"),
         (["--dataset", "some/features"], "found both"),
         (["--dataloader_num_workers", "2"], "lie in memory already"),
         (["--dataset_revision", "main"], "name them with --dataset"),
-        (["--codec_policy", "whole"], "needs none"),
-        (["--codec_dtype", "bfloat16"], "needs none"),
-        (["--features", "encodec_24khz", "--codec", "untrained", "--bandwidth", "3"], "are latents"),
+        (["--codec_policy", "whole"], "is about latents and codes"),
+        (["--codec_dtype", "bfloat16"], "is about latents and codes"),
+        (["--features", "encodec_24khz", "--codec", "untrained", "--bandwidth", "3"], "--bandwidth is about codes"),
     ],
 )
 def test_mistakes_are_explained(tones, tmp_path, monkeypatch, more, message):

@@ -25,7 +25,7 @@ def published(hub, monkeypatch) -> str:
     config = feature_config("encodec_24khz", codec=small_codec(24), window_s=WINDOW_S, codec_id=f"{USER}/not-there")
     count = 60
     labels = np.arange(count // 2).repeat(2) % 3
-    windows = np.random.default_rng(0).normal(0, 1, (count, *config.window_shape))
+    windows = np.random.default_rng(0).normal(0, 1, (count, *config.stored_shape))
     windows[np.arange(count), labels * 4] += 3
     rows = {
         "input_features": windows.astype(np.float16),
@@ -94,8 +94,8 @@ def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
     [
         (["--strict"], "--strict is about reading audio"),
         (["--cache_dir", "somewhere"], "--cache_dir is about reading audio"),
-        (["--bandwidth", "3"], "are latents"),
-        (["--hop_length", "256"], "--hop_length is about mel"),
+        (["--bandwidth", "3"], "--bandwidth is about codes"),
+        (["--hop_length", "256"], "--hop_length is about mel and log_mel"),
         (["--step_s", "0.2"], r"step_s=0\.2, found step_s=0\.4"),
         (["--codec_policy", "contiguous"], "found codec_policy='whole'"),
         (["--codec_dtype", "bfloat16"], "found codec_dtype='float32'"),

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_encls.codec.published import PUBLISHED, PublishedCodec
+
 MAX_SAMPLES = 1 << 48  # beyond any recording: refused before it is calculated with
 
 
@@ -47,11 +49,21 @@ class Layout:
         return -(-self.chunk_samples(num_samples, index) // self.frame_length)
 
 
-# The two models of the reference implementation (encodec/model.py); an overlap of 1 % leaves a stride of 0.99 s.
-LAYOUTS = {
-    "encodec_24khz": Layout("encodec_24khz", 24_000, 320, 1, 32, None, None, scaled=False),
-    "encodec_48khz": Layout("encodec_48khz", 48_000, 320, 2, 16, 48_000, 47_520, scaled=True),
-}
+def _layout(codec: PublishedCodec) -> Layout:
+    config = codec.config
+    return Layout(
+        codec.name,
+        config.sampling_rate,
+        config.hop_length,
+        config.audio_channels,
+        config.num_quantizers,
+        config.chunk_length,
+        config.chunk_stride,
+        config.normalize,
+    )
+
+
+LAYOUTS = {codec.name: _layout(codec) for codec in PUBLISHED.values()}
 
 
 @dataclass(frozen=True)

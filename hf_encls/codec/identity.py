@@ -3,10 +3,8 @@
 import numpy as np
 
 from hf_encls.codec.codes import Codes, CodesError
-from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
-
-# A bitstream without an identity comes from the reference implementation, whose only weights are these.
-OFFICIAL = {"encodec_24khz": "facebook/encodec_24khz", "encodec_48khz": "facebook/encodec_48khz"}
+from hf_encls.codec.published import PUBLISHED
+from hf_encls.model.configuration_encls import EnclsConfig
 
 
 def codebooks_of(config: EnclsConfig) -> int:
@@ -29,12 +27,13 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
 
     More codebooks than the model uses are no hindrance: the first ones are the codes at the lower bandwidth.
     """
-    wanted = f"encodec_{codec_khz(config.features)}khz" if config.is_codec else None
-    if not config.uses_codes:
+    if not config.representation.integers:
+        family = config.feature_name if config.representation.needs_codec else codes.family
         raise CodesError(
-            f"this model classifies {config.features}, not codes: give it the audio, or train a model with "
-            f"--features {wanted or codes.family}_codes"
+            f"this model classifies {config.feature_name}, not codes: give it the audio, or train a model with "
+            f"--features {family}_codes"
         )
+    wanted = config.feature_name.removesuffix("_codes")
     if codes.family != wanted:
         raise CodesError(f"expected codes of {wanted}, found codes of {codes.family}")
     if codes.layout.stride is not None and config.codec_policy != "codec":
@@ -58,9 +57,10 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
                 f"expected codes of the codebooks {_short(config.codebook_hash)} ({config.codec_id}), found codes of "
                 f"{_short(codes.codebook_hash)}: encode the audio again with {config.codec_id}"
             )
-    elif config.codec_id != OFFICIAL[codes.family]:
+    # A bitstream without an identity comes from the reference implementation, whose only weights are the published ones.
+    elif config.codec_id != (official := PUBLISHED[codes.family].hub_id):
         raise CodesError(
-            f"does not say which weights made it, so it is taken for {OFFICIAL[codes.family]}, and this model's codec "
+            f"does not say which weights made it, so it is taken for {official}, and this model's codec "
             f"is {config.codec_id}: encode the audio with `hf-encls encode --codec {config.codec_id}`, or say that "
             "the codec is the same with assume_codec=True (--assume_codec)"
         )

@@ -11,8 +11,6 @@ from transformers import EncodecConfig, EncodecModel
 from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
 
-# The checkpoints that real data is classified with, by the kind of features that names their rate.
-DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}
 UNTRAINED = "untrained"
 TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
 ASSETS = Path(__file__).with_name("assets")

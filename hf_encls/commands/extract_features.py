@@ -22,11 +22,11 @@ def main(args: list[str] | None = None) -> dict:
     (arguments,) = parser.parse_args_into_dataclasses(list(sys.argv[1:] if args is None else args))
     inputs = prepare(arguments)
     windows, config = inputs.windows, inputs.config
-    rows, frames = config.window_shape
+    rows, frames = config.stored_shape
     size = {"uint16": 2, "float16": 2, "float32": 4}[windows.features["input_features"].dtype]
     folder = Path(windows.cache_files[0]["filename"]).parent
     result = {
-        "features": config.features,
+        "features": config.feature_name,
         "windows": len(windows),
         "clips": len(set(windows["clip_id"][:])),
         "shape": [rows, frames],

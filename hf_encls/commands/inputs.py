@@ -1,7 +1,7 @@
 """From command line arguments to windows of features: what training, extraction and publishing have in common."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
-from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, load_codec, short_name
+from hf_encls.codec.loading import bundled_codecs, codec_facts, load_codec, short_name
+from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import load_clips
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import extract_features, feature_config
-from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, parse_features
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ class FeatureArguments:
     features: str = field(
         default="encodec_24khz",
         metadata={
-            "help": "encodec_24khz, encodec_48khz (latents), encodec_24khz_codes, encodec_48khz_codes, mel, log_mel."
+            "help": "latents or codes (of --codec), mel, log_mel; encodec_24khz, encodec_48khz: latents at that rate; "
+            "encodec_24khz_codes, ...: codes."
         },
     )
     window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
@@ -117,11 +119,9 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     if state.is_main_process:
         print(report.text(), flush=True)
     codec, codec_id, told = None, None, {}
-    khz = codec_khz(args.features)
-    if khz is not None:
-        name = args.codec or (_offline_codec(khz) if synthetic else None) or DEFAULT_CODECS.get(khz)
-        if name is None:
-            raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
+    representation, rate = parse_features(args.features)
+    if representation.needs_codec:
+        name = args.codec or _default_codec(args.features, rate, offline=synthetic)
         codec = load_codec(name, args.codec_revision)
         codec_id, told = short_name(name), codec_facts(name)
     config = feature_config(
@@ -145,22 +145,22 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
 
 
 def check_applies(args: FeatureArguments, features: str) -> None:
-    """Raise `ValueError` for an option of the codec or of mel that says nothing about features of this kind."""
-    if codec_khz(features) is None:
-        for name in ("codec", "codec_revision", "codec_policy", "codec_dtype", "bandwidth"):
-            if getattr(args, name) is not None:
-                raise ValueError(f"--{name} is about a codec and was given, but {features} needs none: leave it out")
-        return
-    if args.hop_length is not None:
-        raise ValueError(f"--hop_length is about mel and was given, but {features} is of a codec: leave it out")
-    if args.bandwidth is not None and not features.endswith("_codes"):
-        raise ValueError(
-            f"--bandwidth is about codes and was given, but {features} are latents: leave it out, or take --features "
-            f"{features}_codes"
-        )
+    """Raise `ValueError` for an unknown kind of features, and for an option that says nothing about this kind."""
+    representation, _ = parse_features(features)
+    others = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
+    for name in sorted(others & {each.name for each in fields(args)}):
+        if getattr(args, name) is not None:
+            where = [each.kind for each in REPRESENTATIONS.values() if name in each.options]
+            raise ValueError(
+                f"--{name} is about {' and '.join(where)} and was given, but not with {features}: leave it out"
+            )
 
 
-def _offline_codec(khz: int) -> str | None:
-    if khz != 24:
-        return None
-    return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))
+def _default_codec(features: str, rate: int | None, offline: bool) -> str:
+    """The codec where none is named: the published one; for sounds made here one that needs no network."""
+    rate = rate or 24_000
+    if offline and rate == 24_000:
+        return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))
+    if rate not in DEFAULT_CODECS:
+        raise ValueError(f"no default codec is known for {features}: name one with --codec")
+    return DEFAULT_CODECS[rate]

@@ -21,18 +21,9 @@ from hf_encls.codec_training.autoencoder import Autoencoder, initialise
 from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, train_codec
+from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
 
-# The architecture of facebook/encodec_48khz, where it differs from the 24 kHz one (the library's default).
-STEREO_48KHZ = {
-    "sampling_rate": 48_000,
-    "audio_channels": 2,
-    "normalize": True,
-    "chunk_length_s": 1.0,
-    "overlap": 0.01,
-    "norm_type": "time_group_norm",
-    "use_causal_conv": False,
-    "target_bandwidths": [3.0, 6.0, 12.0, 24.0],
-}
+PRESETS = {f"{rate // 1000}khz": rate for rate in PUBLISHED_ENCODEC}
 
 
 @dataclass
@@ -44,7 +35,7 @@ class CodecArguments:
     )
     config: str | None = field(default=None, metadata={"help": "an EncodecConfig as JSON file (or a folder with one)"})
     preset: str = field(
-        default="24khz", metadata={"help": "the published architecture to start from", "choices": ["24khz", "48khz"]}
+        default="24khz", metadata={"help": "the published architecture to start from", "choices": list(PRESETS)}
     )
     num_filters: int | None = field(default=None, metadata={"help": "width (the published ones have 32)"})
     sampling_rate: int | None = field(default=None, metadata={"help": "hertz"})
@@ -210,21 +201,7 @@ def main(args: list[str] | None = None) -> dict:
 
 
 def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
-    """The codec to train, in float32.
-
-    Raises `ValueError` for settings that contradict each other, and for a sampling rate that no kind of features names.
-    """
-    codec = _build(arguments, seed)
-    if codec.config.sampling_rate % 1000:
-        raise ValueError(
-            f"expected a sampling rate in whole kilohertz, found {codec.config.sampling_rate} Hz: features are called "
-            "encodec_24khz, encodec_48khz and so on, and no name fits this codec; take 16000, 24000, 32000 or 48000 "
-            "(sounds of any rate are resampled)"
-        )
-    return codec
-
-
-def _build(arguments: CodecArguments, seed: int) -> EncodecModel:
+    """The codec to train, in float32. Raises `ValueError` for settings that contradict each other."""
     changes = {
         name: getattr(arguments, name)
         for name in ("num_filters", "sampling_rate", "audio_channels", "target_bandwidths")
@@ -247,7 +224,7 @@ def _build(arguments: CodecArguments, seed: int) -> EncodecModel:
         config = EncodecConfig.from_pretrained(arguments.config)
         config = EncodecConfig(**{**config.to_dict(), **changes})
     else:
-        config = EncodecConfig(**{**(STEREO_48KHZ if arguments.preset == "48khz" else {}), **changes})
+        config = EncodecConfig(**{**PUBLISHED_ENCODEC[PRESETS[arguments.preset]], **changes})
     if config.audio_channels not in (1, 2):
         raise ValueError(f"--audio_channels must be 1 or 2, got {config.audio_channels}")
     codec = EncodecModel(config)

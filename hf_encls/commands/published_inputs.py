@@ -32,7 +32,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
     windows, config, source, told = load_published(*which, **settings, streaming=args.streaming)
     _compare(args, config, " ".join(which))
-    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.uses_codes else None
+    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
     stream = None
     if args.streaming:
         from hf_encls.features.streaming import SMALL_COLUMNS, small_table
@@ -53,7 +53,7 @@ def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None 
     name, revision = (name, revision) if name else (config.codec_id, config.codec_revision)
     codec = load_codec(name, revision)
     wanted = {"encoder": (config.codec_hash, codec_hash(codec))}
-    if config.uses_codes:
+    if config.representation.integers:
         wanted["codebooks"] = (config.codebook_hash, codebook_hash(codec))
     for part, (expected, found) in wanted.items():
         if found != expected:
@@ -66,11 +66,10 @@ def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None 
 
 def _compare(args: DataArguments, config: EnclsConfig, where: str) -> None:
     default = next(field.default for field in fields(args) if field.name == "features")
-    if args.features not in (default, config.features):
-        raise ValueError(f"expected features {args.features}, found {config.features} in {where}: take one of the two")
-    check_applies(args, config.features)
-    if args.hop_length is not None and config.is_codec:
-        raise ValueError(f"--hop_length is about mel and was given, but {where} holds {config.features}: leave it out")
+    if args.features not in (default, config.features, config.feature_name):
+        found = config.feature_name
+        raise ValueError(f"expected features {args.features}, found {found} in {where}: take one of the two")
+    check_applies(args, config.feature_name)
     asked = {name: getattr(args, name) for name in COMPARED if getattr(args, name) is not None}
     if args.codec:  # it is compared by its weights, wherever it comes from
         asked.pop("codec_revision", None)

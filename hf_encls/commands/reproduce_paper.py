@@ -14,8 +14,10 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_facts, load_codec, short_name
+from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, short_name
+from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import INPUTS, PRESETS, Input, Preset, plan, read_preset, read_variants
 from hf_encls.reproduction.runner import check_settings, run_cells, settings_of
@@ -84,8 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--data_dir", metavar="NAME=DIR", action="append", default=[], help="another data set, for itself"
     )
     codec = parser.add_argument_group("codecs: Hub id, folder or bundled name; several make several inputs")
-    for khz, name in DEFAULT_CODECS.items():
-        codec.add_argument(f"--codec_{khz}khz", metavar="CODEC", nargs="+", default=[name], help=f"default: {name}")
+    for rate, name in DEFAULT_CODECS.items():
+        codec.add_argument(
+            f"--codec_{rate // 1000}khz", metavar="CODEC", nargs="+", default=[name], help=f"default: {name}"
+        )
     grid = parser.add_argument_group("the grid")
     grid.add_argument("--presets", nargs="+", choices=PRESETS, default=list(PRESETS), help="default: both")
     choices = [*PROTOCOLS, *(f"{preset}/{protocol}" for preset in PRESETS for protocol in PROTOCOLS)]
@@ -146,7 +150,7 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
     """The inputs, and those whose codec cannot be loaded, with the reason."""
     found, missing = [], {}
     for features in options.inputs:
-        if not features.startswith("encodec"):
+        if not parse_features(features)[0].needs_codec:
             found.append(Input(features))
             continue
         for codec in getattr(options, f"codec_{features.removeprefix('encodec_')}"):

@@ -107,7 +107,7 @@ def _check_publishable(inputs: Inputs, folds: list) -> None:
     """Raise `ValueError` for what cannot be published, before it is trained. Gets the codec that it will hold."""
     if len(folds) > 1:
         raise ValueError("expected one model to publish, found one for each fold: name one with --fold")
-    if inputs.config.is_codec and inputs.codec is None:
+    if inputs.config.representation.needs_codec and inputs.codec is None:
         try:
             inputs.codec = codec_of(inputs.config)
         except ValueError as error:
@@ -118,7 +118,7 @@ def _check_publishable(inputs: Inputs, folds: list) -> None:
 
 def _codec(inputs: Inputs) -> dict | None:
     config = inputs.config
-    if not config.is_codec:
+    if not config.representation.needs_codec:
         return None
     about = {
         "id": config.codec_id,

@@ -83,7 +83,7 @@ def train_once(
     processes = f"{training_args.world_size} process{'es' if training_args.world_size > 1 else ''}"
     say(
         training_args,
-        f"{config.features}: {len(inputs.windows)} windows of {config.num_bands} x {config.num_frames}; {processes} on "
+        f"{config.feature_name}: {len(inputs.windows)} windows of {config.num_bands} x {config.num_frames}; {processes} on "
         f"{training_args.device.type}",
     )
     everyone = PartialState()
@@ -103,11 +103,11 @@ def train_once(
     results = {
         "dataset": inputs.dataset,
         "dataset_id": inputs.dataset_id,
-        "features": config.features,
+        "features": config.feature_name,
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_s,
         "step_s": config.step_s,
-        "hop_length": None if config.is_codec else config.hop_length,
+        "hop_length": config.hop_length if "hop_length" in config.representation.options else None,
         "standardization": config.standardization,
         "protocol": protocol,
         "fold": fold,
@@ -121,7 +121,8 @@ def train_once(
         "processes": training_args.world_size,
         "device": training_args.device.type,
         **about,
-        "holds_codec": inputs.codec is not None or not config.is_codec,  # False: it takes features only
+        "holds_codec": inputs.codec is not None
+        or not config.representation.needs_codec,  # False: it takes features only
         "times_s": {"features": features_s, "training": training_s, "total": features_s + training_s},
     }
     if trainer.is_world_process_zero():
@@ -145,7 +146,7 @@ def say(training_args: EnclsTrainingArguments, text: str) -> None:
 def _stores(inputs: Inputs, splits: dict[str, np.ndarray], memory_limit_gb: float | None, training_args) -> dict:
     limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
     device = training_args.device if training_args.device.type == "cuda" else None
-    books = codebooks_of(inputs.codec, inputs.config.num_codebooks) if inputs.config.uses_codes else None
+    books = codebooks_of(inputs.codec, inputs.config.num_codebooks) if inputs.config.representation.integers else None
     if inputs.stream is not None:
         from hf_encls.features.streaming import StreamedPart
 
@@ -179,7 +180,7 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: lis
 
 def _attach(model: EnclsForAudioClassification, inputs: Inputs) -> bool:
     """Put the codec into the finished checkpoint, so that it takes sounds; False where it cannot be had."""
-    if not inputs.config.is_codec:
+    if not inputs.config.representation.needs_codec:
         return True
     try:
         model.attach_codec(codec_of(inputs.config) if inputs.codec is None else inputs.codec)

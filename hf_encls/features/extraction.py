@@ -16,15 +16,15 @@ import torch
 from datasets import Array2D, Dataset, Features, Value
 from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
-from transformers import EncodecModel
+from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, load
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.shards import Shard, complete, divide
-from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
-from hf_encls.model.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
+from hf_encls.model.codec_encls import codec_adapter
+from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
-from hf_encls.model.modeling_encls import codec_as_dict
+from hf_encls.model.representation_encls import Representation
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +32,12 @@ FORMAT = 1  # raised when the rows of one identity change
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
-# What tells one kind of features from another. Everything else in a configuration is the network's business.
-IDENTITY = (
-    "features sampling_rate window_s step_s num_bands n_fft hop_length frame_length codec_hash codebook_hash "
-    "codec_policy codec_dtype bandwidth"
-).split()
 
 
 def feature_config(
     features: str,
     clips: Dataset | None = None,
-    codec: EncodecModel | None = None,
+    codec: PreTrainedModel | None = None,
     *,
     window_s: float = 1.0,
     step_s: float | None = None,
@@ -62,8 +57,8 @@ def feature_config(
     Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network.
     """
     step_s = window_s if step_s is None else step_s
-    khz = codec_khz(features)
-    if khz is None:
+    representation, rate = parse_features(features)
+    if not representation.needs_codec:
         rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
         # The commonest; of equally common ones the highest.
         rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
@@ -74,26 +69,23 @@ def feature_config(
     else:
         if codec is None:
             raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
-        policy = codec_policy or default_policy(codec.config)
-        unit = codec.config.hop_length
+        adapter = codec_adapter(codec)
+        unit = adapter.hop_length
         settings = {
-            "sampling_rate": khz * 1000,
+            "sampling_rate": rate or adapter.sampling_rate,
             "frame_length": unit,
-            "num_bands": codec.config.hidden_size,
-            "codec_config": codec_as_dict(codec),
+            "num_bands": adapter.latent_size,
+            "codec_config": adapter.as_dict(),
             "codec_id": codec_id,
             "codec_revision": codec_revision,
             "codec_hash": codec_hash(codec),
-            "codec_policy": policy,
+            "codec_policy": codec_policy or adapter.default_policy,
             "codec_dtype": codec_dtype,
         }
-        if features.endswith("_codes"):
+        if representation.integers:
             settings["codebook_hash"] = codebook_hash(codec)
-            settings["bandwidth"] = bandwidth or max(codec.config.target_bandwidths)
-            if settings["bandwidth"] not in codec.config.target_bandwidths:
-                known = ", ".join(f"{each:g}" for each in codec.config.target_bandwidths)
-                raise ValueError(f"expected a bandwidth of {known} kbit/s for this codec, found {bandwidth:g}")
-            settings["num_codebooks"] = codec.quantizer.get_num_quantizers_for_bandwidth(settings["bandwidth"])
+            settings["bandwidth"] = bandwidth or max(adapter.bandwidths)
+            settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
     rate = settings["sampling_rate"]
     rounded = {}
     for name, value in (("window_s", window_s), ("step_s", step_s)):
@@ -107,18 +99,17 @@ def feature_config(
         raise ValueError(str(error.__cause__ or error)) from error
 
 
-def feature_identity(config: EnclsConfig) -> dict:
+def feature_identity(config: FeatureConfig) -> dict:
     """The part of a configuration that makes features what they are: two equal ones can be mixed."""
-    return {"format": FORMAT, **{name: getattr(config, name) for name in IDENTITY}}
+    return {"format": FORMAT, **config.identity()}
 
 
-def feature_columns(config: EnclsConfig, label_feature) -> Features:
+def feature_columns(config: FeatureConfig, label_feature) -> Features:
     """The columns of a feature data set; one row is one window."""
-    shape = config.window_shape
-    dtype = stored_dtype(config).name
+    dtype = config.representation.stored_dtype
     return Features(
         {
-            "input_features": Array2D(shape=shape, dtype=dtype),
+            "input_features": Array2D(shape=config.stored_shape, dtype=dtype),
             "label": label_feature,
             "clip_id": Value("string"),
             "start": Value("float32"),
@@ -129,17 +120,10 @@ def feature_columns(config: EnclsConfig, label_feature) -> Features:
     )
 
 
-def stored_dtype(config: EnclsConfig) -> np.dtype:
-    """Of a stored window: codes are whole numbers; power mel spans more orders of magnitude than float16 has."""
-    if config.uses_codes:
-        return np.dtype("uint16")
-    return np.dtype("float32" if config.features == "mel" else "float16")
-
-
 def extract_features(
     clips: Dataset,
-    config: EnclsConfig,
-    codec: EncodecModel | None = None,
+    config: FeatureConfig,
+    codec: PreTrainedModel | None = None,
     cache_dir: str | os.PathLike | None = None,
     device: str | torch.device | None = None,
 ) -> Dataset:
@@ -151,10 +135,11 @@ def extract_features(
 
     Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed since it was scanned.
     """
-    if config.is_codec and (codec is None or codec_hash(codec) != config.codec_hash):
-        raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
-    if config.is_codec and config.codec_policy is None:
-        config.codec_policy = default_policy(codec.config)  # before it becomes part of the features' identity
+    if config.representation.needs_codec:
+        if codec is None or codec_hash(codec) != config.codec_hash:
+            raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
+        # The policy is decided before it becomes part of the features' identity.
+        config = FeatureConfig.of(config, codec_config=codec_adapter(codec).as_dict())
     shards = plan_shards(clips, config, cache_dir)
     if not shards:
         raise ValueError("expected at least one clip, found none")
@@ -165,7 +150,7 @@ def extract_features(
     return datasets.concatenate_datasets(parts)
 
 
-def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
+def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
     names = list(clips.features["label"].names)
     identity = {
@@ -178,12 +163,12 @@ def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLik
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
-    folder = root / f"{config.features}-{key[:16]}"
+    folder = root / f"{config.feature_name}-{key[:16]}"
     return divide(clips["duration_s"], folder, key)
 
 
 def _compute(
-    clips: Dataset, config: EnclsConfig, codec: EncodecModel | None, missing: list[Shard], device: str | None
+    clips: Dataset, config: FeatureConfig, codec: PreTrainedModel | None, missing: list[Shard], device: str | None
 ) -> None:
     extractor = None
     audio_s = sum(clips["duration_s"])  # of all clips, whatever is missing: it decides how they are computed
@@ -197,7 +182,7 @@ def _compute(
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
 
 
-def _write(clips: Dataset, config: EnclsConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
+def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
     work = shard.path.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is in it
     work.mkdir()
@@ -237,33 +222,33 @@ class Extractor:
 
     def __init__(
         self,
-        config: EnclsConfig,
-        codec: EncodecModel | None,
+        config: FeatureConfig,
+        codec: PreTrainedModel | None,
         device: str | torch.device | None = None,
         audio_s: float = 0.0,
     ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.frontend = frontend_of(config, codec).to(self.device).eval()
-        self.dtype = stored_dtype(config)
-        on_cpu = self.device.type == "cpu" and config.is_codec and config.codec_dtype == "float32"
-        if on_cpu and config.codec_policy == "whole" and self.frontend.is_tileable and is_worth_it(audio_s):
+        self.dtype = np.dtype(config.representation.stored_dtype)
+        if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
             self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:
             waveforms = list(pool.map(self._read, batch["audio"]))
         with torch.inference_mode():
-            make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows
-            windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
+            windows = self.frontend.stored_windows(
+                [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
+            )
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
         if not np.isfinite(values).all():
             raise ValueError(
-                f"expected finite {self.config.features}, found NaN or infinity: the codec's weights or its precision "
+                f"expected finite {self.config.feature_name}, found NaN or infinity: the codec's weights or its precision "
                 f"({self.config.codec_dtype}) do not work here; load the codec again, or take --codec_dtype float32"
-                if self.config.is_codec
-                else f"expected finite {self.config.features}, found NaN or infinity: is the audio within -1 to 1?"
+                if self.config.representation.needs_codec
+                else f"expected finite {self.config.feature_name}, found NaN or infinity: is the audio within -1 to 1?"
             )
         if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
             raise ValueError(
@@ -272,7 +257,7 @@ class Extractor:
         repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
         return {
             "input_features": values.astype(self.dtype),
-            "start": np.concatenate([window_starts_s(self.config, count) for count in counts]),
+            "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
             **repeated,
         }
@@ -286,16 +271,16 @@ class Extractor:
     def _silent(self, waveform: np.ndarray, count: int) -> np.ndarray:
         """Which windows (count,) hold pure silence, the mirrored end of the last one included."""
         length, size = len(waveform), self.config.window_samples
-        starts = np.round(window_starts_s(self.config, count) * self.config.sampling_rate).astype(int)
+        starts = np.round(self.config.window_starts_s(count) * self.config.sampling_rate).astype(int)
         beyond = np.maximum(0, starts + size - length)
         first = np.maximum(0, np.minimum(starts, length - 1 - beyond))
         return np.array([np.abs(waveform[a : b + size]).max() < SILENCE for a, b in zip(first, starts, strict=True)])
 
 
-def frontend_of(config: EnclsConfig, codec: EncodecModel | None) -> EncodecFrontend | MelFrontend:
+def frontend_of(config: FeatureConfig, codec: PreTrainedModel | None) -> Representation:
     """A frontend with the weights of `codec` in it, ready to compute."""
-    frontend = make_frontend(config)
-    if codec is not None and config.is_codec:
+    frontend = config.representation(config)
+    if codec is not None and config.representation.needs_codec:
         frontend.copy_codec(codec)
     return frontend
 
@@ -303,9 +288,9 @@ def frontend_of(config: EnclsConfig, codec: EncodecModel | None) -> EncodecFront
 class Progress:
     """One bar for all shards: seconds of audio, their rate against real time, windows per second, time left."""
 
-    def __init__(self, total_s: float, config: EnclsConfig):
+    def __init__(self, total_s: float, config: FeatureConfig):
         layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]"
-        self.bar = tqdm(total=total_s, desc=config.features, bar_format=layout)
+        self.bar = tqdm(total=total_s, desc=config.feature_name, bar_format=layout)
         self.started, self.done_s, self.windows = time.monotonic(), 0.0, 0
 
     def __enter__(self) -> "Progress":

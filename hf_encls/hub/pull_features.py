@@ -73,10 +73,10 @@ def load_published(
     if columns is not None and "input_features" not in columns:
         return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
     shape = tuple(windows.features["input_features"].shape)
-    if shape != config.window_shape:
+    if shape != config.stored_shape:
         raise ValueError(
-            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
-            f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
+            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.stored_shape[0]} x "
+            f"{config.stored_shape[1]}, its data are {shape[0]} x {shape[1]}"
         )
     return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
 

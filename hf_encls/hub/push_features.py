@@ -28,6 +28,7 @@ from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS, download
 from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
+from hf_encls.model.codec_encls import PUBLISHED_ENCODEC, codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.dataset_cards import Source, dataset_card
 from hf_encls.report.feature_pictures import window_panel
@@ -42,10 +43,10 @@ ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory a
 
 def config_name_of(config: EnclsConfig) -> str:
     """The name of a configuration in a repository: the kind, and the codec's policy where it is not the usual one."""
-    usual = "contiguous" if config.features.startswith("encodec_48khz") else "whole"
+    usual = codec_adapter(PUBLISHED_ENCODEC.get(config.sampling_rate, {})).default_policy
     if config.codec_policy in (None, usual):
-        return config.features
-    return f"{config.features}_{config.codec_policy}"
+        return config.feature_name
+    return f"{config.feature_name}_{config.codec_policy}"
 
 
 def push_features(
@@ -125,7 +126,7 @@ def describe_features(
         "identity": feature_identity(config),
         "config": {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
         | {"window_s": config.window_s, "step_s": config.step_s},
-        "shape": list(config.window_shape),
+        "shape": list(config.stored_shape),
         "dtype": windows.features["input_features"].dtype,
         "classes": names,
         "class_counts": [
@@ -184,7 +185,7 @@ def _check_windows(windows: Dataset, config: EnclsConfig) -> None:
             f"expected windows of features with the columns {', '.join(COLUMNS)}, found "
             f"{', '.join(windows.column_names)}: only features are published, never audio"
         )
-    shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.window_shape
+    shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.stored_shape
     if shape != (rows, frames):
         raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
     if not len(windows):

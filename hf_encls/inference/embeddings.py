@@ -20,8 +20,9 @@ from transformers import AutoConfig
 from hf_encls.audio import resample
 from hf_encls.codec.loading import bundled_codecs, load_codec
 from hf_encls.features.extraction import feature_config
-from hf_encls.model.configuration_encls import EnclsConfig, encodec_config
-from hf_encls.model.frontend_encls import window_starts_s
+from hf_encls.model.codec_encls import FAMILIES
+from hf_encls.model.codec_features_encls import Latents
+from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 HEAR_RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
@@ -81,35 +82,21 @@ class EmbeddingModel(nn.Module):
 
     def num_frames(self, length: int) -> int:
         """Frames of `length` samples at the frontend's rate that are not mirror images beyond the end."""
-        if self.grid.codec_policy == "codec":  # overlapping chunks: some frames repeat
-            codec = encodec_config(self.grid)
-            starts = range(0, length, codec.chunk_stride)
-            return sum(-(-min(codec.chunk_length, length - start) // codec.hop_length) for start in starts)
-        if self.grid.is_codec:
-            return -(-length // self.grid.frame_length)
-        return max(1, (length - self.grid.n_fft) // self.grid.hop_length + 1)
+        return self.grid.representation.frames_of_clip(self.grid, length)
 
     def times_ms(self, count: int) -> np.ndarray:
         """Milliseconds (count,) of the centres of the first `count` frames."""
-        groups = window_starts_s(self.grid, -(-count // GROUP))
+        groups = self.grid.window_starts_s(-(-count // GROUP))
         inside = np.arange(GROUP) / self.grid.frame_rate
-        centre = (
-            0.5 * self.grid.frame_length if self.grid.is_codec else 0.5 * self.grid.n_fft
-        ) / self.grid.sampling_rate
+        centre = self.grid.representation.frame_centre(self.grid) / self.grid.sampling_rate
         return 1000 * ((groups[:, None] + inside).reshape(-1)[:count] + centre)
 
 
-def frame_grid(config: EnclsConfig) -> EnclsConfig:
-    """A configuration whose windows are groups of frames side by side, so that all frames are one even series."""
-    rate = config.sampling_rate
-    if config.is_codec:
-        window_s = step_s = GROUP * config.frame_length / rate
-    else:
-        step_s = GROUP * config.hop_length / rate
-        window_s = (config.n_fft + (GROUP - 1) * config.hop_length) / rate
-    # A network of size 1: the grid of frames is not for the classifier.
-    changes = {"window_s": window_s, "step_s": step_s, "kernel_size": 1, "pool_size": 1}
-    return EnclsConfig(**(config.to_dict() | changes))
+def frame_grid(config: FeatureConfig) -> FeatureConfig:
+    """The same features in windows that are groups of frames side by side, so that all frames are one even series."""
+    representation, rate = config.representation, config.sampling_rate
+    step_s = GROUP * representation.frame_length(config) / rate
+    return FeatureConfig.of(config, window_s=representation.num_samples(config, GROUP) / rate, step_s=step_s)
 
 
 def load_model(model_file_path: str = "", device: str | torch.device | None = None) -> EmbeddingModel:
@@ -128,7 +115,7 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
             raise ValueError(
                 f"expected a checkpoint or a codec at {name!r}, and it could not be read: {error}"
             ) from error
-        if kind == "encodec":
+        if kind in FAMILIES:
             model = _of_codec(name)
         else:
             model = EnclsForAudioClassification.from_pretrained(name, use_safetensors=True)
@@ -138,8 +125,7 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
 
 def _of_codec(name: str) -> EnclsForAudioClassification:
     codec = load_codec(name)
-    kind = f"encodec_{codec.config.sampling_rate // 1000}khz"
-    model = EnclsForAudioClassification(feature_config(kind, codec=codec, codec_id=name, num_labels=2))
+    model = EnclsForAudioClassification(feature_config(Latents.kind, codec=codec, codec_id=name, num_labels=2))
     model.attach_codec(codec)
     return model.eval()
 

@@ -17,7 +17,6 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.model.frontend_encls import MIN_POWER
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import SHORTEST_REST
 
@@ -101,13 +100,13 @@ def compare(
 def plain_copy(model: EnclsForAudioClassification) -> EnclsForAudioClassification:
     """A copy in float32 on the CPU whose weights are plain tensors (no weight norm to compute in the graph)."""
     config = copy.deepcopy(model.config)
-    if config.is_codec:
+    if config.representation.needs_codec:
         config.codec_dtype = "float32"
     # Built anew: a deep copy would share its parametrised classes with the model, and removing there would break both.
     out = type(model)(config)
     out.load_state_dict(model.state_dict())
     out = out.cpu().float().eval()
-    if config.is_codec:
+    if config.representation.needs_codec:
         for module in out.frontend.codec.encoder.modules():
             if parametrize.is_parametrized(module):
                 for name in list(module.parametrizations):
@@ -124,7 +123,7 @@ class Graph(nn.Module):
         super().__init__()
         self.model = model
         config = model.config
-        if not config.is_codec:
+        if not config.representation.needs_codec:
             # The Fourier transform as a convolution: ONNX has no real FFT that every runtime knows.
             bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64)[:, None]
             phase = 2 * torch.pi * bins * torch.arange(config.n_fft, dtype=torch.float64) / config.n_fft
@@ -135,9 +134,9 @@ class Graph(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) -> (windows, classes)."""
         config = self.model.config
-        if config.is_codec:
+        if config.representation.needs_codec:
             latents = self._latents(waveform)
-            if config.uses_codes:
+            if config.representation.integers:
                 frontend = self.model.frontend
                 latents = frontend.embed(frontend.codes(latents))
             windows = latents[:, window_index(length_of(latents, 1), config)].transpose(0, 1)
@@ -151,7 +150,7 @@ class Graph(nn.Module):
         real, imaginary = bins.chunk(2, dim=1)
         power = (real.square() + imaginary.square()).transpose(1, 2) @ self.model.frontend.filters
         out = power.transpose(1, 2)
-        return 10 * out.clamp_min(MIN_POWER).log10() if config.features == "log_mel" else out
+        return self.model.frontend.scaled(out)
 
     def _latents(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) -> (C, F)."""
@@ -221,7 +220,7 @@ def reflect_pad(hidden: torch.Tensor, paddings: tuple, mode: str = "reflect", va
 
 def _about(config: EnclsConfig) -> dict:
     return {
-        "features": config.features,
+        "features": config.feature_name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_units * config.samples_per_unit / config.sampling_rate,

@@ -17,7 +17,6 @@ from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.model.frontend_encls import window_starts_s
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import WindowStream
 
@@ -270,7 +269,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, self.model.config.num_labels), np.float32)
 
     def _analysis(self, name: str, rows: np.ndarray, duration_s: float) -> Analysis:
-        return Analysis(name, rows, window_starts_s(self.model.config, len(rows)), duration_s, self.model.config)
+        return Analysis(name, rows, self.model.config.window_starts_s(len(rows)), duration_s, self.model.config)
 
     @property
     def _frontend(self) -> torch.nn.Module:

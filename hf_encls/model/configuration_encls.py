@@ -1,24 +1,34 @@
-"""EnclsConfig: what a checkpoint is, and how its features are made."""
+"""FeatureConfig: how features are made. EnclsConfig: that, and the network that classifies them."""
 
 import re
 
+import numpy as np
 from huggingface_hub.dataclasses import strict
-from transformers import EncodecConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-MEL_KINDS = ("mel", "log_mel")
-POLICIES = ("whole", "contiguous", "codec")
+from .codec_features_encls import Codes, Latents
+from .mel_encls import LogMel, Mel
+from .representation_encls import Representation
+
+REPRESENTATIONS: dict[str, type[Representation]] = {each.kind: each for each in (Latents, Codes, Mel, LogMel)}
 PRECISIONS = ("float32", "bfloat16", "tf32")
+# Fields that say where a codec came from or follow from others: two features may differ in these and be the same.
+ORIGIN = ("codec_config", "codec_id", "codec_revision", "num_codebooks")
 
 
 @strict
-class EnclsConfig(PreTrainedConfig):
+class FeatureConfig(PreTrainedConfig):
     r"""
-    Configuration of [`EnclsForAudioClassification`]: the features it classifies and the network that does it.
+    How the features of a sound are made: the representation, its settings, the windows.
+
+    Its fields are what makes features what they are: `identity()`. What is computed from them is answered by the class
+    of the representation, [`Representation`].
 
     Args:
-        features (`str`, *optional*, defaults to `"encodec_24khz"`):
-            Kind of features: `mel` (power), `log_mel` (decibels), `encodec_<N>khz` (latents before the quantizer) or
-            `encodec_<N>khz_codes` (embeddings of the quantizer's codes).
+        features (`str`, *optional*, defaults to `"latents"`):
+            Kind of features: `mel` (power), `log_mel` (decibels), `latents` (of a codec, before the quantizer) or `codes`
+            (embeddings of the quantizer's codes). `encodec_<N>khz` and `encodec_<N>khz_codes` are names for the last two
+            at a sampling rate of N kHz.
         sampling_rate (`int`, *optional*, defaults to 24000):
             Sampling rate in hertz of the waveforms that the features are made of.
         window_s (`float`, *optional*, defaults to 1.0):
@@ -55,23 +65,11 @@ class EnclsConfig(PreTrainedConfig):
             Codebooks that the bandwidth comes to, for codes: the rows of a window of codes.
         frame_length (`int`, *optional*, defaults to 320):
             Samples per frame of the codec, its `hop_length`.
-        standardization (`str`, *optional*, defaults to `"band"`):
-            `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
-        conv_channels (`list[int]`, *optional*, defaults to `[32, 64]`):
-            Channels of the two convolutions.
-        kernel_size (`int`, *optional*, defaults to 3):
-            Size of both convolution kernels.
-        pool_size (`int`, *optional*, defaults to 2):
-            Size and stride of both max-pools.
-        dropout (`float`, *optional*, defaults to 0.5):
-            Dropout probability before the last layer.
     """
 
-    model_type = "encls"
-    # Windows' scores are for people; Trainer, which looks here, needs the logits only.
-    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+    model_type = "encls_features"
 
-    features: str = "encodec_24khz"
+    features: str = "latents"
     sampling_rate: int = 24_000
     window_s: float = 1.0
     step_s: float = 1.0
@@ -88,35 +86,28 @@ class EnclsConfig(PreTrainedConfig):
     bandwidth: float | None = None
     num_codebooks: int | None = None
     frame_length: int = 320
-    standardization: str = "band"
-    conv_channels: list[int] | tuple[int, ...] = (32, 64)
-    kernel_size: int = 3
-    pool_size: int = 2
-    dropout: float = 0.5
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        try:
+            representation, rate = parse_features(self.features)
+        except (TypeError, ValueError):  # refused, in its turn, by the validation that follows
+            return
+        if rate in (None, self.sampling_rate):
+            self.features = representation.kind
+            representation.resolve(self)
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Refuses what cannot work, with what would."""
-        rate_khz = codec_khz(self.features)
-        if self.features not in MEL_KINDS and rate_khz is None:
+        representation, rate = parse_features(self.features)
+        if rate not in (None, self.sampling_rate):
             raise ValueError(
-                f"expected features to be mel, log_mel, encodec_24khz, encodec_48khz or one of the last two with _codes, "
-                f"found {self.features!r}"
+                f"{self.features} needs sampling_rate={rate}, found {self.sampling_rate}: take the kind that names the "
+                f"codec's own rate, or {representation.kind}"
             )
-        if rate_khz is not None and self.sampling_rate != rate_khz * 1000:
-            raise ValueError(
-                f"{self.features} needs sampling_rate={rate_khz * 1000}, found {self.sampling_rate}: take the kind that "
-                "names the codec's own rate"
-            )
-        if rate_khz is not None and self.codec_policy not in (None, *POLICIES):
-            raise ValueError(f"expected codec_policy to be one of {', '.join(POLICIES)}, found {self.codec_policy!r}")
-        if rate_khz is None and (self.codec_policy or self.codec_config):
-            raise ValueError(f"{self.features} has no codec: codec_policy and codec_config must be None")
+        self.representation.validate(self)
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
-        if self.standardization not in ("band", "none"):
-            raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
-        if len(self.conv_channels) != 2:
-            raise ValueError(f"expected two conv_channels, found {list(self.conv_channels)}")
         if not self.window_s > 0 or not self.step_s > 0:
             raise ValueError(f"expected window_s and step_s above 0, found {self.window_s} and {self.step_s}")
         if self.window_units < 1 or self.step_units < 1:
@@ -124,43 +115,44 @@ class EnclsConfig(PreTrainedConfig):
                 f"window_s={self.window_s} and step_s={self.step_s} must each be at least one frame "
                 f"({1 / self.frame_rate:.4f} s)"
             )
-        height, width = pooled_size(self.num_bands, self), pooled_size(self.num_frames, self)
-        if height < 1 or width < 1:
-            needed = self.pool_size * (self.pool_size + self.kernel_size - 1) + self.kernel_size - 1
-            needed_s = (
-                needed / self.frame_rate
-                if self.is_codec
-                else (self.n_fft + (needed - 1) * self.hop_length) / self.sampling_rate
-            )
-            raise ValueError(
-                f"window_s={self.window_s} is too short for the network: {self.num_frames} frames, it needs {needed} "
-                f"({needed_s:.3f} s or more)"
-            )
+
+    @classmethod
+    def of(cls, config: "FeatureConfig", **changes) -> "FeatureConfig":
+        """The features of a configuration without its network, with other settings where `changes` say so."""
+        return cls(**{name: getattr(config, name) for name in FeatureConfig.__annotations__} | changes)
+
+    def identity(self) -> dict:
+        """What makes features what they are: two with equal identities can be mixed."""
+        names = [name for name in FeatureConfig.__annotations__ if name not in ORIGIN]
+        return {name: getattr(self, name) for name in names} | {"features": self.feature_name}
 
     @property
-    def is_codec(self) -> bool:
-        """Whether the features come from a codec (latents or codes)."""
-        return self.features not in MEL_KINDS
+    def representation(self) -> type[Representation]:
+        """The class of the representation."""
+        return REPRESENTATIONS[self.features]
 
     @property
-    def uses_codes(self) -> bool:
-        """Whether the features are the embeddings of quantised codes."""
-        return self.features.endswith("_codes")
+    def feature_name(self) -> str:
+        """What features are called in caches, repositories and tables: the kind, of a codec with its family and rate."""
+        if not self.representation.needs_codec:
+            return self.features
+        rate = f"{self.sampling_rate // 1000}khz" if self.sampling_rate % 1000 == 0 else f"{self.sampling_rate}hz"
+        return f"encodec_{rate}" + ("_codes" if self.representation.integers else "")
 
     @property
-    def window_shape(self) -> tuple[int, int]:
+    def stored_shape(self) -> tuple[int, int]:
         """Shape of one window as it is stored: (num_bands, T), of codes (num_codebooks, T)."""
-        return (self.num_codebooks if self.uses_codes else self.num_bands), self.num_frames
+        return self.representation.stored_bands(self), self.num_frames
 
     @property
     def samples_per_unit(self) -> int:
         """Samples in one unit of the window grid: a frame for a codec, one sample for mel (windows are cut before it)."""
-        return self.frame_length if self.is_codec else 1
+        return self.representation.samples_per_unit(self)
 
     @property
     def frame_rate(self) -> float:
         """Frames per second of the features."""
-        return self.sampling_rate / (self.samples_per_unit if self.is_codec else self.hop_length)
+        return self.sampling_rate / self.representation.frame_length(self)
 
     @property
     def window_units(self) -> int:
@@ -184,16 +176,74 @@ class EnclsConfig(PreTrainedConfig):
 
     @property
     def num_frames(self) -> int:
-        """Frames T of one window: equation (1) of the paper for mel, whole frames for a codec."""
-        if self.is_codec:
-            return self.window_units
-        return (self.window_samples - self.n_fft) // self.hop_length + 1 if self.window_samples >= self.n_fft else 0
+        """Frames T of one window."""
+        return self.representation.num_frames(self, self.window_samples)
+
+    def window_starts_s(self, count: int) -> np.ndarray:
+        """Seconds (count,) at which a clip's first `count` windows start."""
+        return self.representation.window_starts(self, count) / self.sampling_rate
 
 
-def codec_khz(features: str) -> int | None:
-    """The rate in kilohertz that a codec kind names (`encodec_24khz` -> 24), None for other kinds."""
-    match = re.fullmatch(r"encodec_(\d+)khz(_codes)?", features)
-    return int(match[1]) if match else None
+@strict
+class EnclsConfig(FeatureConfig):
+    r"""
+    Configuration of [`EnclsForAudioClassification`]: the features it classifies, and the network that does it.
+
+    It has the arguments of [`FeatureConfig`], and these:
+
+    Args:
+        standardization (`str`, *optional*, defaults to `"band"`):
+            `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
+        conv_channels (`list[int]`, *optional*, defaults to `[32, 64]`):
+            Channels of the two convolutions.
+        kernel_size (`int`, *optional*, defaults to 3):
+            Size of both convolution kernels.
+        pool_size (`int`, *optional*, defaults to 2):
+            Size and stride of both max-pools.
+        dropout (`float`, *optional*, defaults to 0.5):
+            Dropout probability before the last layer.
+    """
+
+    model_type = "encls"
+    # Windows' scores are for people; Trainer, which looks here, needs the logits only.
+    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+
+    standardization: str = "band"
+    conv_channels: list[int] | tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    pool_size: int = 2
+    dropout: float = 0.5
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Refuses what cannot work, with what would."""
+        super().validate_architecture()
+        if self.standardization not in ("band", "none"):
+            raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
+        if len(self.conv_channels) != 2:
+            raise ValueError(f"expected two conv_channels, found {list(self.conv_channels)}")
+        if pooled_size(self.num_bands, self) < 1 or pooled_size(self.num_frames, self) < 1:
+            needed = self.pool_size * (self.pool_size + self.kernel_size - 1) + self.kernel_size - 1
+            needed_s = self.representation.num_samples(self, needed) / self.sampling_rate
+            raise ValueError(
+                f"window_s={self.window_s} is too short for the network: {self.num_frames} frames, it needs {needed} "
+                f"({needed_s:.3f} s or more)"
+            )
+
+
+def parse_features(name: str) -> tuple[type[Representation], int | None]:
+    """The representation that a name means, and the sampling rate in hertz that it asks for; None where it asks for none.
+
+    `encodec_24khz_codes` is codes at 24000 Hz; `latents` are latents at any rate. Raises `ValueError` for another name.
+    """
+    if name in REPRESENTATIONS:
+        return REPRESENTATIONS[name], None
+    match = re.fullmatch(r"encodec_(\d+)khz(_codes)?", name)
+    if match is None:
+        raise ValueError(
+            f"expected features to be {', '.join(REPRESENTATIONS)}, encodec_24khz, encodec_48khz or one of the last two "
+            f"with _codes, found {name!r}"
+        )
+    return Codes if match[2] else Latents, int(match[1]) * 1000
 
 
 def pooled_size(size: int, config: EnclsConfig) -> int:
@@ -201,13 +251,3 @@ def pooled_size(size: int, config: EnclsConfig) -> int:
     for _ in range(2):
         size = (size - config.kernel_size + 1) // config.pool_size
     return size
-
-
-def encodec_config(config: EnclsConfig) -> EncodecConfig:
-    """The codec's own configuration as an object. Raises `ValueError` where the checkpoint has no codec."""
-    if config.codec_config is None:
-        raise ValueError(
-            f"this checkpoint was saved without its codec ({config.codec_id}): it takes input_features; give it the codec "
-            "with model.attach_codec(EncodecModel.from_pretrained(...)) to classify waveforms"
-        )
-    return EncodecConfig(**{key: value for key, value in config.codec_config.items() if key != "model_type"})

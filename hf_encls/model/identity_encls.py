@@ -4,53 +4,35 @@ import hashlib
 import json
 
 import torch
-from transformers import EncodecModel
+from transformers import PreTrainedModel
 
-# Settings that change the latents without changing the shape of a weight, as in the two published codecs.
-MONO = {
-    "normalize": False,
-    "chunk_length_s": None,
-    "overlap": None,
-    "use_causal_conv": True,
-    "pad_mode": "reflect",
-    "norm_type": "weight_norm",
-    "dilation_growth_rate": 2,
-}
-STEREO = MONO | {
-    "normalize": True,
-    "chunk_length_s": 1.0,
-    "overlap": 0.01,
-    "use_causal_conv": False,
-    "norm_type": "time_group_norm",
-}
+from .codec_encls import codec_adapter
 
 
-def codec_hash(codec: EncodecModel) -> str:
+def codec_hash(codec: PreTrainedModel) -> str:
     """SHA-256 of the encoder: names, shapes and float32 bytes of its weights.
 
     Settings that differ from those of the published codec of its rate count too: the same weights give other latents.
     """
-    weights = {name: value for name, value in codec.state_dict().items() if name.startswith("encoder.")}
-    published = STEREO if codec.config.sampling_rate == 48_000 else MONO
-    settings = {name: getattr(codec.config, name) for name in published}
-    changed = {name: value for name, value in settings.items() if value != published[name]}
-    return _digest(weights, json.dumps(changed, sort_keys=True) if changed else "")
+    adapter = codec_adapter(codec)
+    changed = adapter.unusual_settings()
+    return _digest(adapter.encoder_weights(codec), json.dumps(changed, sort_keys=True) if changed else "")
 
 
-def codebook_hash(codec: EncodecModel) -> str | None:
+def codebook_hash(codec: PreTrainedModel) -> str | None:
     """SHA-256 of the codebooks; None for a codec whose quantizer was dropped."""
-    books = {name: value for name, value in codec.state_dict().items() if name.endswith("codebook.embed")}
+    books = codec_adapter(codec).codebooks(codec)
     return _digest(books) if books else None
 
 
-def check_identity(codec: EncodecModel, config) -> None:
+def check_identity(codec: PreTrainedModel, config) -> None:
     """Raise `ValueError` where a configuration names another codec, or other codebooks, than this."""
-    for name, found in (("codec_hash", codec_hash), ("codebook_hash", codebook_hash)):
+    for name, identity in (("codec_hash", codec_hash), ("codebook_hash", codebook_hash)):
         expected = getattr(config, name)
-        if expected and found(codec) != expected:
+        if expected and (actual := identity(codec)) != expected:
             raise ValueError(
                 f"expected the codec that made this model's features ({config.codec_id}, {name} {expected[:12]}), found "
-                f"one with {name} {(found(codec) or 'none')[:12]}: its weights or settings differ; load that codec, or "
+                f"one with {name} {(actual or 'none')[:12]}: its weights or settings differ; load that codec, or "
                 f"train on features of this one"
             )
 

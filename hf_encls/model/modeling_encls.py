@@ -1,15 +1,17 @@
 """EnclsForAudioClassification: frozen frontend -> windows -> the MNIST convnet -> labels."""
 
+import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import EncodecModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+from .codec_encls import codec_adapter
+from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig, pooled_size
-from .frontend_encls import check_codec, default_policy, make_frontend
 from .identity_encls import check_identity
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
@@ -69,7 +71,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
     def __init__(self, config: EnclsConfig):
         super().__init__(config)
         # A codec that is not in the configuration is not in the checkpoint: then features are the only input.
-        self.frontend = make_frontend(config) if config.codec_config or not config.is_codec else None
+        lacks_codec = config.representation.needs_codec and config.codec_config is None
+        self.frontend = None if lacks_codec else config.representation(config)
         first, second = config.conv_channels
         self.conv1 = nn.Conv2d(1, first, config.kernel_size)
         self.conv2 = nn.Conv2d(first, second, config.kernel_size)
@@ -145,7 +148,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
 
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits (W, num_labels)."""
-        if self.config.uses_codes and not windows.is_floating_point():
+        if self.config.representation.integers and not windows.is_floating_point():
             if self.frontend is None:
                 raise ValueError("expected windows of embeddings: this checkpoint was saved without its codebooks")
             windows = self.frontend.embed(windows)
@@ -165,21 +168,21 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         self.feature_mean.copy_(mean)
         self.feature_scale.copy_(torch.where(std > 0, 1 / std.clamp_min(torch.finfo(torch.float32).tiny), 1.0))
 
-    def attach_codec(self, codec: EncodecModel) -> None:
+    def attach_codec(self, codec: PreTrainedModel) -> None:
         """Put a frozen copy of a codec into the checkpoint, so that the model takes waveforms.
 
         Raises `ValueError` when the codec does not fit the configuration, or is not the one that it names by its hash.
         """
-        config = self.config
-        if not config.is_codec:
-            raise ValueError(f"{config.features} needs no codec")
-        config.codec_policy = config.codec_policy or default_policy(codec.config)
-        check_codec(codec.config, config)
-        check_identity(codec, config)
-        config.codec_config = codec_as_dict(codec)
-        frontend = make_frontend(config)
+        if not self.config.representation.needs_codec:
+            raise ValueError(f"{self.config.features} needs no codec")
+        check_codec(codec, self.config)
+        check_identity(codec, self.config)
+        config = copy.deepcopy(self.config)
+        config.codec_config = codec_adapter(codec).as_dict()
+        config.representation.resolve(config)
+        frontend = config.representation(config)
         frontend.copy_codec(codec)
-        self.frontend = frontend.to(self.device)
+        self.config, self.frontend = config, frontend.to(self.device)
 
     def _classify_in_parts(self, windows: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
@@ -192,11 +195,3 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         if self.frontend is not None:
             self.frontend.eval()
         return self
-
-
-def codec_as_dict(codec: EncodecModel) -> dict:
-    """A codec's configuration as plain JSON for [`EnclsConfig.codec_config`], without where it came from."""
-    values = codec.config.to_diff_dict()
-    return {
-        k: v for k, v in values.items() if k not in ("architectures", "transformers_version", "dtype", "_name_or_path")
-    }

@@ -16,6 +16,7 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.model.configuration_encls import parse_features
 from hf_encls.report.codec_texts import (
     ASSETS,
     ATTRIBUTION,
@@ -44,7 +45,6 @@ PROTOCOL_TEXTS = {
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
-FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectrogram in decibels"}
 
 
 def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
@@ -157,11 +157,8 @@ def leak_text(results: Mapping) -> str:
 
 def feature_text(features: str) -> str:
     """A kind of features in words."""
-    if features in FEATURE_TEXTS:
-        return FEATURE_TEXTS[features]
-    rate = re.sub(r"\D", "", features)
-    what = "the codes" if features.endswith("_codes") else "the latents"
-    return f"{what} of a {rate} kHz EnCodec encoder"
+    representation, rate = parse_features(features)
+    return representation.text + (f" of a {rate / 1000:g} kHz EnCodec encoder" if rate else "")
 
 
 def _notes(results: Mapping) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hf_encls.data.load import KNOWN, data_set_called
+from hf_encls.model.configuration_encls import parse_features
 
 ASSETS = Path(__file__).parents[1] / "codec" / "assets"  # of the bundled codecs
 ATTRIBUTION = "ATTRIBUTION.md"  # beside a codec: whose recordings it is made of
@@ -84,7 +85,8 @@ def lacks_codec(results: Mapping, config: Mapping) -> bool:
 
     Its `config` decides: `holds_codec` in the results tells of the day of training, a codec may be put in later.
     """
-    if not str(config.get("features", results.get("features"))).startswith("encodec"):
+    features = config.get("features", results.get("features"))
+    if features is None or not parse_features(features)[0].needs_codec:
         return False
     return config.get("codec_config") is None
 

@@ -5,38 +5,31 @@ import torch
 from datasets import Dataset
 
 from hf_encls.audio import load
-from hf_encls.model.configuration_encls import MEL_KINDS, EnclsConfig
-from hf_encls.model.frontend_encls import MelFrontend
+from hf_encls.model.configuration_encls import FeatureConfig
+from hf_encls.model.mel_encls import LogMel
 from hf_encls.report.pictures import Panel
 
 
-def example_panels(windows: Dataset, config: EnclsConfig, clips: Dataset) -> list[Panel]:
+def example_panels(windows: Dataset, config: FeatureConfig, clips: Dataset) -> list[Panel]:
     """The pictures of one window: its mel, made from its clip in `clips`, and beside it its features."""
     row = _example(windows)
     panel = window_panel(windows, config)
-    if config.features in MEL_KINDS:
+    if not config.representation.needs_codec:
         return [panel]
     clip = clips[clips["clip_id"][:].index(row["clip_id"])]
     waveform = load(clip["audio"], config.sampling_rate)
     first = round(row["start"] * config.sampling_rate)
     settings = {"sampling_rate": config.sampling_rate, "window_s": config.window_s, "step_s": config.window_s}
-    mel = EnclsConfig(features="log_mel", **settings)
+    mel = FeatureConfig(features=LogMel.kind, **settings)
     piece = torch.from_numpy(waveform[first : first + mel.window_samples])
-    image = MelFrontend(mel).windows([piece])[0][0].numpy()
+    image = LogMel(mel).windows([piece])[0][0].numpy()
     return [feature_panel(image, mel, f"Mel: {row['clip_id']} at {row['start']:g} s"), panel]
 
 
-def feature_panel(image: np.ndarray, config: EnclsConfig, title: str) -> Panel:
+def feature_panel(image: np.ndarray, config: FeatureConfig, title: str) -> Panel:
     """An image (bands, frames) of one window for `report.save_feature_picture`, with its units."""
-    if config.uses_codes:
-        return Panel(image, title, config.window_s, "Codebook", "Code")
-    if config.features not in MEL_KINDS:
-        # Channels differ in their means by more than they move: without this every latent looks like a bar code.
-        image = image - image.mean(axis=1, keepdims=True)
-        return Panel(image, title, config.window_s, "Latent channel", "Latent, less its mean in the window")
-    if config.features == "mel":  # power spans too many orders of magnitude for an eye
-        image = 10 * np.log10(np.maximum(image, 1e-10))
-    return Panel(image, title, config.window_s, "Mel band", "Power (dB)")
+    bands, values = config.representation.axes
+    return Panel(config.representation.picture(image), title, config.window_s, bands, values)
 
 
 def _example(windows: Dataset) -> dict:
@@ -44,8 +37,8 @@ def _example(windows: Dataset) -> dict:
     return windows[int(heard[0]) if len(heard) else 0]
 
 
-def window_panel(windows: Dataset, config: EnclsConfig) -> Panel:
+def window_panel(windows: Dataset, config: FeatureConfig) -> Panel:
     """The features of the first window that is not silent."""
     row = _example(windows)
     image = np.asarray(row["input_features"], np.float32)
-    return feature_panel(image, config, f"{config.features}: {windows.features['label'].int2str(row['label'])}")
+    return feature_panel(image, config, f"{config.feature_name}: {windows.features['label'].int2str(row['label'])}")

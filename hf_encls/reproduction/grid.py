@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from hf_encls.data.splits import official_folds
-from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
+from hf_encls.model.configuration_encls import EnclsConfig, parse_features
 from hf_encls.reproduction.measures import multiply_adds
 from hf_encls.reproduction.sources import Source
 
@@ -37,7 +37,8 @@ class Input:
         if self.codec is None:
             return MEL_NAMES[self.features]
         untrained = ", untrained" if self.untrained and "untrained" not in self.codec_name else ""
-        return f"{codec_khz(self.features)} kHz ({self.codec_name}{untrained})"
+        _, rate = parse_features(self.features)
+        return f"{rate / 1000:g} kHz ({self.codec_name}{untrained})"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Cell:
             "cache_dir": cache_dir,
             "report_to": "none",
         }
-        if codec_khz(self.input.features) is not None:
+        if self.input.codec is not None:
             given.pop("hop_length", None)  # of mel
         return [text for name, value in given.items() if value is not None for text in (f"--{name}", str(value))]
 
@@ -107,11 +108,11 @@ class Cell:
 
 def network(entry: Input, source: Source, options: Mapping[str, object]) -> EnclsConfig:
     """The network's configuration for an input of a data set."""
-    khz = codec_khz(entry.features)
+    _, rate = parse_features(entry.features)
     labels = dict(enumerate(source.classes))
     return EnclsConfig(
         features=entry.features,
-        sampling_rate=source.sampling_rate if khz is None else khz * 1000,
+        sampling_rate=rate or source.sampling_rate,
         window_s=float(options.get("window_s", 1.0)),
         step_s=float(options.get("step_s", 1.0)),
         hop_length=int(options.get("hop_length", 128)),

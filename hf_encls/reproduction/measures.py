@@ -95,7 +95,7 @@ def sizes(config: EnclsConfig) -> dict:
     """
     frames = config.num_frames / config.step_s
     values = frames * config.num_bands
-    stored = "float32" if config.features == "mel" else "float16"
+    stored = config.representation.stored_dtype
     return {
         "frames_per_window": config.num_frames,
         "frames_per_s": frames,

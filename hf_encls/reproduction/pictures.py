@@ -8,9 +8,8 @@ import torch
 
 from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
-from hf_encls.features.extraction import feature_config
-from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
-from hf_encls.model.frontend_encls import make_frontend
+from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.report.pictures import COLOURS, SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
 from hf_encls.reproduction.finished import Finished
 from hf_encls.reproduction.grid import Input, Preset
@@ -71,7 +70,7 @@ def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Pa
         codec = None if entry.codec is None else load_codec(entry.codec)
         if codec is None:
             options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": source.sampling_rate}
-            config = EnclsConfig(features=entry.features, **options)
+            config = FeatureConfig(features=entry.features, **options)
             title, row, value = f"Mel spectrogram, hop {config.hop_length}", "Mel band", "Power (dB)"
         else:
             config = feature_config(entry.features, codec=codec)
@@ -84,10 +83,8 @@ def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Pa
 
 
 @torch.inference_mode()
-def _window(config: EnclsConfig, codec: torch.nn.Module | None, path: str, start: int) -> np.ndarray:
-    frontend = make_frontend(config)
-    if codec is not None:
-        frontend.copy_codec(codec)
+def _window(config: FeatureConfig, codec: torch.nn.Module | None, path: str, start: int) -> np.ndarray:
+    frontend = frontend_of(config, codec)
     waveform = torch.from_numpy(load(path, config.sampling_rate))
     return frontend.eval().windows([waveform])[0][start].numpy()
 
@@ -98,8 +95,8 @@ def _loudest_second(samples: np.ndarray, rate: int) -> int:
     return int(np.argmax([np.square(second).sum() for second in seconds]))
 
 
-def _frames_per_s(config: EnclsConfig) -> float:
-    return config.frame_rate if codec_khz(config.features) else config.num_frames / config.window_s
+def _frames_per_s(config: FeatureConfig) -> float:
+    return config.frame_rate if config.representation.needs_codec else config.num_frames / config.window_s
 
 
 def time_bars(

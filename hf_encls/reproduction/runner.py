@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import RESULTS, write_json
 from hf_encls.training.resuming import progress
@@ -81,7 +82,7 @@ def _same_terms(pairs: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_codec(pairs: Mapping[str, str]) -> bool:
-    return pairs.get("--features", "").startswith("encodec")
+    return parse_features(pairs["--features"])[0].needs_codec if "--features" in pairs else False
 
 
 def _read(file: Path) -> dict[str, str]:

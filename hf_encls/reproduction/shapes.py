@@ -28,7 +28,7 @@ def size_rows(cells: Sequence[Cell]) -> list[dict]:
                 "dataset": cell.source.key,
                 "input": cell.input.key,
                 "sampling_rate": cell.network().sampling_rate,
-                "hop_length": None if cell.network().is_codec else cell.network().hop_length,
+                "hop_length": cell.network().hop_length if cell.input.codec is None else None,
                 **sizes(cell.network()),
                 "paper_frames_per_s": cited,
             }

@@ -13,8 +13,8 @@ from hf_encls.audio import AudioError, header_duration_s, stream
 from hf_encls.inference.formats import EXTENSIONS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.model.configuration_encls import MEL_KINDS, EnclsConfig
-from hf_encls.model.frontend_encls import MelFrontend
+from hf_encls.model.configuration_encls import FeatureConfig
+from hf_encls.model.mel_encls import LogMel
 from hf_encls.report.feature_pictures import feature_panel
 from hf_encls.report.pictures import Panel, save_feature_picture
 
@@ -121,28 +121,27 @@ def feature_panels(pipe: EnclsPipeline, waveform: np.ndarray) -> list[Panel]:
     where = f", {start / rate:g} to {stop / rate:g} s" if stop - start < len(waveform) else ""
     piece = torch.from_numpy(np.ascontiguousarray(waveform[start:stop]))
     panels = [mel_panel(piece, config, f"Mel{where}")]
-    if config.is_codec:
+    if config.representation.needs_codec:
         with torch.inference_mode():
             image = frontend.latents([piece.to(pipe.device)])[0]
-            image = frontend.codes(image) if config.uses_codes else image
-        title = f"{'Codes' if config.uses_codes else 'Latents'} of {config.features.removesuffix('_codes')}{where}"
+            image = frontend.codes(image) if config.representation.integers else image
+        title = f"{config.features.capitalize()} of {config.codec_id or 'a codec'}{where}"
         panels.append(feature_panel(image.float().cpu().numpy(), config, title))
     return [replace(panel, duration_s=duration_s) for panel in panels]
 
 
-def mel_panel(piece: torch.Tensor, config: EnclsConfig, title: str) -> Panel:
+def mel_panel(piece: torch.Tensor, config: FeatureConfig, title: str) -> Panel:
     """The log-mel of samples (N,)."""
-    if config.features in MEL_KINDS:
+    if not config.representation.needs_codec:
         settings = {"num_bands": config.num_bands, "n_fft": config.n_fft, "hop_length": config.hop_length}
     else:  # 43 ms: with less, the lowest of 128 bands would be empty
         n_fft = 1024 * max(1, config.sampling_rate // 24_000)
         settings = {"num_bands": 128, "n_fft": n_fft, "hop_length": n_fft // 4}
     # A shorter clip is reflected to a window, and the frames beyond its end are cut off.
     window_s = max(len(piece) / config.sampling_rate, config.window_s, 1.0)
-    mel = EnclsConfig(
-        features="log_mel", sampling_rate=config.sampling_rate, window_s=window_s, step_s=window_s, **settings
-    )
-    image = MelFrontend(mel).windows([piece])[0][0].numpy()
+    rate = config.sampling_rate
+    mel = FeatureConfig(features=LogMel.kind, sampling_rate=rate, window_s=window_s, step_s=window_s, **settings)
+    image = LogMel(mel).windows([piece])[0][0].numpy()
     return feature_panel(image[:, : max(1, math.ceil(len(piece) / mel.hop_length))], mel, title)
 
 

@@ -179,7 +179,7 @@ def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
     labels = [config.id2label[i] for i in range(config.num_labels)]
     more = f" and {len(labels) - SHOWN_CLASSES} more" if len(labels) > SHOWN_CLASSES else ""
     return (
-        f"`{name}` hears {config.features} at {config.sampling_rate / 1000:g} kHz, {config.window_s:g} s at a time, and "
+        f"`{name}` hears {config.feature_name} at {config.sampling_rate / 1000:g} kHz, {config.window_s:g} s at a time, and "
         f"knows {len(labels)} sounds: {', '.join(labels[:SHOWN_CLASSES])}{more}. "
         f"Files of up to {limits.max_minutes:g} minutes and {limits.max_mb:g} MB."
     )

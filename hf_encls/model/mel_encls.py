@@ -1,0 +1,132 @@
+"""Mel spectrograms: the paper's, in power, and the same in decibels."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.audio_utils import mel_filter_bank
+
+from .representation_encls import Representation
+from .windows_encls import WindowStream, cut
+
+MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
+FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
+
+
+class Mel(Representation):
+    """Mel power as in the paper: Hamming window, no centring, windows cut from the waveform before the transform.
+
+    librosa's `melspectrogram(center=False, window="hamming")`.
+    """
+
+    kind = "mel"
+    options = ("hop_length", "n_fft")
+    stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
+    text = "the power mel spectrogram"
+    axes = ("Mel band", "Power (dB)")
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__(config)
+        filters = mel_filter_bank(
+            num_frequency_bins=config.n_fft // 2 + 1,
+            num_mel_filters=config.num_bands,
+            min_frequency=0.0,
+            max_frequency=config.sampling_rate / 2,
+            sampling_rate=config.sampling_rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        # Persistent: from_pretrained leaves non-persistent buffers unset.
+        self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
+        self.taper = nn.Buffer(
+            torch.hamming_window(config.n_fft, dtype=torch.float32)
+        )  # periodic, as scipy's get_window
+        self.groups = list(_filter_groups(filters))
+
+    @classmethod
+    def samples_per_unit(cls, config: PreTrainedConfig) -> int:
+        return 1
+
+    @classmethod
+    def frame_length(cls, config: PreTrainedConfig) -> int:
+        return config.hop_length
+
+    @classmethod
+    def num_frames(cls, config: PreTrainedConfig, num_samples: int) -> int:
+        """Equation (1) of the paper."""
+        return (num_samples - config.n_fft) // config.hop_length + 1 if num_samples >= config.n_fft else 0
+
+    @classmethod
+    def num_samples(cls, config: PreTrainedConfig, num_frames: int) -> int:
+        return config.n_fft + (num_frames - 1) * config.hop_length
+
+    @classmethod
+    def validate(cls, config: PreTrainedConfig) -> None:
+        if config.codec_policy or config.codec_config:
+            raise ValueError(f"{config.features} has no codec: codec_policy and codec_config must be None")
+
+    @classmethod
+    def picture(cls, windows: np.ndarray) -> np.ndarray:
+        return 10 * np.log10(np.maximum(windows, MIN_POWER))
+
+    def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        window, step = self.config.window_samples, self.config.step_samples
+        return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
+
+    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        cutter = WindowStream(self.config.window_samples, self.config.step_samples)
+        for block in blocks:
+            pieces = cutter.push(block[None])
+            if len(pieces):
+                yield self.spectrum(pieces[:, 0])
+        pieces = cutter.finish()
+        if len(pieces):
+            yield self.spectrum(pieces[:, 0])
+
+    def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
+        """(W, samples) -> (W, bands, T)."""
+        config = self.config
+        frames = config.num_frames
+        mel = pieces.new_zeros(config.num_bands, len(pieces), frames)
+        # Twice each row: for the squares of the real and of the imaginary part.
+        filters = self.filters.repeat_interleave(2, dim=0)
+        groups = [(filters[used, bands].T.contiguous(), bands, used) for bands, used in self.groups]
+        together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
+        for start in range(0, len(pieces), together):
+            part = pieces[start : start + together]
+            bins = torch.fft.rfft((part.unfold(-1, config.n_fft, config.hop_length) * self.taper).flatten(0, 1))
+            power = torch.view_as_real(bins).square_().flatten(1).T  # (2 * (n_fft // 2 + 1), w * T)
+            columns = mel[:, start : start + together].flatten(1)
+            for weights, bands, used in groups:
+                torch.mm(weights, power[used], out=columns[bands])
+        return self.scaled(mel).transpose(0, 1).contiguous()
+
+    def scaled(self, power: torch.Tensor) -> torch.Tensor:
+        """Mel power of any shape -> the values of the features; `power` may be overwritten."""
+        return power
+
+
+class LogMel(Mel):
+    """The same in decibels, 10 log10 of the power: what is usual, and the honest baseline."""
+
+    kind = "log_mel"
+    stored_dtype = "float16"
+    text = "the mel spectrogram in decibels"
+
+    @classmethod
+    def picture(cls, windows: np.ndarray) -> np.ndarray:
+        return windows
+
+    def scaled(self, power: torch.Tensor) -> torch.Tensor:
+        return power.clamp_min_(MIN_POWER).log10_().mul_(10)
+
+
+def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
+    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero."""
+    for start in range(0, filters.shape[1], 16):
+        bands = slice(start, start + 16)
+        used = np.flatnonzero(filters[:, bands].any(axis=1))
+        if len(used):
+            yield bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2)

@@ -1,0 +1,122 @@
+"""The contract of a representation: what turns waveforms into windows of features, and the facts about them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+
+class Representation(nn.Module, ABC):
+    """
+    One way to see a sound: waveforms (N,) in, windows (W, C, T) out. The network behind it knows only C and T.
+
+    A representation is one class. The class itself answers for its facts, given a [`FeatureConfig`], before any weight
+    exists; an instance computes. Its weights move with the model and stay float32 when it is made half (`.half()`,
+    `.to(torch.bfloat16)`): the features must not change with the network's precision.
+
+    To add one, subclass it, say the facts, write `windows` and `stream`, and name the class in
+    `configuration_encls.REPRESENTATIONS`.
+    """
+
+    kind: ClassVar[str]
+    """What `FeatureConfig.features` calls it."""
+    needs_codec: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()
+    """Settings that mean something to this representation, and not to every other."""
+    stored_dtype: ClassVar[str] = "float16"
+    """NumPy's name of the type in which windows are kept on disk."""
+    integers: ClassVar[bool] = False
+    """Whether windows are stored as integers, which `embed` turns into features."""
+    text: ClassVar[str]
+    """What it is, for people: `the latents`."""
+    axes: ClassVar[tuple[str, str]]
+    """Names of the bands and of the values, for pictures."""
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def samples_per_unit(cls, config: PreTrainedConfig) -> int:
+        """Samples in one unit of the window grid: the windows start and end at whole units."""
+
+    @classmethod
+    @abstractmethod
+    def frame_length(cls, config: PreTrainedConfig) -> int:
+        """Samples from one frame to the next."""
+
+    @classmethod
+    @abstractmethod
+    def num_frames(cls, config: PreTrainedConfig, num_samples: int) -> int:
+        """Frames T of `num_samples` that are encoded together."""
+
+    @classmethod
+    @abstractmethod
+    def num_samples(cls, config: PreTrainedConfig, num_frames: int) -> int:
+        """The fewest samples that give `num_frames`."""
+
+    @classmethod
+    def frame_centre(cls, config: PreTrainedConfig) -> float:
+        """Samples from a frame's start to its centre."""
+        return 0.5 * cls.num_samples(config, 1)
+
+    @classmethod
+    def stored_bands(cls, config: PreTrainedConfig) -> int:
+        """Rows of a stored window."""
+        return config.num_bands
+
+    @classmethod
+    def frames_of_clip(cls, config: PreTrainedConfig, num_samples: int) -> int:
+        """Frames of a whole clip, those of its reflected end left out."""
+        return max(1, cls.num_frames(config, num_samples))
+
+    @classmethod
+    def window_starts(cls, config: PreTrainedConfig, count: int) -> np.ndarray:
+        """Samples (count,) at which a clip's first `count` windows start."""
+        return np.arange(count) * config.step_samples
+
+    @classmethod
+    def resolve(cls, config: PreTrainedConfig) -> None:
+        """Fill in, once, what a new configuration leaves open."""
+
+    @classmethod
+    def validate(cls, config: PreTrainedConfig) -> None:
+        """Raise `ValueError` for settings that cannot work together."""
+
+    @classmethod
+    def picture(cls, windows: np.ndarray) -> np.ndarray:
+        """Windows or clips (..., C, T) as values that an eye can tell apart."""
+        return windows
+
+    @property
+    def takes_convolutions(self) -> bool:
+        """Whether another runtime may compute the convolutions: set as `convolutions`, see `encode_causal`."""
+        return False
+
+    @abstractmethod
+    def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
+
+    @abstractmethod
+    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory."""
+
+    def stored_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Waveforms of shapes (N,) -> windows as they are kept: (W, C, T), or integers that `embed` reads."""
+        return self.windows(waveforms)
+
+    def embed(self, stored: torch.Tensor) -> torch.Tensor:
+        """Stored windows (W, K, T) -> features (W, C, T)."""
+        return stored
+
+    def _apply(self, fn, recurse: bool = True):
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            out = fn(tensor)
+            return out if out.dtype == tensor.dtype else tensor.to(out.device)
+
+        return super()._apply(moved, recurse)
