@@ -1,36 +1,21 @@
 """Accuracy, loss and macro F1 of clips: each clip's result is the mean of its windows' probabilities."""
 
 import datasets
-import evaluate
 import numpy as np
 
-from hf_encls.training.metrics import scores
+from hf_encls.training.metrics import scores, window_metric
 
-DESCRIPTION = """Accuracy, loss and macro F1 of clips; a clip's result is the mean of its windows' probabilities."""
 
-INPUTS = """
-Args:
-    predictions: for each window, either its class as an integer or its probabilities of all the classes.
-    references: for each window, its true class as an integer.
-    clip_ids: for each window, the id of the clip it was cut from.
+class ClipAccuracy(window_metric.WindowMetric):
+    """`accuracy`, `macro_f1`, `num_clips` and, from probabilities, `loss` of clips."""
+
+    description = "Accuracy, loss and macro F1 of clips; a clip's result is the mean of its windows' probabilities."
+    inputs = """    clip_ids: for each window, the id of the clip it was cut from.
 
 Predictions that are classes count as probabilities of one: the clip's class is then the commonest of its windows,
 the lower number in a tie, and there is no loss.
 """
-
-
-class ClipAccuracy(evaluate.Metric):
-    """`accuracy`, `macro_f1`, `num_clips` and, from probabilities, `loss` of clips."""
-
-    def _info(self) -> evaluate.MetricInfo:
-        others = {"references": datasets.Value("int64"), "clip_ids": datasets.Value("string")}
-        kinds = (datasets.Value("int64"), datasets.Sequence(datasets.Value("float64")))
-        return evaluate.MetricInfo(
-            description=DESCRIPTION,
-            citation="",
-            inputs_description=INPUTS,
-            features=[datasets.Features({"predictions": kind} | others) for kind in kinds],
-        )
+    extra = {"clip_ids": datasets.Value("string")}
 
     def _compute(self, predictions, references, clip_ids) -> dict:
         predictions = np.asarray(predictions)

@@ -1,8 +1,9 @@
-"""Scores in numpy, fast enough for every epoch: n windows, L classes, C clips."""
+"""Scores of windows and clips, computed by scikit-learn: n windows, L classes, C clips."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 SMALLEST = 1e-12  # a probability of zero would make the loss infinite
 
@@ -69,23 +70,28 @@ def confusion(predictions: Sequence[int], labels: Sequence[int], num_classes: in
                 f"Expected {name} from 0 to {num_classes - 1}, found {values.min()} to {values.max()}: "
                 f"the number of classes and the {name} do not belong together."
             )
-    return np.bincount(labels * num_classes + predictions, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return confusion_matrix(labels, predictions, labels=range(num_classes))
 
 
 def per_class(predictions: Sequence[int], labels: Sequence[int], class_names: Sequence[str]) -> list[dict]:
     """`class`, `support`, `precision`, `recall` and `f1` of every class; a share of nothing is 0."""
-    precision, recall, f1, support = _shares(confusion(predictions, labels, len(class_names)))
+    numbers = range(len(class_names))
+    columns = precision_recall_fscore_support(labels, predictions, labels=numbers, zero_division=0)
     return [
-        {"class": name, "support": int(s), "precision": float(p), "recall": float(r), "f1": float(f)}
-        for name, s, p, r, f in zip(class_names, support, precision, recall, f1, strict=True)
+        {
+            "class": name,
+            "support": int(support),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+        }
+        for name, precision, recall, f1, support in zip(class_names, *columns, strict=True)
     ]
 
 
-def macro_f1(predictions: Sequence[int], labels: Sequence[int], num_classes: int) -> float:
-    """Unweighted mean of the F1 of the classes that occur, in the labels or in the predictions (as scikit-learn)."""
-    counts = confusion(predictions, labels, num_classes)
-    occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
-    return float(_shares(counts)[2][occurs].mean()) if occurs.any() else 0.0
+def macro_f1(predictions: Sequence[int], labels: Sequence[int]) -> float:
+    """Unweighted mean of the F1 of the classes that occur, in the labels or in the predictions."""
+    return float(f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
@@ -96,24 +102,15 @@ def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
     return predictions, int(predictions.max(initial=-1)) + 1
 
 
-def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall, F1 and support of each class of a confusion matrix."""
-    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    precision = right / np.maximum(predicted, 1)
-    recall = right / np.maximum(support, 1)
-    f1 = 2 * right / np.maximum(support + predicted, 1)
-    return precision, recall, f1, support
-
-
 def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict | None:
     if not len(labels):
         return None
     predictions = probabilities.argmax(axis=1)
     of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
     return {
-        "accuracy": float((predictions == labels).mean()),
+        "accuracy": float(accuracy_score(labels, predictions)),
         "loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
-        "macro_f1": macro_f1(predictions, labels, probabilities.shape[1]),
+        "macro_f1": macro_f1(predictions, labels),
     }
 
 
