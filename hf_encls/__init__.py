@@ -1,31 +1,78 @@
 """EnCodec latents (or mel) of audio in, a small CNN on the Hub out.
 
-`import hf_encls` registers the classes with transformers' Auto classes, so that the stock
-`pipeline("audio-classification")` runs a checkpoint without remote code.
+`import hf_encls` loads nothing. As soon as transformers is there, before or after it, the classes are registered with its
+Auto classes, so that the stock `pipeline("audio-classification")` runs a checkpoint without remote code.
 """
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
-
-from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.model.modeling_encls import EnclsForAudioClassification
+import importlib
+import importlib.util
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 __version__ = "0.1.0"
-__all__ = ["EnclsConfig", "EnclsFeatureExtractor", "EnclsForAudioClassification", "EnclsPipeline", "__version__"]
 
-AutoConfig.register(EnclsConfig.model_type, EnclsConfig, exist_ok=True)
-AutoFeatureExtractor.register(EnclsConfig, EnclsFeatureExtractor, exist_ok=True)
-AutoModelForAudioClassification.register(EnclsConfig, EnclsForAudioClassification, exist_ok=True)
-# Their files travel with every checkpoint that is saved, for interpreters where hf_encls is not installed.
-EnclsConfig.register_for_auto_class()
-EnclsFeatureExtractor.register_for_auto_class()
-EnclsForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+_PLACES = {
+    "EnclsConfig": "hf_encls.model.configuration_encls",
+    "EnclsFeatureExtractor": "hf_encls.model.feature_extraction_encls",
+    "EnclsForAudioClassification": "hf_encls.model.modeling_encls",
+    "EnclsPipeline": "hf_encls.inference.pipeline",
+    "FeatureConfig": "hf_encls.model.configuration_encls",
+}
+__all__ = [*_PLACES, "__version__"]
 
 
 def __getattr__(name: str):
-    # The pipeline brings the codec's files and the timelines with it: it is loaded when it is asked for.
-    if name == "EnclsPipeline":
-        from hf_encls.inference.pipeline import EnclsPipeline
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
 
-        return EnclsPipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _register() -> None:
+    """Make the classes known to transformers' Auto classes; a second time changes nothing."""
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+
+    from hf_encls.model.configuration_encls import EnclsConfig
+    from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+    from hf_encls.model.modeling_encls import EnclsForAudioClassification
+
+    AutoConfig.register(EnclsConfig.model_type, EnclsConfig, exist_ok=True)
+    AutoFeatureExtractor.register(EnclsConfig, EnclsFeatureExtractor, exist_ok=True)
+    AutoModelForAudioClassification.register(EnclsConfig, EnclsForAudioClassification, exist_ok=True)
+    # Their files travel with every checkpoint that is saved, for interpreters where hf_encls is not installed.
+    EnclsConfig.register_for_auto_class()
+    EnclsFeatureExtractor.register_for_auto_class()
+    EnclsForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+
+
+class _AfterTransformers(MetaPathFinder):
+    """Registers when transformers is imported; importing it here would cost every `--help` its seconds."""
+
+    def find_spec(self, fullname: str, path=None, target=None) -> ModuleSpec | None:
+        if fullname != "transformers":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _register()
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+if "transformers" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _AfterTransformers())

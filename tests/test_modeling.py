@@ -206,10 +206,35 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
                 assert node.level != 1 or (node.module and "." not in node.module), f"{file}: not flat"
 
 
-def test_importing_the_package_loads_nothing_heavy():
+def fresh(code: str) -> list[str]:
+    """What a new interpreter prints, in words."""
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+def test_importing_the_package_loads_nothing():
+    code = "import hf_encls, sys; print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    assert fresh(code) == ["[]"]
     heavy = ("datasets", "matplotlib", "sklearn", "evaluate", "accelerate", "tensorboard", "gradio", "onnx")
-    code = f"import transformers.modeling_utils as _, sys; before = set(sys.modules)\nimport hf_encls\n" \
-           f"print([name for name in {heavy} if name in set(sys.modules) - before])"  # fmt: skip
-    code += "\nimport hf_encls.report.pictures\nprint('matplotlib' in sys.modules)"  # loaded when a picture is drawn
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["[]", "False"]
+    code = "import transformers.modeling_utils as _, sys; before = set(sys.modules); import hf_encls;"
+    code += f"print([name for name in {heavy} if name in set(sys.modules) - before]);"
+    code += "import hf_encls.report.pictures; print('matplotlib' in sys.modules)"  # loaded when a picture is drawn
+    assert fresh(code) == ["[]", "False"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import hf_encls",
+        "import transformers; import hf_encls",
+        "import hf_encls; import transformers.models.encodec.modeling_encodec",
+        "import hf_encls.model.modeling_encls",
+        "from hf_encls import EnclsForAudioClassification",
+        "from hf_encls.audio import load",
+    ],
+)
+def test_the_auto_classes_know_a_checkpoint_whatever_is_imported_first(first, tmp_path):
+    save_small_model(tmp_path, "log_mel")
+    code = f"{first}; from transformers import pipeline; pipe = pipeline('audio-classification', model={str(tmp_path)!r});"
+    code += "print(type(pipe.model).__module__, pipe.model._auto_class)"
+    assert fresh(code) == ["hf_encls.model.modeling_encls", "AutoModelForAudioClassification"]

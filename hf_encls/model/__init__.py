@@ -1,1 +1,3 @@
-"""The published room: exactly the files that travel with a checkpoint. They import each other relatively and flat."""
+"""What travels with a checkpoint. Files import each other relatively and flat, and nothing else of hf_encls."""
+
+import transformers as transformers  # first of all: it registers the classes here, which must not be half loaded then

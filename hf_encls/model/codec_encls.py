@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from transformers import EncodecConfig, EncodecModel, PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import EncodecConfig, PreTrainedConfig
 
 from .encoding_encls import encode_causal, encode_chunks, stream_causal
 
@@ -41,7 +42,6 @@ class EncodecAdapter:
     model_type: ClassVar[str] = "encodec"
     name: ClassVar[str] = "EnCodec"
     config_class: ClassVar[type[PreTrainedConfig]] = EncodecConfig
-    model_class: ClassVar[type[PreTrainedModel]] = EncodecModel
     policies: ClassVar[tuple[str, ...]] = ("whole", "contiguous", "codec")
 
     def __init__(self, config: EncodecConfig):
@@ -94,8 +94,11 @@ class EncodecAdapter:
         if policy == "codec" and self.config.chunk_stride is None:
             raise ValueError("codec_policy 'codec' needs a codec with an overlap; this one has none: use 'contiguous'")
 
-    def make(self, keep_quantizer: bool) -> EncodecModel:
+    def make(self, keep_quantizer: bool) -> nn.Module:
         """The frozen codec without what classification never uses: the decoder, and the quantizer unless it is kept."""
+        # Imported when it is needed: a configuration must load without the models of transformers.
+        from transformers import EncodecModel
+
         # A whole model, not its bare encoder: only that class refills its own buffers after from_pretrained.
         codec = EncodecModel(self.config)
         codec.decoder = None
@@ -110,7 +113,7 @@ class EncodecAdapter:
 
     def latents(
         self,
-        codec: EncodecModel,
+        codec: nn.Module,
         waveforms: Sequence[torch.Tensor],
         policy: str,
         dtype: torch.dtype,
@@ -127,7 +130,7 @@ class EncodecAdapter:
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
 
     def stream(
-        self, codec: EncodecModel, blocks: Iterator[torch.Tensor], policy: str, dtype: torch.dtype
+        self, codec: nn.Module, blocks: Iterator[torch.Tensor], policy: str, dtype: torch.dtype
     ) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one clip -> its latents (C, f) piece by piece.
 
@@ -149,18 +152,18 @@ class EncodecAdapter:
         for chunk in self._chunks(buffer, policy) if buffer is not None else ():
             yield encode_chunks(codec, [chunk], dtype)[0]
 
-    def num_codebooks(self, codec: EncodecModel, bandwidth: float) -> int:
+    def num_codebooks(self, codec: nn.Module, bandwidth: float) -> int:
         """Codebooks K that a bandwidth comes to. Raises `ValueError` for a bandwidth that the codec does not have."""
         if bandwidth not in self.bandwidths:
             known = ", ".join(f"{each:g}" for each in self.bandwidths)
             raise ValueError(f"expected a bandwidth of {known} kbit/s for this codec, found {bandwidth:g}")
         return codec.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
 
-    def codes(self, codec: EncodecModel, latents: torch.Tensor, bandwidth: float) -> torch.Tensor:
+    def codes(self, codec: nn.Module, latents: torch.Tensor, bandwidth: float) -> torch.Tensor:
         """Latents (C, F) -> codes (K, F) of the K codebooks that `bandwidth` asks for."""
         return codec.quantizer.encode(latents[None], bandwidth)[:, 0]
 
-    def embed(self, codec: EncodecModel, codes: torch.Tensor) -> torch.Tensor:
+    def embed(self, codec: nn.Module, codes: torch.Tensor) -> torch.Tensor:
         """Codes (W, K, T) -> the sums of their codebook entries (W, C, T)."""
         return codec.quantizer.decode(codes.long().transpose(0, 1))
 
@@ -180,11 +183,11 @@ class EncodecAdapter:
         per_chunk = -(-self.config.chunk_length // self.hop_length)
         return frames // per_chunk * self._stride(policy) + frames % per_chunk * self.hop_length
 
-    def encoder_weights(self, codec: EncodecModel) -> dict[str, torch.Tensor]:
+    def encoder_weights(self, codec: nn.Module) -> dict[str, torch.Tensor]:
         """The weights that decide the latents, by name."""
         return {name: value for name, value in codec.state_dict().items() if name.startswith("encoder.")}
 
-    def codebooks(self, codec: EncodecModel) -> dict[str, torch.Tensor]:
+    def codebooks(self, codec: nn.Module) -> dict[str, torch.Tensor]:
         """The quantizer's entries by name; empty where it was dropped."""
         return {name: value for name, value in codec.state_dict().items() if name.endswith("codebook.embed")}
 
@@ -208,12 +211,12 @@ class EncodecAdapter:
 FAMILIES = {family.model_type: family for family in (EncodecAdapter,)}
 
 
-def codec_adapter(codec: PreTrainedModel | PreTrainedConfig | Mapping) -> EncodecAdapter:
+def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> EncodecAdapter:
     """The adapter of a codec, of its configuration, or of that as a dictionary.
 
     Raises `ValueError` for a codec of a family that is not known here.
     """
-    config = codec.config if isinstance(codec, PreTrainedModel) else codec
+    config = codec.config if isinstance(codec, nn.Module) else codec
     kind = config.get("model_type", EncodecAdapter.model_type) if isinstance(config, Mapping) else config.model_type
     if kind not in FAMILIES:
         raise ValueError(f"expected a codec of a known family ({', '.join(FAMILIES)}), found one of {kind!r}")

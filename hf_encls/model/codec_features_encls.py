@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch import nn
+from transformers import PreTrainedConfig
 
 from .codec_encls import EncodecAdapter, codec_adapter
 from .encoding_encls import precision
@@ -112,7 +113,7 @@ class Latents(Representation):
         """Latents (C, F) of a clip or of a piece of it -> features (C, F)."""
         return latents
 
-    def copy_codec(self, codec: PreTrainedModel) -> None:
+    def copy_codec(self, codec: nn.Module) -> None:
         """Take over the weights of `codec`, which stays as it is. Raises `ValueError` where it does not fit."""
         check_codec(codec, self.config)
         own = self.codec.state_dict()
@@ -176,7 +177,7 @@ def adapter_of(config: PreTrainedConfig) -> EncodecAdapter:
     return adapter
 
 
-def check_codec(codec: PreTrainedModel | EncodecAdapter, config: PreTrainedConfig) -> None:
+def check_codec(codec: nn.Module | EncodecAdapter, config: PreTrainedConfig) -> None:
     """Raise `ValueError` where a codec and the features asked of it do not fit."""
     adapter = codec if isinstance(codec, EncodecAdapter) else codec_adapter(codec)
     if adapter.sampling_rate != config.sampling_rate:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers import EncodecModel
 
 from .layers_encls import encoder_layers, lstm_position
 
@@ -54,7 +53,7 @@ def receptive_field(codec) -> int:
     return field
 
 
-def encode_chunks(codec: EncodecModel, chunks: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+def encode_chunks(codec: nn.Module, chunks: Sequence[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
     """Chunks (n,), each encoded by itself -> latents (C, f). Those of one length share a pass; nothing is ever padded."""
     layers = encoder_layers(codec, dtype)
     lstm_at = lstm_position(layers)
@@ -79,7 +78,7 @@ def encode_chunks(codec: EncodecModel, chunks: Sequence[torch.Tensor], dtype: to
 
 
 def encode_causal(
-    codec: EncodecModel,
+    codec: nn.Module,
     waveforms: Sequence[torch.Tensor],
     dtype: torch.dtype,
     convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
@@ -109,7 +108,7 @@ def encode_causal(
 
 
 def stream_causal(
-    codec: EncodecModel, blocks: Iterator[torch.Tensor], dtype: torch.dtype, segment_s: float = 10.0
+    codec: nn.Module, blocks: Iterator[torch.Tensor], dtype: torch.dtype, segment_s: float = 10.0
 ) -> Iterator[torch.Tensor]:
     """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory."""
     config = codec.config
@@ -166,7 +165,7 @@ def _tiles(codec, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[t
 
 
 def _convolve(
-    codec: EncodecModel,
+    codec: nn.Module,
     tiles: Sequence[tuple[torch.Tensor, int]],
     dtype: torch.dtype,
     convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,

@@ -4,12 +4,12 @@ import hashlib
 import json
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
 
 from .codec_encls import codec_adapter
 
 
-def codec_hash(codec: PreTrainedModel) -> str:
+def codec_hash(codec: nn.Module) -> str:
     """SHA-256 of the encoder: names, shapes and float32 bytes of its weights.
 
     Settings that differ from those of the published codec of its rate count too: the same weights give other latents.
@@ -19,13 +19,13 @@ def codec_hash(codec: PreTrainedModel) -> str:
     return _digest(adapter.encoder_weights(codec), json.dumps(changed, sort_keys=True) if changed else "")
 
 
-def codebook_hash(codec: PreTrainedModel) -> str | None:
+def codebook_hash(codec: nn.Module) -> str | None:
     """SHA-256 of the codebooks; None for a codec whose quantizer was dropped."""
     books = codec_adapter(codec).codebooks(codec)
     return _digest(books) if books else None
 
 
-def check_identity(codec: PreTrainedModel, config) -> None:
+def check_identity(codec: nn.Module, config) -> None:
     """Raise `ValueError` where a configuration names another codec, or other codebooks, than this."""
     for name, identity in (("codec_hash", codec_hash), ("codebook_hash", codebook_hash)):
         expected = getattr(config, name)

@@ -12,14 +12,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from transformers import EncodecModel
 
 # Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
 _PREPARED: WeakKeyDictionary = WeakKeyDictionary()
 _PREPARING = threading.Lock()
 
 
-def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
+def encoder_layers(codec: nn.Module, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
     """The layers of `codec.encoder`, convolutions before the LSTM in `dtype`, the LSTM and what follows in float32.
 
     They are made once and again when the weights change. They do not train.
@@ -47,14 +46,14 @@ def lstm_position(layers: list[nn.Module]) -> int:
     return next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
 
 
-def standard_convolutions(codec: EncodecModel) -> nn.Sequential:
+def standard_convolutions(codec: nn.Module) -> nn.Sequential:
     """The layers of `codec.encoder` before its LSTM, prepared, of PyTorch's own operators: other runtimes can read them."""
     with torch.inference_mode(False), torch.no_grad():
         layers = _prepare(codec, torch.float32, packs=False)
     return nn.Sequential(*layers[: lstm_position(layers)])
 
 
-def _prepare(codec: EncodecModel, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
+def _prepare(codec: nn.Module, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
     source = codec.encoder.layers
     lstm_at = lstm_position(source)
     layers = []
