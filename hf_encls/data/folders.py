@@ -181,7 +181,8 @@ def _without_vanishing(checked: list[tuple[dict, AudioInfo | str]]) -> Iterator[
     lowest = min([LOWEST_CODEC_HZ, *(found.sampling_rate for _, found in checked if not isinstance(found, str))])
     for candidate, found in checked:
         if isinstance(found, AudioInfo) and not resampled_length(found.num_samples, found.sampling_rate, lowest):
-            found = f"is too short: of its {found.num_samples} samples at {found.sampling_rate} Hz none is left at {lowest} Hz"
+            length = f"{found.num_samples} samples at {found.sampling_rate} Hz"
+            found = f"is too short: nothing of its {length} is left at {lowest} Hz"
         yield candidate, found
 
 
