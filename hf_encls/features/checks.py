@@ -42,8 +42,8 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
 def check_windows(table: pa.Table, features: Features, where: str, first_row: int = 0) -> None:
     """Raise `ValueError` for a window (a row of `table`) that could not be trained on.
 
-    `first_row` is the number of the table's first row in the data set. No cell may be empty, no label outside of the classes, no start and no value of a window NaN or infinite. Costs
-    about as much as copying the windows.
+    `first_row` is the number of the table's first row in the data set. No cell may be empty, no label outside of the
+    classes, no start and no value of a window NaN or infinite. One pass over the values.
     """
 
     def refuse(row: int, reason: str) -> None:
