@@ -127,7 +127,7 @@ def push_features(
         message = f"Features {name} of {source.name}"
         published = push(repo_id, "dataset", operations, message, private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "publish it with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
     return published
 
 

@@ -97,7 +97,7 @@ def push_model(
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "publish it with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
     if save_card is not None:
         write_text(
             Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])

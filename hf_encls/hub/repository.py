@@ -16,7 +16,10 @@ from hf_encls.report.pages import Page, read_page
 
 # What the Hub's own pages put into a new repository.
 HARMLESS = re.compile(r"\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
-ADVICE = "Push to a repository of another name, or say --overwrite: files that are not written stay then, too"
+ADVICE = (
+    "Push to a repository of another name, or with scripts/publish.py and --overwrite: files that are not written stay "
+    "then, too"
+)
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,15 @@ def check_features(there: Repository, others: Sequence[Mapping], name: str, sour
     sources = sorted({other["source"] for other in others if other["config_name"] != name})
     if sources and source not in {other["source"] for other in others}:
         raise PublishError(
-            f"expected {there.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: one "
-            "card would be about both. Push to a repository of another name, or say --overwrite. Nothing was changed"
+            f"expected {there.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
+            "one card would be about both. Push to a repository of another name, or with scripts/publish.py "
+            "and --overwrite. Nothing was changed"
         )
     inside = [path for path in there.paths if path.startswith(f"{name}/")]
     if inside and not any(other["config_name"] == name for other in others):
         raise PublishError(
             f"expected no folder {name} in {there.repo_id}, or one that hf_encls wrote, found {inside[0]}: give the "
-            "features another name with --config_name, or say --overwrite. Nothing was changed"
+            "features another name with --config_name, or with scripts/publish.py and --overwrite. Nothing was changed"
         )
 
 

@@ -116,43 +116,38 @@ def _is_index(value: object) -> bool:
 
 def _merge_index(front: dict, before: Sequence[str], value: list, overwrite: bool) -> bool:
     """Put our metrics into the model index in place of those of last time. Whether one stays that was set by hand."""
-    key, changed = "model-index", False
+    key, by_hand, target = "model-index", False, None
     index = copy.deepcopy(front.get(key, []))
     new = {seal_of(entry): entry for entry in entries(key, value)}
-    without_value = {_unvalued(entry) for entry in new.values()}
-    there, by_hand, target = set(), set(), None
+    add = {_unvalued(entry): entry for seal, entry in new.items() if overwrite or seal not in before}
     for model in index:
         for result in model["results"]:
             stays = []
             for metric in result["metrics"]:
                 entry = {**result, "metrics": metric}
-                seal, same_metric = seal_of(entry), _unvalued(entry) in without_value
-                target = model if seal in before or seal in new else target
-                if seal in new or (seal not in before and not (same_metric and overwrite)):
+                seal, measure = seal_of(entry), _unvalued(entry)
+                ours = seal in before or seal in new
+                target = model if ours else target
+                if seal in new or not (ours or (overwrite and measure in add)):
                     stays.append(metric)
-                    there.add(seal)
-                    if seal not in new and same_metric:
-                        by_hand.add(_unvalued(entry))
+                    by_hand |= seal not in new and add.pop(measure, None) is not None
+                    add.pop(measure, None)
+                elif measure in add:
+                    stays.append(add.pop(measure)["metrics"])
             result["metrics"][:] = stays
         model["results"][:] = [result for result in model["results"] if result["metrics"]]
-    changed = bool(by_hand)
-    add = [
-        entry
-        for seal, entry in new.items()
-        if seal not in there and _unvalued(entry) not in by_hand and (overwrite or seal not in before)
-    ]
     if add:
         name = value[0].get("name")
         target = target or next((model for model in index if model.get("name") == name), None)
         if target is None:
             target = {"name": name, "results": []}
             index.append(target)
-        for entry in add:
+        for entry in add.values():
             _add_metric(target["results"], entry)
     index = [model for model in index if model["results"]]
-    if index != front.get(key):
+    if index != front.get(key, []):
         _set(front, key, index or None)
-    return changed
+    return by_hand
 
 
 def _add_metric(results: list, entry: Mapping) -> None:

@@ -140,11 +140,11 @@ def adopted(page: Page, made: Sequence[Page]) -> Page:
     """A page of version 0.1, which set no marks, with the marks that this version would have set.
 
     `made` are the pages as they may have been made, from the facts that lie beside it. A section that is exactly so is a
-    part as it was written; one with the same heading only was changed by hand. A page without any such section was
-    written by hand as a whole, and stays as it is.
+    part as it was written; one with the same heading only was changed by hand. What was taken out by hand cannot be told
+    from what that version did not write. A page without any such section was written by hand as a whole, and stays.
     """
     seals = {(piece.name, piece.seal) for one in made for piece in one.pieces}
-    names = list(dict.fromkeys(piece.name for one in made for piece in one.pieces))
+    names = {name for name, _ in seals}
     found = [(name, text, (name, seal_of(text)) in seals) for name, text in _sections(text_of(page))]
     if page.marked or not any(same for *_, same in found):
         return page
@@ -154,11 +154,11 @@ def adopted(page: Page, made: Sequence[Page]) -> Page:
             pieces += [Piece(ended(text, page.newline), name, seal_of(text) if same else UNKNOWN), Piece(page.newline)]
         elif text.strip():
             pieces += [Piece(ended(text, page.newline)), Piece(page.newline)]
-    head: dict[str, list[str]] = {}
-    for one in made:
-        for key, seals_of_key in seals_of_front(one.front).items():
-            head[key] = list(dict.fromkeys([*head.get(key, ()), *seals_of_key]))
-    return replace(page, pieces=(*pieces, Piece("", "")), wrote=Wrote(names, head), source=None)
+    made_head = [(key, seal) for one in made for key, seals in seals_of_front(one.front).items() for seal in seals]
+    there = seals_of_front(page.front)
+    head = {key: [seal for seal in seals if (key, seal) in made_head] for key, seals in there.items()}
+    wrote = Wrote([piece.name for piece in pieces if piece.name], {key: seals for key, seals in head.items() if seals})
+    return replace(page, pieces=(*pieces, Piece("", "")), wrote=wrote, source=None)
 
 
 def as_sent(page: Page) -> Page:
