@@ -90,6 +90,15 @@ class Hub:
             "no_proxy": "127.0.0.1",
         }
 
+    def next_action(self, method: str, path: str) -> Callable[[], object]:
+        """What is done before this request: nothing, in most cases."""
+        with self.lock:
+            for action in self.actions:
+                if action[0] == method and re.search(action[1], path):
+                    self.actions.remove(action)
+                    return action[2]
+        return lambda: None
+
     def next_failure(self, method: str, path: str) -> Failure | None:
         for failure in self.failures:
             if failure.times > 0 and failure.method == method and re.search(failure.pattern, path):
@@ -148,10 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         self.silent = False
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
-        for waiting in list(self.hub.actions):
-            if waiting[0] == self.command and re.search(waiting[1], path):
-                self.hub.actions.remove(waiting)
-                waiting[2]()
+        self.hub.next_action(self.command, path)()
         try:
             failure = self.hub.next_failure(self.command, self.path)
             if failure is not None and failure.status == DROP:
