@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from hf_encls.data.splits import LeakReport, enforce
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
 from hf_encls.report.card_files import CARD, read_card, write_text
-from hf_encls.report.cards import PICTURES, eval_results, model_card_like
+from hf_encls.report.cards import cards_as_made, eval_results
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page, seal_of
@@ -86,7 +86,8 @@ def push_model(
         if not overwrite:
             kept = [name for name in files if name in there.paths and not _is_ours(there, name, known, files[name])]
         ours = as_sent(_named(local, folder, found))
-        page, by_hand = merge(_adopted(there), ours, overwrite=overwrite, files=files)
+        written = {name: seal for name, seal in files.items() if name not in kept}
+        page, by_hand = merge(_page_there(there), ours, overwrite=overwrite, files=written)
         last.update(card=str(page), kept=by_hand + kept, where=f"{CARD} of {found}")
         gone = [path for path in there.paths if path not in names and path in known]
         return [
@@ -111,22 +112,14 @@ def _local_page(folder: Path, results: Mapping, config: Mapping) -> Page:
         page = read_card(folder)
     except ValueError as error:
         raise PublishError(str(error)) from error
-    return adopted(page, _as_made(page, results, config, [path.name for path in folder.glob("*.png")]))
+    made = cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")])
+    return adopted(page, [generated(card) for card in made])
 
 
-def _adopted(there: Repository) -> Page:
+def _page_there(there: Repository) -> Page:
+    """The same of the card of the repository."""
     config, results = there.json("config.json"), there.json(RESULTS)
-    return adopted(there.page, _as_made(there.page, results, config, there.paths))
-
-
-def _as_made(page: Page, results: object, config: object, files: Sequence[str]) -> list[Page]:
-    """The card as version 0.1 made it of these two files; none where they are not what a run writes."""
-    if page.marked:
-        return []
-    try:
-        return [generated(str(model_card_like(page, results, config, [name for name in PICTURES if name in files])))]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return []
+    return adopted(there.page, [generated(card) for card in cards_as_made(there.page, results, config, there.paths)])
 
 
 def _known(there: Repository) -> dict[str, set[str]]:

@@ -70,26 +70,33 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None, *, ove
 
 def _earlier(folder: Path, config: Mapping) -> list[tuple[str, dict[str, str]]]:
     """The cards that version 0.1 may have written into a folder, which it did not mark, with the files beside them."""
-    page = read_card(folder)
-    if page.marked:
-        return []
-    runs = [_read_json(folder / name) for name in (RESULTS, PREVIOUS) if (folder / name).is_file()]
-    bundled = [path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}")]
-    cards = []
-    for results in runs:
-        scores = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
-        pictures = [name for name in PICTURES if (folder / name).is_file()]
-        card = str(model_card_like(page, results, config, pictures))
-        cards += [(card, scores | {ATTRIBUTION: text}) for text in bundled]
+    page, cards = read_card(folder), []
+    for name in (RESULTS, PREVIOUS):
+        try:
+            results = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for card in cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")]):
+            beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
+            texts = (path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}"))
+            cards += [(card, beside | {ATTRIBUTION: text}) for text in texts]
     return cards
 
 
-def model_card_like(page: Page, results: Mapping, config: Mapping, pictures: Sequence[str]) -> ModelCard:
-    """The card of these results as it would be under the names that a card which is there has for its model."""
+def cards_as_made(page: Page, results: object, config: object, files: Sequence[str]) -> list[str]:
+    """The card as version 0.1 made it of these two JSON files, under the names that the card which is there has.
+
+    None where that card has marks, and where the files are not what a run writes.
+    """
     text = text_of(page)
+    if page.marked or page.blank:
+        return []
     title, model = re.search(r"^# (.+?)\s*$", text, re.MULTILINE), re.search(r'model="([^"]*)"', text)
     names = {"name": title[1] if title else "model", "model": model[1] if model else "model"}
-    return model_card(results, config, **names, pictures=pictures)
+    try:
+        return [str(model_card(results, config, **names, pictures=[name for name in PICTURES if name in files]))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def model_card(
