@@ -8,6 +8,7 @@ huggingface_hub 1.x and 2.x with `HF_HUB_DISABLE_XET=1`: `POST /api/repos/create
     hub.fail("POST", "/commit/", 500)               once, then fine
     hub.fail("PUT", "/lfs/", DROP, times=2)         the connection ends in the middle of the upload
     hub.fail("POST", "/commit/", LOST)              it is done, but the connection ends before the answer
+    hub.meanwhile("POST", "/commit/", action)       before it is answered, somebody else does something
 """
 
 import base64
@@ -16,7 +17,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -53,10 +54,16 @@ class Hub:
     objects: dict[str, bytes] = field(default_factory=dict)  # LFS objects by sha256
     failures: list[Failure] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    actions: list[tuple[str, str, Callable[[], object]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # one commit at a time
 
     def fail(self, method: str, pattern: str, status: int, times: int = 1, message: str = "") -> None:
         """Answer the next `times` requests whose path contains the regular expression with `status` (or `DROP`)."""
         self.failures.append(Failure(method, pattern, status, times, message or f"wrong on purpose: {status}"))
+
+    def meanwhile(self, method: str, pattern: str, action: Callable[[], object]) -> None:
+        """Before the next request whose path contains the regular expression is carried out, do something, once."""
+        self.actions.append((method, pattern, action))
 
     def files(self, repo_id: str, repo_type: str = "model") -> Files:
         """What the newest commit of a repository holds."""
@@ -82,6 +89,15 @@ class Hub:
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
+
+    def next_action(self, method: str, path: str) -> Callable[[], object]:
+        """What is done before this request: nothing, in most cases."""
+        with self.lock:
+            for action in self.actions:
+                if action[0] == method and re.search(action[1], path):
+                    self.actions.remove(action)
+                    return action[2]
+        return lambda: None
 
     def next_failure(self, method: str, path: str) -> Failure | None:
         for failure in self.failures:
@@ -141,6 +157,7 @@ class Handler(BaseHTTPRequestHandler):
         self.silent = False
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
+        self.hub.next_action(self.command, path)()
         try:
             failure = self.hub.next_failure(self.command, self.path)
             if failure is not None and failure.status == DROP:
@@ -276,6 +293,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def commit(self, kind: str, repo_id: str, revision: str) -> None:
         self.check_token(write=True)
+        with self.hub.lock:
+            answer = self.committed(kind, repo_id, revision)
+        self.send(answer)
+
+    def committed(self, kind: str, repo_id: str, revision: str) -> dict:
         parent = self.at(kind, repo_id, revision)
         files, title = dict(parent.files), ""
         for line in self.body.splitlines():
@@ -301,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
         oid = hashlib.sha1(parent.oid.encode() + self.body).hexdigest()
         self.hub.repos["dataset" if kind == "datasets" else "model", repo_id].append(Commit(oid, files, title))
         url = f"{self.hub.endpoint}/{'datasets/' if kind == 'datasets' else ''}{repo_id}/commit/{oid}"
-        self.send({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+        return {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}
 
     # ---------------------------------------------------------------------------------------------- the wire
 

@@ -191,7 +191,11 @@ def test_every_configuration_keeps_its_licence_source_and_citation(hub):
     one, other = log_mel(), log_mel(features="mel")
     push_features(windows_of(one), one, REPO, SOURCE)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
-    push_features(windows, other, REPO, Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999"))
+    big = Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999")
+    with pytest.raises(PublishError, match=r"features of 'Big sounds', found those of 'Little sounds'.*--overwrite"):
+        push_features(windows, other, REPO, big)
+    push_features(windows, other, REPO, big, overwrite=True)
+    push_features(windows, other, REPO, big)  # it holds both now
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == ["cc-by-4.0", "cc0-1.0"]
     for words in ("`log_mel`: Little sounds, from https://example.org/sounds. Licence of the audio: CC BY 4.0", "CC0"):

@@ -28,6 +28,13 @@ class PublishArguments:
     )
     private: bool = field(default=False, metadata={"help": "Make a new repository private."})
     replace: bool = field(default=False, metadata={"help": "Replace other features of the same name."})
+    overwrite: bool = field(
+        default=False,
+        metadata={
+            "help": "Publish into a repository that holds something else, and write anew what was changed by hand in the "
+            "generated parts of its card. Text and files of others stay."
+        },
+    )
     license: str | None = field(
         default=None, metadata={"help": "Licence of the audio as the Hub spells it. None: that of a known data set."}
     )
@@ -55,7 +62,11 @@ def _push_model(options: PublishArguments) -> dict:
     from hf_encls.hub.push_models import push_model
 
     published = push_model(
-        options.model_dir, options.push_to_hub, private=options.private or None, save_card=options.save_card
+        options.model_dir,
+        options.push_to_hub,
+        private=options.private or None,
+        save_card=options.save_card,
+        overwrite=options.overwrite,
     )
     print(f"the model is at {published.url}. To use it:")
     print(f'  pipeline("audio-classification", model="{published.repo_id}", trust_remote_code=True)')
@@ -81,6 +92,7 @@ def _push_features(features: FeatureArguments, options: PublishArguments) -> dic
         codec=inputs.codec_facts,
         panels=example_panels(inputs.windows, inputs.config, inputs.clips),
         replace=options.replace,
+        overwrite=options.overwrite,
         private=options.private or None,
     )
     print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")

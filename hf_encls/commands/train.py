@@ -24,6 +24,7 @@ from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
 from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
+from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, usage
 from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
@@ -43,6 +44,13 @@ def main(args: list[str] | None = None) -> dict:
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     folder = Path(training_args.output_dir)
+    name = training_args.hub_model_id or folder.resolve().name
+    if data_args.protocol != "official" or data_args.fold is not None:
+        check_card(folder)
+    if push_to_hub:
+        from hf_encls.hub.repository import check_model_target
+
+        check_model_target(name, training_args.hub_token)
     started = time.monotonic()
     inputs = _inputs(data_args, {"standardization": model_args.standardization, "dropout": model_args.dropout})
     features_s = time.monotonic() - started
@@ -57,6 +65,8 @@ def main(args: list[str] | None = None) -> dict:
     about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
     starts = _starts(inputs, data_args, training_args, folds)
+    for start in starts.values():
+        check_card(start.folder)
     PartialState().wait_for_everyone()  # nobody looks any more at what goes now
     if is_main and len(folds) > 1:
         begin_folds(folder, starts.values())
@@ -80,7 +90,6 @@ def main(args: list[str] | None = None) -> dict:
         if push_to_hub:
             from hf_encls.hub.push_features import push_model
 
-            name = training_args.hub_model_id or folder.resolve().name
             print(push_model(folder, name, private=training_args.hub_private_repo, token=training_args.hub_token))
     return results
 

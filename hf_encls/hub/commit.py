@@ -63,7 +63,7 @@ def push(
             )
             return Published(found, info.oid, str(url))
         except Exception as error:
-            status, reason = _diagnose(error)
+            status, reason = diagnose(error)
             if reason is None:
                 raise  # not the Hub's doing
             if wait is None or not (status is None or status in TRY_AGAIN):
@@ -73,7 +73,7 @@ def push(
     raise AssertionError("unreachable")
 
 
-def _diagnose(error: BaseException | None) -> tuple[int | None, str | None]:
+def diagnose(error: BaseException | None) -> tuple[int | None, str | None]:
     """The HTTP status (None for a connection that broke) and the reason; (None, None) for errors of other kinds."""
     while error is not None:
         if isinstance(error, OfflineModeIsEnabled):

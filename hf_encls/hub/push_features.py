@@ -1,7 +1,8 @@
 """Publishing to the Hub: features that others train on. Never audio. Models: publishing_models.py."""
 
-import fnmatch
+import copy
 import json
+import logging
 import math
 import re
 import tempfile
@@ -17,7 +18,6 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import (
     CommitOperationAdd,
     CommitOperationDelete,
-    DatasetCard,
     DatasetCardData,
     HfApi,
 )
@@ -26,13 +26,19 @@ from hf_encls import __version__
 from hf_encls.data.splits import PROTOCOLS, LeakError, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
-from hf_encls.hub.pull_features import FACTS, download
+from hf_encls.hub.pull_features import FACTS
 from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
+from hf_encls.hub.repository import Repository, check_features, read_facts
 from hf_encls.model.codec_encls import PUBLISHED_ENCODEC, codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.report.card_files import CARD
 from hf_encls.report.dataset_cards import Source, dataset_card
 from hf_encls.report.feature_pictures import window_panel
+from hf_encls.report.merging import merge, notice
+from hf_encls.report.pages import adopted, generated
 from hf_encls.report.pictures import Panel, save_feature_picture
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("input_features", "label", "clip_id", "start", "group", "fold", "silent")
 CODEC_FACTS = ("untrained", "trained_on", "license", "attribution")  # for the cards of models, too
@@ -59,6 +65,7 @@ def push_features(
     codec: Mapping | None = None,
     panels: Sequence[Panel] = (),
     replace: bool = False,
+    overwrite: bool = False,
     private: bool | None = None,
     token: str | None = None,
 ) -> Published:
@@ -70,8 +77,11 @@ def push_features(
     clip's mel and its latents; without them the first window that is not silent is drawn. Source and licence are kept
     for each configuration; what `source` leaves open is taken from a configuration of the same source.
 
-    Raises `PublishError` when the rows are not windows of `config`, when the configuration is there already and holds
-    other features or those of another data set (unless `replace`), and when the Hub refuses or does not recover.
+    What people wrote in the README stays, and what they changed in our parts of it, unless `overwrite`, which also
+    means `replace`. Raises `PublishError` when the rows are not windows of `config`, when the configuration is there
+    already and holds other features or those of another data set (unless `replace`), when the repository holds anything
+    else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub refuses
+    or does not recover.
     """
     _check_windows(windows, config)
     name = config_name or config_name_of(config)
@@ -83,34 +93,43 @@ def push_features(
         picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
         files[f"{name}/picture.png"] = picture
 
+        last = {}
+
         def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-            there = api.list_repo_files(found, repo_type="dataset", revision=revision)
-            others = [
-                json.loads(Path(download(found, path, revision, token)).read_text(encoding="utf-8"))
-                for path in there
-                if path.endswith(f"/{FACTS}")
-            ]
+            there = Repository.look(api, found, "dataset", revision)
+            others = read_facts(there)
             for other in others:
-                if other["config_name"] == name and _what(other) != _what(facts) and not replace:
+                if other["config_name"] == name and _what(other) != _what(facts) and not (replace or overwrite):
                     raise PublishError(_differs(found, name, _what(other), _what(facts)))
+            check_features(there, others, name, source.name, overwrite)
             about = source
             for other in others:
                 about = about.completed(Source.told(other))
             own = facts | {"about_source": asdict(about)}
             made = [other for other in others if other["config_name"] != name] + [own]
             made.sort(key=lambda entry: entry["config_name"])
-            data = _card_data(found, revision, "README.md" in there, windows, name, files, token)
-            card = dataset_card(found, made, data)
-            old = [path for path in there if fnmatch.fnmatch(path, f"{name}/*.parquet") and path not in files]
+            card = dataset_card(found, made, _card_data(there, windows, name, files))
+            before = [generated(str(dataset_card(found, others, DatasetCardData())))] if others else []
+            page, kept = merge(
+                adopted(there.page, before),
+                generated(str(card)),
+                overwrite=overwrite,
+                always=("configs", "dataset_info"),
+            )
+            last.update(kept=kept, where=f"{CARD} of {found}")
+            old = [path for path in there.paths if _is_shard(path, name) and path not in files]
             return [
-                CommitOperationAdd("README.md", str(card).encode()),
+                CommitOperationAdd(CARD, str(page).encode()),
                 CommitOperationAdd(f"{name}/{FACTS}", json.dumps(own, indent=1, ensure_ascii=False).encode()),
                 *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
                 *(CommitOperationDelete(path) for path in old),
             ]
 
         message = f"Features {name} of {source.name}"
-        return push(repo_id, "dataset", operations, message, private=private, token=token)
+        published = push(repo_id, "dataset", operations, message, private=private, token=token)
+    if last["kept"]:
+        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
+    return published
 
 
 def describe_features(
@@ -206,26 +225,29 @@ def _write_parquet(windows: Dataset, work: Path, name: str) -> dict[str, Path]:
     return files
 
 
-def _card_data(
-    repo_id: str,
-    revision: str,
-    has_readme: bool,
-    windows: Dataset,
-    name: str,
-    files: Mapping[str, Path],
-    token: str | None,
-) -> DatasetCardData:
+def _is_shard(path: str, name: str) -> bool:
+    """Whether a file of a repository is one of those that `_write_parquet` names so."""
+    return re.fullmatch(rf"{re.escape(name)}/train-\d{{5}}-of-\d{{5}}\.parquet", path) is not None
+
+
+def _card_data(there: Repository, windows: Dataset, name: str, files: Mapping[str, Path]) -> DatasetCardData:
     """The front matter: `configs` and `dataset_info` of what is there, with ours added or replaced."""
-    data = DatasetCardData()
-    if has_readme:
-        old = DatasetCard(Path(download(repo_id, "README.md", revision, token)).read_text(encoding="utf-8")).data
-        for key in ("configs", "dataset_info"):
-            if key in old:
-                data[key] = old[key]
+    data, old = DatasetCardData(), copy.deepcopy(dict(there.page.front))
+    for key in ("configs", "dataset_info"):
+        if key in old:
+            data[key] = old[key]
     size = sum(file.stat().st_size for path, file in files.items() if path.endswith(".parquet"))
     bytes_here = windows.data.nbytes
     split = {"name": "train", "num_bytes": bytes_here, "num_examples": len(windows)}
     info = DatasetInfo(features=windows.features, splits=[split], download_size=size, dataset_size=bytes_here)
-    DatasetInfosDict({name: info}).to_dataset_card_data(data)
-    MetadataConfigs({name: {"data_files": [{"split": "train", "path": f"{name}/train-*"}]}}).to_dataset_card_data(data)
+    ours = {"data_files": [{"split": "train", "path": f"{name}/train-*"}]}
+    try:
+        DatasetInfosDict({name: info}).to_dataset_card_data(data)
+        before = MetadataConfigs.from_dataset_card_data(DatasetCardData(configs=copy.deepcopy(old.get("configs"))))
+        MetadataConfigs({name: {**before.get(name, {}), **ours}}).to_dataset_card_data(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PublishError(
+            f"expected `configs` and `dataset_info` at the top of {CARD} of {there.repo_id} as the Hub knows them, found a "
+            f"mistake ({error}): mend it there. Nothing was changed"
+        ) from error
     return data

@@ -2,19 +2,27 @@
 
 import fnmatch
 import json
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
 from hf_encls.hub.commit import Operation, Published, PublishError, push
-from hf_encls.report.cards import eval_results, write_text
-from hf_encls.report.codec_texts import ATTRIBUTION, lacks_codec
+from hf_encls.hub.repository import Repository, check_model
+from hf_encls.report.card_files import CARD, read_card, write_text
+from hf_encls.report.cards import cards_as_made, eval_results
+from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
+from hf_encls.report.merging import merge, notice
+from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page, seal_of
 from hf_encls.training.results import RESULTS
 from hf_encls.training.resuming import PREVIOUS, SETTINGS
+
+logger = logging.getLogger(__name__)
 
 MODEL_NEEDS = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
 MODEL_FILES = (
@@ -36,13 +44,16 @@ def push_model(
     private: bool | None = None,
     token: str | None = None,
     save_card: str | os.PathLike | None = None,
+    overwrite: bool = False,
 ) -> Published:
     """Publish a trained model in one commit: the files named in `MODEL_FILES`, and nothing else of the folder.
 
-    Such files of an earlier push that the folder no longer has are deleted in the repository; in `.eval_results`, those
-    of the results there. In the README that is sent, the examples name the repository; the local one stays as it is.
-    `save_card` names a file for a copy of what was sent, with the repository's pictures. Raises `PublishError` when the
-    folder is not a finished model, when the model was saved without its codec, or the Hub refuses or does not recover.
+    What of these an earlier push wrote, and the folder no longer has, is deleted in the repository. What people wrote
+    there stays: their files, their text and entries in the README, and what they changed in ours, unless `overwrite`. In
+    the README that is sent, the examples name the repository; the local one stays as it is. `save_card` names a file for
+    a copy of what was sent, with the repository's pictures. Raises `PublishError` when the folder is not a finished
+    model, when the model was saved without its codec, when the repository holds something else than a model of hf_encls
+    (unless `overwrite`), when a README cannot be merged, or the Hub refuses or does not recover.
     """
     folder = Path(folder)
     if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
@@ -64,42 +75,104 @@ def push_model(
             "network, or its folder), or put it in (attach_codec, save_pretrained) and write the card again "
             "(write_model_card); then publish"
         )
-    sent = {}
+    local = _local_page(folder, results, config)
+    last = {}
 
     def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-        sent["card"] = _named((folder / "README.md").read_text(encoding="utf-8"), folder.resolve().name, found)
-        there = api.list_repo_files(found, revision=revision)
-        old = [path for path in there if path not in names and any(_matches(path, item) for item in MODEL_FILES)]
-        if any(path.startswith(EVAL) for path in old):
-            ours = _eval_files(api, found, revision) if RESULTS in there else set()
-            old = [path for path in old if not path.startswith(EVAL) or path in ours]
+        there = Repository.look(api, found, "model", revision)
+        check_model(there, overwrite)
+        known = _known(there)
+        kept, files = [], {name: _seal(name, (folder / name).read_bytes) for name in names if name not in MODEL_NEEDS}
+        if not overwrite:
+            kept = [name for name in files if name in there.paths and not _is_ours(there, name, known, files[name])]
+        ours = as_sent(_named(local, folder, found))
+        written = {name: seal for name, seal in files.items() if name not in kept}
+        page, by_hand = merge(_page_there(there), ours, overwrite=overwrite, files=written)
+        last.update(card=str(page), kept=by_hand + kept, where=f"{CARD} of {found}")
+        gone = [path for path in there.paths if path not in names and path in known]
         return [
-            CommitOperationAdd("README.md", sent["card"].encode()),
-            *(CommitOperationAdd(name, str(folder / name)) for name in names if name != "README.md"),
-            *(CommitOperationDelete(path) for path in old),
+            CommitOperationAdd(CARD, last["card"].encode()),
+            *(CommitOperationAdd(name, str(folder / name)) for name in names if name != CARD and name not in kept),
+            *(CommitOperationDelete(path) for path in gone if _is_ours(there, path, known)),
         ]
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
+    if last["kept"]:
+        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
     if save_card is not None:
         write_text(
-            Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", sent["card"])
+            Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
         )
     return published
 
 
-def _eval_files(api: HfApi, repo_id: str, revision: str) -> set[str]:
-    """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
-    results = Path(api.hf_hub_download(repo_id, RESULTS, revision=revision)).read_bytes()
+def _local_page(folder: Path, results: Mapping, config: Mapping) -> Page:
+    """The card of the folder, with the marks that it lacks where version 0.1 wrote it."""
     try:
-        return {EVAL + name for name in eval_results(json.loads(results))}
+        page = read_card(folder)
+    except ValueError as error:
+        raise PublishError(str(error)) from error
+    made = cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")])
+    return adopted(page, [generated(card) for card in made])
+
+
+def _page_there(there: Repository) -> Page:
+    """The same of the card of the repository."""
+    config, results = there.json("config.json"), there.json(RESULTS)
+    return adopted(there.page, [generated(card) for card in cards_as_made(there.page, results, config, there.paths)])
+
+
+def _known(there: Repository) -> dict[str, set[str]]:
+    """What earlier pushes wrote beside the card: path -> the seals that it may bear as they wrote it."""
+    if there.page.wrote is not None:
+        known = {name: {seal} for name, seal in there.page.wrote.files.items()}
+    elif there.page.ours:  # version 0.1 noted nothing
+        optional = [path for path in there.paths if path not in MODEL_NEEDS and not path.startswith(EVAL)]
+        known = {path: {""} for path in optional if any(_matches(path, item) for item in MODEL_FILES)}
+        known[ATTRIBUTION] = {seal_of(file.read_text(encoding="utf-8")) for file in ASSETS.glob(f"*/{ATTRIBUTION}")}
+    else:
+        return {}
+    scores = _scores(there)  # only those of the results that are there now: others may write such files, too
+    known = {path: seals for path, seals in known.items() if not path.startswith(EVAL) or path in scores}
+    return known | {path: known.get(path, set()) | {seal_of(text)} for path, text in scores.items()}
+
+
+def _scores(there: Repository) -> dict[str, str]:
+    """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
+    try:
+        return {EVAL + name: text for name, text in eval_results(there.json(RESULTS)).items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return set()
+        return {}
 
 
-def _named(readme: str, local: str, repo_id: str) -> str:
+def _is_ours(there: Repository, path: str, known: Mapping[str, set[str]], new: str | None = None) -> bool:
+    """Whether a file of the repository is as hf_encls wrote it, or is what would be written (its seal: `new`)."""
+    seals = known.get(path, set()) | ({new} - {"", None})
+    return "" in seals or _seal(path, lambda: there.read(path)) in seals or (there.page.wrote is None and not known)
+
+
+def _seal(path: str, read: Callable[[], bytes]) -> str:
+    """The seal of the texts to which others may add, "" for all other files."""
+    return seal_of(read().decode("utf-8", "replace")) if path.startswith(EVAL) or path == ATTRIBUTION else ""
+
+
+def _named(page: Page, folder: Path, repo_id: str) -> Page:
     """The card of a local folder with the repository's name in its examples, its title and its model index."""
-    readme = re.sub(r'model="[^"]*"', f'model="{repo_id}"', readme)
-    return re.sub(rf"^(# |- name: ){re.escape(local)}$", rf"\g<1>{repo_id.split('/')[-1]}", readme, flags=re.MULTILINE)
+    local, name = re.escape(folder.resolve().name), repo_id.split("/")[-1]
+
+    def example(match: re.Match) -> str:
+        return f'model="{repo_id}"' if Path(match[1]).resolve() == folder.resolve() else match[0]
+
+    pieces = []
+    for piece in page.pieces:
+        text = re.sub(r'model="([^"]*)"', example, piece.text)
+        if piece.name and not piece.edited:
+            text = re.sub(r'model="[^"]*"', f'model="{repo_id}"', text)
+            text = re.sub(rf"\A# {local}$", f"# {name}", text, flags=re.MULTILINE)
+        pieces.append(replace(piece, text=text))
+    head = re.sub(rf"^- name: {local}$", f"- name: {name}", page.head, flags=re.MULTILINE)
+    front = read_page(f"---\n{head}\n---\n", CARD).front
+    return replace(page, head=head, front=front, pieces=tuple(pieces), source=None)
 
 
 def model_files(folder: Path) -> list[str]:

@@ -17,6 +17,7 @@ from huggingface_hub import (
 )
 
 from hf_encls.model.configuration_encls import parse_features
+from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
     ASSETS,
     ATTRIBUTION,
@@ -30,7 +31,10 @@ from hf_encls.report.codec_texts import (
     licence_text,
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
+from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
+from hf_encls.training.results import RESULTS
+from hf_encls.training.resuming import PREVIOUS
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
@@ -47,25 +51,52 @@ PROTOCOL_TEXTS = {
 }
 
 
-def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
+def write_model_card(folder: str | os.PathLike, model: str | None = None, *, overwrite: bool = False) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
 
-    Files of an earlier run in `.eval_results` are removed. Beside a bundled codec's weights goes its ATTRIBUTION.md.
-    `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError` where one of
-    the two files is missing.
+    What people wrote in the README stays, and a part or an entry that they changed stays as they left it, unless
+    `overwrite`. Files of an earlier run in `.eval_results` are removed. Beside a bundled codec's weights goes its
+    ATTRIBUTION.md. `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError`
+    where one of the two files is missing, where the README cannot be merged, or is somebody's own (unless `overwrite`).
     """
     folder = Path(folder)
-    results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
-    pictures = [name for name in PICTURES if (folder / name).is_file()]
-    card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
-    write_text(folder / "README.md", str(card))
-    found = eval_results(results)
-    for old in set(folder.glob(".eval_results/*.yaml")) - {folder / ".eval_results" / name for name in found}:
-        old.unlink()
-    for name, text in found.items():
-        write_text(folder / ".eval_results" / name, text)
-    _attribution(folder, None if lacks_codec(results, config) else results.get("codec"))
-    return folder / "README.md"
+    results, config = (_read_json(folder / name) for name in (RESULTS, "config.json"))
+    name, pictures = folder.resolve().name, [name for name in PICTURES if (folder / name).is_file()]
+    card = model_card(results, config, name=name, model=model or str(folder), pictures=pictures)
+    beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
+    beside |= _attribution(None if lacks_codec(results, config) else results.get("codec"))
+    return write_card(folder, str(card), beside, _earlier(folder, config), overwrite)
+
+
+def _earlier(folder: Path, config: Mapping) -> list[tuple[str, dict[str, str]]]:
+    """The cards that version 0.1 may have written into a folder, which it did not mark, with the files beside them."""
+    page, cards = read_card(folder), []
+    for name in (RESULTS, PREVIOUS):
+        try:
+            results = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for card in cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")]):
+            beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
+            texts = (path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}"))
+            cards += [(card, beside | {ATTRIBUTION: text}) for text in texts]
+    return cards
+
+
+def cards_as_made(page: Page, results: object, config: object, files: Sequence[str]) -> list[str]:
+    """The card as version 0.1 made it of these two JSON files, under the names that the card which is there has.
+
+    None where that card has marks, and where the files are not what a run writes.
+    """
+    text = text_of(page)
+    if page.marked or page.blank:
+        return []
+    title, model = re.search(r"^# (.+?)\s*$", text, re.MULTILINE), re.search(r'model="([^"]*)"', text)
+    names = {"name": title[1] if title else "model", "model": model[1] if model else "model"}
+    try:
+        return [str(model_card(results, config, **names, pictures=[name for name in PICTURES if name in files]))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def model_card(
@@ -112,15 +143,12 @@ def model_card(
     )
 
 
-def _attribution(folder: Path, codec: Mapping | None) -> None:
-    """Lay the bundled codec's attribution beside its weights, and take away that of an earlier run."""
-    file = folder / ATTRIBUTION
-    bundled = [path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}")]
+def _attribution(codec: Mapping | None) -> dict[str, str]:
+    """The attribution of a bundled codec, which lies beside its weights: file name -> text."""
     source = bundled_folder(codec)
     if source and (source / ATTRIBUTION).is_file():
-        write_text(file, (source / ATTRIBUTION).read_text(encoding="utf-8"))
-    elif file.is_file() and file.read_text(encoding="utf-8") in bundled:
-        file.unlink()
+        return {ATTRIBUTION: (source / ATTRIBUTION).read_text(encoding="utf-8")}
+    return {}
 
 
 def eval_results(results: Mapping) -> dict[str, str]:
@@ -246,11 +274,3 @@ def _read_json(path: Path) -> dict:
             f"expected {path}, which a training run writes; it is not there, so there is no card to write"
         )
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

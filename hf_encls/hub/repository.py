@@ -1,0 +1,147 @@
+"""A repository as it is at one commit: what it holds, and whether hf_encls made it."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi
+
+from hf_encls.hub.commit import PublishError, diagnose
+from hf_encls.hub.pull_features import FACTS
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.report.card_files import CARD
+from hf_encls.report.pages import Page, read_page
+
+# What the Hub's own pages put into a new repository.
+HARMLESS = re.compile(r"\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
+ADVICE = (
+    "Push to a repository of another name, or with scripts/publish.py and --overwrite: files that are not written stay "
+    "then, too"
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The files of a repository at one commit, and its card."""
+
+    api: HfApi
+    repo_id: str
+    repo_type: str
+    revision: str
+    paths: Sequence[str]
+    page: Page
+
+    @classmethod
+    def look(cls, api: HfApi, repo_id: str, repo_type: str, revision: str) -> "Repository":
+        """Read what is there. Raises `PublishError` where its card cannot be merged with another."""
+        paths = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
+        empty = cls(api, repo_id, repo_type, revision, paths, Page())
+        if CARD not in paths:
+            return empty
+        content = empty.read(CARD)
+        try:
+            page = read_page(content, f"{CARD} of {repo_id}")
+        except ValueError as error:
+            raise PublishError(str(error)) from error
+        return cls(api, repo_id, repo_type, revision, paths, page)
+
+    def read(self, path: str) -> bytes:
+        """The content of a file."""
+        file = self.api.hf_hub_download(self.repo_id, path, repo_type=self.repo_type, revision=self.revision)
+        return Path(file).read_bytes()
+
+    def json(self, path: str) -> object:
+        """What a JSON file says; None where it is not there or is none."""
+        try:
+            return json.loads(self.read(path)) if path in self.paths else None
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def foreign(self) -> list[str]:
+        """What it holds besides a card without text and what the Hub's pages put into a new repository."""
+        files = [path for path in self.paths if not HARMLESS.fullmatch(path) and path != CARD]
+        return files + ([CARD] if not self.page.blank else [])
+
+
+def check_model(there: Repository, overwrite: bool) -> None:
+    """Raise `PublishError` where a repository holds something else than a model of hf_encls, unless `overwrite`."""
+    if overwrite:
+        return
+    if "config.json" in there.paths:
+        config = there.json("config.json")
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        if kind != EnclsConfig.model_type:
+            raise PublishError(
+                f"expected {there.repo_id} to be empty or to hold a model of hf_encls, found a model of another kind "
+                f"(model_type {kind!r} in config.json). {ADVICE}. Nothing was changed"
+            )
+    elif there.foreign and not there.page.ours:
+        raise PublishError(_foreign(there, "a model"))
+
+
+def check_model_target(repo_id: str, token: str | None = None) -> None:
+    """Raise `PublishError` where a model cannot be pushed to `repo_id` because of what is there.
+
+    What the Hub does not tell now, it will tell when the model is pushed.
+    """
+    api = HfApi(token=token)
+    try:
+        found = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        there = Repository.look(api, found, "model", api.repo_info(found).sha)
+    except Exception as error:
+        if diagnose(error)[1] is None and not isinstance(error, OSError):
+            raise  # not the Hub's doing
+        return
+    check_model(there, overwrite=False)
+
+
+def read_facts(there: Repository) -> list[dict]:
+    """What is said of each configuration of features. Raises `PublishError` where a file of these is damaged."""
+    found = []
+    for path in there.paths:
+        if not re.fullmatch(rf"[^/]+/{re.escape(FACTS)}", path):
+            continue
+        facts = there.json(path)
+        if not isinstance(facts, dict) or not {"config_name", "identity", "source", "classes"} <= set(facts):
+            raise PublishError(
+                f"expected {path} of {there.repo_id} to say how its features were made, found a damaged file: put it right, "
+                "or delete its folder there. Nothing was changed"
+            )
+        found.append(facts)
+    return found
+
+
+def check_features(there: Repository, others: Sequence[Mapping], name: str, source: str, overwrite: bool) -> None:
+    """Raise `PublishError` where a repository holds other data sets than that called `source`, unless `overwrite`.
+
+    `others` are the facts of its configurations; the one called `name` will be replaced. A repository that holds several
+    data sets already takes more features of each.
+    """
+    if overwrite:
+        return
+    if there.foreign and not others and not there.page.ours:
+        raise PublishError(_foreign(there, "features"))
+    sources = sorted({other["source"] for other in others if other["config_name"] != name})
+    if sources and source not in {other["source"] for other in others}:
+        raise PublishError(
+            f"expected {there.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
+            "one card would be about both. Push to a repository of another name, or with scripts/publish.py "
+            "and --overwrite. Nothing was changed"
+        )
+    inside = [path for path in there.paths if path.startswith(f"{name}/")]
+    if inside and not any(other["config_name"] == name for other in others):
+        raise PublishError(
+            f"expected no folder {name} in {there.repo_id}, or one that hf_encls wrote, found {inside[0]}: give the "
+            "features another name with --config_name, or with scripts/publish.py and --overwrite. Nothing was changed"
+        )
+
+
+def _foreign(there: Repository, what: str) -> str:
+    names = ", ".join(there.foreign[:3]) + (" and more" if len(there.foreign) > 3 else "")
+    return (
+        f"expected {there.repo_id} to be empty or to hold {what} of hf_encls, found what hf_encls did not write ({names}). "
+        f"{ADVICE}. Nothing was changed"
+    )
