@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.escapes import csv_cell, one_line
 
 EXAMPLES = """examples:
   hf-encls classify song.mp3 field_recordings/ --model my_model
@@ -111,7 +112,7 @@ def output(path: str | None) -> Iterator[TextIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
         partial.replace(target)
     except BaseException:
@@ -130,8 +131,8 @@ def _table(out: TextIO, names: Sequence[str], top_k: int):
         if isinstance(answer, ValueError):
             text = f"ERROR {_one_line(answer)}"
         else:
-            text = ", ".join(f"{each['label']} {each['score']:.3f}" for each in answer)
-        print(f"{name:<{width}}  {text}", file=out, flush=True)
+            text = ", ".join(f"{one_line(each['label'])} {each['score']:.3f}" for each in answer)
+        print(f"{one_line(name):<{width}}  {text}", file=out, flush=True)
 
 
 def _csv(out: TextIO, names: Sequence[str], top_k: int):
@@ -141,10 +142,10 @@ def _csv(out: TextIO, names: Sequence[str], top_k: int):
     while True:
         name, answer = yield
         if isinstance(answer, ValueError):
-            writer.writerow([name, *[""] * (2 * top_k), _one_line(answer)])
+            writer.writerow([csv_cell(name), *[""] * (2 * top_k), csv_cell(_one_line(answer))])
         else:
-            cells = [cell for each in answer for cell in (each["label"], f"{each['score']:.6f}")]
-            writer.writerow([name, *cells, ""])
+            cells = [cell for each in answer for cell in (csv_cell(each["label"]), f"{each['score']:.6f}")]
+            writer.writerow([csv_cell(name), *cells, ""])
         out.flush()
 
 
@@ -156,4 +157,4 @@ def _json_lines(out: TextIO, names: Sequence[str], top_k: int):
 
 
 def _one_line(error: ValueError) -> str:
-    return " ".join(str(error).split())
+    return one_line(error)

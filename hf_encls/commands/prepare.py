@@ -4,6 +4,7 @@ dataset_scripts/ holds one door to this program for each data set.
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -49,7 +50,8 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         which = ["--data_dir", str(data_dir), "--data_name", name]
         result["published"] = publish([*which, "--push_to_hub", options.push_to_hub, *others])
     protocol = "official" if facts.official else "clip"
-    print(f"next: python scripts/train.py --data_dir {str(data_dir)!r} --data_name {name} --protocol {protocol}")
+    words = ["python", "scripts/train.py", "--data_dir", str(data_dir), "--data_name", name, "--protocol", protocol]
+    print(f"next: {shlex.join(words)}")
     return result
 
 

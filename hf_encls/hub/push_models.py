@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
+from hf_encls.escapes import markdown
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.report.cards import eval_results, write_text
 from hf_encls.report.codec_texts import ATTRIBUTION, lacks_codec
@@ -98,8 +100,11 @@ def _eval_files(api: HfApi, repo_id: str, revision: str) -> set[str]:
 
 def _named(readme: str, local: str, repo_id: str) -> str:
     """The card of a local folder with the repository's name in its examples, its title and its model index."""
-    readme = re.sub(r'model="[^"]*"', f'model="{repo_id}"', readme)
-    return re.sub(rf"^(# |- name: ){re.escape(local)}$", rf"\g<1>{repo_id.split('/')[-1]}", readme, flags=re.MULTILINE)
+    readme = re.sub(r'model="(?:[^"\\]|\\.)*"', f'model="{repo_id}"', readme)
+    index = yaml.safe_dump([{"name": local}], allow_unicode=True, width=10_000).strip()
+    for old, new in ((f"# {markdown(local)}", "# "), (index, "- name: ")):
+        readme = re.sub(rf"^{re.escape(old)}$", new + repo_id.split("/")[-1], readme, flags=re.MULTILINE)
+    return readme
 
 
 def model_files(folder: Path) -> list[str]:
