@@ -88,12 +88,11 @@ def save_timeline_picture(
     _draw_segments(axes[-2], segments, {labels[i]: (names[i], look(rank)) for rank, i in enumerate(used)}, duration_s)
     figure.legend(
         handles=[_patch(names[i], look(rank)) for rank, i in enumerate(used)],
-        loc="outside upper left",
+        loc="outside lower center",
         ncols=LEGEND_COLUMNS,
         fontsize=8,
         frameon=False,
         handlelength=2.4,
-        title="What is heard" if len(used) == 1 else None,
     )
     edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
     edges[-1] = duration_s

@@ -315,7 +315,7 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
         if image.ndim != 2 or not image.size:
             raise ValueError(f"Expected an image of shape (bands, frames) for {panel.title!r}, found {image.shape}.")
         low, high = np.percentile(image[np.isfinite(image)], (1, 99)) if np.isfinite(image).any() else (0, 1)
-        drawn = axes.imshow(
+        picture = axes.imshow(
             image,
             origin="lower",
             aspect="auto",
@@ -327,7 +327,7 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
         )
         axes.set(xlabel="Time (s)", ylabel=panel.row_name)
         axes.set_title(drawn(panel.title, 56), fontsize=11)
-        axes.figure.colorbar(drawn, ax=axes, label=panel.value_name, extend="both")
+        axes.figure.colorbar(picture, ax=axes, label=panel.value_name, extend="both")
     if title:
         figure.suptitle(drawn(title, 100))
     return save_figure(figure, path, tight=True)
