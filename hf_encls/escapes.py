@@ -5,6 +5,7 @@ their escapes there.
 """
 
 import re
+from collections.abc import Sequence
 
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;", "$": "&#36;", "@": "&#64;"}
 LINKS = re.compile(r"(?i)(?<=www)\.|(?<=http):|(?<=https):|(?<=ftp):")  # Markdown finds these by itself
@@ -58,3 +59,14 @@ def csv_cell(text: object) -> str:
     """
     text = str(text)
     return f"'{text}" if FORMULA.match(text) else text
+
+
+def csv_row(cells: Sequence[object]) -> str:
+    """One row as in RFC 4180, with a line feed at its end, all cells as `csv_cell` makes them.
+
+    Python's own writer leaves a carriage return unquoted where rows end with line feeds.
+    """
+    texts = map(csv_cell, cells)
+    return (
+        ",".join('"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text for text in texts) + "\n"
+    )

@@ -1,6 +1,5 @@
 """Label files and folders: one row for each file, as a table, CSV or JSON lines."""
 
-import csv
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hf_encls.commands.parser import Parser, add_model_options
-from hf_encls.escapes import csv_cell, one_line
+from hf_encls.escapes import csv_row, one_line
 
 EXAMPLES = """examples:
   hf-encls classify song.mp3 field_recordings/ --model my_model
@@ -136,16 +135,15 @@ def _table(out: TextIO, names: Sequence[str], top_k: int):
 
 
 def _csv(out: TextIO, names: Sequence[str], top_k: int):
-    writer = csv.writer(out, lineterminator="\n")
     more = [f"{name}_{i}" for i in range(2, top_k + 1) for name in ("label", "score")]
-    writer.writerow(["file", "label", "score", *more, "error"])
+    out.write(csv_row(["file", "label", "score", *more, "error"]))
     while True:
         name, answer = yield
         if isinstance(answer, ValueError):
-            writer.writerow([csv_cell(name), *[""] * (2 * top_k), csv_cell(_one_line(answer))])
+            out.write(csv_row([name, *[""] * (2 * top_k), _one_line(answer)]))
         else:
-            cells = [cell for each in answer for cell in (csv_cell(each["label"]), f"{each['score']:.6f}")]
-            writer.writerow([csv_cell(name), *cells, ""])
+            cells = [cell for each in answer for cell in (each["label"], f"{each['score']:.6f}")]
+            out.write(csv_row([name, *cells, ""]))
         out.flush()
 
 

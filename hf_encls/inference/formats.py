@@ -3,14 +3,12 @@
 A segment is a dict with `start` and `end` in seconds, `label`, `score`, and `scores` of all classes where asked for.
 """
 
-import csv
-import io
 import json
 import re
 import urllib.parse
 from collections.abc import Sequence
 
-from hf_encls.escapes import csv_cell, one_line
+from hf_encls.escapes import csv_row, one_line
 
 EXTENSIONS = {
     "json": ".json",
@@ -64,19 +62,12 @@ def to_csv(segments: Sequence[dict]) -> str:
     apostrophe before it.
     """
     classes = list(segments[0].get("scores", ())) if segments else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", "end", "label", "score", *(f"score: {name}" for name in classes)])
+    rows = [["start", "end", "label", "score", *(f"score: {name}" for name in classes)]]
     for segment in segments:
         scores = [f"{segment['scores'][name]:.6f}" for name in classes]
-        row = [
-            _seconds(segment["start"]),
-            _seconds(segment["end"]),
-            csv_cell(segment["label"]),
-            f"{segment['score']:.6f}",
-        ]
-        writer.writerow([*row, *scores])
-    return text.getvalue()
+        row = [_seconds(segment["start"]), _seconds(segment["end"]), segment["label"], f"{segment['score']:.6f}"]
+        rows.append([*row, *scores])
+    return "".join(map(csv_row, rows))
 
 
 def to_rttm(segments: Sequence[dict], name: str) -> str:
