@@ -320,3 +320,22 @@ def test_an_interrupt_promises_only_what_is_so(capsys, monkeypatch):
         name = "export" if module is export else "encode"
         status, _, err = run(capsys, name, "x", "--onnx", "y")
         assert status == 130 and err.strip() == said
+
+
+def test_a_map_is_made_by_one_thread(monkeypatch):
+    # Threads of t-SNE spin while they wait for each other: on a busy machine it seemed to hang.
+    import threadpoolctl
+    from sklearn.manifold import TSNE
+
+    from hf_encls.commands.embed import project
+
+    seen = []
+    fit = TSNE.fit_transform
+
+    def watched(self, points):
+        seen.extend(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, points)
+
+    monkeypatch.setattr(TSNE, "fit_transform", watched)
+    points, how = project(np.random.default_rng(0).normal(size=(40, 8)))
+    assert how == "t-SNE" and np.isfinite(points).all() and set(seen) == {1}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
-from test_cards import CONFIG, card_of, results_with
+from test_cards import CONFIG, results_with
 
 from hf_encls.commands import classify
 from hf_encls.commands.prepare import next_command
@@ -22,6 +22,7 @@ from hf_encls.inference.demo.page import introduction, refusal, summary
 from hf_encls.inference.formats import render
 from hf_encls.report import canvas
 from hf_encls.report.canvas import class_names, drawn, key, key_file, look
+from hf_encls.report.cards import model_card
 from hf_encls.report.dataset_cards import dataset_card
 from hf_encls.report.pictures import save_confusion_matrix
 from hf_encls.report.run_report import usage
@@ -68,7 +69,8 @@ def test_every_name_has_one_row_of_a_table():
 
 def test_the_model_card_is_read_back(tmp_path):
     per_class = [{"class": name, "support": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0} for name in NAMES]
-    card = card_of(results_with(dataset=NAMES[0], classes=NAMES, per_class=per_class), name='1.0"\n', model='a"b\\')
+    results = results_with(dataset=NAMES[0], classes=NAMES, per_class=per_class)
+    card = model_card(results, CONFIG, name='1.0"\n', model='a"b\\')
     (tmp_path / "README.md").write_text(str(card), encoding="utf-8")
     read = ModelCard.load(tmp_path / "README.md")
     assert read.data.eval_results[0].dataset_name == NAMES[0] and read.data.model_name == '1.0"\n'
@@ -180,9 +182,8 @@ def test_the_page_shows_names_as_text(tmp_path):
         assert markdown(name) in text
     assert "<script" not in text
     found = Answer(1.0, {}, [], tmp_path, tmp_path, {}, ("犬", "<b>"))
-    assert "class 0 = 犬" in summary("/x/`<img>`.wav", found, 0.1) and "`` `<img>`.wav ``" in summary(
-        "/x/`<img>`.wav", found, 0.1
-    )
+    said = summary("/x/`<img>`.wav", found, 0.1)
+    assert "class 0 = 犬" in said and "`` `<img>`.wav ``" in said
     assert "<script" not in refusal("/x/a.wav", ValueError("holds <script>alert(1)</script>"))
 
 
@@ -243,9 +244,7 @@ def test_a_timeline_of_ten_classes_has_ten_colours(tmp_path, monkeypatch):
     from hf_encls.inference.picture import save_timeline_picture
 
     seen = {}
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), open(path, "w"))[0]
-    )
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
     names = [f"class {index}" for index in range(10)]
     segments = [{"start": i, "end": i + 1.0, "label": name, "score": 1.0} for i, name in enumerate(names)]
     save_timeline_picture(tmp_path / "x.png", segments, np.eye(10), names, step_s=1.0, duration_s=10.0)
