@@ -279,11 +279,10 @@ def test_every_slow_part_says_what_it_does_and_goes_on_saying_it(config_file, tm
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
     pretrain_codec.main([*QUICK, "--config", config_file, "--max_steps", "5", "--output_dir", str(tmp_path / "out")])
     lines = capsys.readouterr().out.splitlines()
-    starts = [line.split(":")[0] for line in lines]
-    parts = ("making the codec", "reading sounds", "training", "step 1/5  loss", "measuring 1 clips")
-    parts += ("encoding clips for the codebooks", "fitting 4 codebooks", "measuring 1 clips at 2 bandwidths")
-    where = [next(i for i, line in enumerate(lines) if line.startswith(part[:25])) for part in parts]
-    assert where[:5] == sorted(where[:5]) and {"held out", "codebook 1/8"} <= {*starts}
+    parts = ["making the codec", "reading sounds", "training", "step 1/5", "measuring 1 clips", "step 5"]
+    parts += ["encoding clips for the codebooks", "fitting 2 codebooks", "codebook 1/2"]
+    said = [next((i for i, line in enumerate(lines) if line.startswith(part)), None) for part in parts]
+    assert None not in said and "measuring 1 clips at 2 bandwidths" in lines
     assert [line.split()[1] for line in lines if re.match(r"step \d/5 ", line)] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     assert "encoding clips for the codebooks: 1 of 3" in lines
 
