@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +346,35 @@ def test_an_interrupt_promises_only_what_is_so(capsys, monkeypatch):
         name = "export" if module is export else "encode"
         status, _, err = run(capsys, name, "x", "--onnx", "y")
         assert status == 130 and err.strip() == said
+
+
+def test_a_map_is_made_by_one_thread(monkeypatch):
+    # Threads of t-SNE spin while they wait for each other: on a busy machine it seemed to hang.
+    import threadpoolctl
+    from sklearn.manifold import TSNE
+
+    from hf_encls.commands.embed import project
+
+    seen = []
+    fit = TSNE.fit_transform
+
+    def watched(self, points):
+        seen.extend(pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp")
+        return fit(self, points)
+
+    monkeypatch.setattr(TSNE, "fit_transform", watched)
+    points, how = project(np.random.default_rng(0).normal(size=(40, 8)))
+    assert how == "t-SNE" and np.isfinite(points).all() and set(seen) == {1}
+
+
+def test_a_map_of_many_files_ends_and_says_what_it_does(models, tmp_path):
+    for index in range(32):
+        path = tmp_path / "sounds" / f"c{index % 10}" / f"{index}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * np.random.default_rng(index).standard_normal(8000), 16_000)
+    command = ["embed", "sounds", "--model", models / "mel", "--output", "e.parquet", "--map", "e.png"]
+    main_ = [sys.executable, "-m", "hf_encls.commands.cli", *map(str, command)]
+    done = subprocess.run(main_, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "drawing the map of 32 files" in done.stderr
+    assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")

@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
 from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
-from hf_encls.codec_training import finishing
+from hf_encls.codec_training import finishing, progress
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_clip
 from hf_encls.codec_training.corpus import Corpus, draw_batch, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import measure_bandwidths, save_example
@@ -260,3 +264,44 @@ def test_crops_are_drawn_by_length():
     corpus = Corpus(["a", "b"], [np.zeros((1, 100), np.float32), np.zeros((1, 300), np.float32)])
     assert corpus.odds.tolist() == [0.25, 1.0]
     assert corpus.odds is corpus.odds
+
+
+def test_a_bandwidth_is_measured_as_if_it_were_encoded_alone():
+    codec = EncodecModel(EncodecConfig(**TINY)).eval()
+    for layer in codec.quantizer.layers:
+        torch.nn.init.normal_(layer.codebook.embed, std=0.05)
+    x = torch.from_numpy(generate_sound(0, 1, 24_000, duration_s=1.0))[None]
+    found = measure_bandwidths(codec, Corpus(["a"], [x.numpy()]))
+    for bandwidth in (0.3, 0.6):
+        with torch.no_grad():
+            y = codec.decode(*codec.encode(x[None], bandwidth=bandwidth)[:2]).audio_values[..., : x.shape[-1]]
+        assert found[str(bandwidth)]["mel_distance"] == MelDistance(24_000)(x[None], y).item()
+
+
+def test_every_slow_part_says_what_it_does_and_goes_on_saying_it(config_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    pretrain_codec.main([*QUICK, "--config", config_file, "--max_steps", "5", "--output_dir", str(tmp_path / "out")])
+    lines = capsys.readouterr().out.splitlines()
+    parts = ["making the codec", "reading sounds", "training", "step 1/5", "measuring 1 clips", "step 5"]
+    parts += ["encoding clips for the codebooks", "fitting 2 codebooks", "codebook 1/2"]
+    said = [next((i for i, line in enumerate(lines) if line.startswith(part)), None) for part in parts]
+    assert None not in said and "measuring 1 clips at 2 bandwidths" in lines
+    assert [line.split()[1] for line in lines if re.match(r"step \d/5 ", line)] == ["1/5", "2/5", "3/5", "4/5", "5/5"]
+    assert "encoding clips for the codebooks: 1 of 3" in lines
+
+
+def test_five_steps_end_in_a_process_of_their_own(config_file, tmp_path):
+    script = str(Path(pretrain_codec.__file__).parents[2] / "scripts" / "pretrain_codec.py")
+    command = [
+        sys.executable,
+        script,
+        *QUICK,
+        "--config",
+        config_file,
+        "--max_steps",
+        "5",
+        "--output_dir",
+        tmp_path / "o",
+    ]
+    out = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, check=True).stdout
+    assert out.startswith("making the codec\n") and (tmp_path / "o" / "README.md").is_file()

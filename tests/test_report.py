@@ -100,3 +100,22 @@ def test_long_names_keep_both_ends():
     assert shorten("short") == "short"
     short = shorten("washing machine in the cellar, running slowly")
     assert len(short) == 28 and short.startswith("washing") and short.endswith("slowly")
+
+
+@pytest.mark.parametrize("epochs, best", [(12, 7), (1, 1)])
+def test_curves_say_that_they_are_smoothed_mark_the_best_epoch_and_end_with_the_numbers(
+    tmp_path, monkeypatch, epochs, best
+):
+    from matplotlib.figure import Figure
+
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.append(self), path.touch()))
+    history = [
+        {"epoch": e, "validation_loss": 1 / e, "validation_accuracy": 1 - 0.5 / e} for e in range(1, epochs + 1)
+    ]
+    save_curves({"mel": history}, tmp_path / "curves.png", "ESC-10", {"mel": best})
+    accuracy, loss = seen[0].axes
+    assert ("smoothed by 0.8" in seen[0].get_suptitle()) == (epochs > 1)
+    assert f"epoch {best}: {1 - 0.5 / best:.3f}" in [text.get_text() for text in accuracy.texts]
+    assert f"epoch {best}: {1 / best:.3f}" in [text.get_text() for text in loss.texts]
+    assert epochs == 1 or accuracy.get_xlim() == loss.get_xlim() == (1, epochs)

@@ -63,11 +63,13 @@ def kmeans(points: Tensor, num_codes: int, *, iterations: int = 20, seed: int = 
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(points), generator=generator)[:num_codes]
     codes = points[order.repeat(-(-num_codes // len(order)))[:num_codes]].clone()
+    before = None
     for iteration in range(iterations + 1):
         index, distance = nearest(points, codes)
         counts = torch.bincount(index, minlength=num_codes)
-        if iteration == iterations:
-            break
+        if iteration == iterations or (before is not None and torch.equal(codes, before)):
+            break  # what did not change once never will
+        before = codes.clone()
         # One-hot products would need N x num_codes; index_add_ on the CPU adds in the order of the points.
         sums = torch.zeros_like(codes).index_add_(0, index, points)
         used = counts > 0

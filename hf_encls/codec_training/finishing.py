@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from hf_encls.codec_training.codebooks import fit_codebooks
 from hf_encls.codec_training.corpus import Corpus
 from hf_encls.codec_training.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec_training.pretraining import MAX_VALIDATION_S, measure
+from hf_encls.codec_training.progress import Say, silent, told
 from hf_encls.model.identity_encls import codec_hash
 
 MAX_FRAMES = 100_000  # that codebooks are fitted to
@@ -34,7 +35,7 @@ def finish_codec(
     float16: bool = True,
     name: str | None = None,
     unheard: Corpus | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    say: Say = silent,
 ) -> dict:
     """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds, on the encoder's device.
 
@@ -45,17 +46,17 @@ def finish_codec(
     codec.to(next(codec.encoder.parameters()).device).eval()
     if float16:
         float16 = round_to_half(codec, say)
-    latents = collect_latents(codec, corpora, seed=0)
+    latents = collect_latents(codec, corpora, seed=0, say=say)
     say(f"fitting {len(codec.quantizer.layers)} codebooks of {codec.config.codebook_size} to {len(latents):,} frames")
     errors = fit_codebooks(codec, latents, half=float16, say=say)
     results = {**results, "float16": float16, "quantizer_error": errors}
-    results["validation"] = measure(Autoencoder(codec), held_out, codec)
-    results["validation_by_bandwidth"] = measure_bandwidths(codec, held_out)
+    results["validation"] = measure(Autoencoder(codec), held_out, codec, say)
+    results["validation_by_bandwidth"] = measure_bandwidths(codec, held_out, say)
     say(f"held out: {json.dumps(results['validation'])}")
     say(f"held out, through the codebooks: {json.dumps(results['validation_by_bandwidth'])}")
     if unheard is not None:
-        results["unheard"] = {**results["unheard"], **measure(Autoencoder(codec), unheard, codec)}
-        results["unheard"]["by_bandwidth"] = measure_bandwidths(codec, unheard)
+        results["unheard"] = {**results["unheard"], **measure(Autoencoder(codec), unheard, codec, say)}
+        results["unheard"]["by_bandwidth"] = measure_bandwidths(codec, unheard, say)
         say(f"never heard: {json.dumps(results['unheard'])}")
     results["config"] = {
         key: value for key, value in codec.config.to_dict().items() if key not in ("dtype", "architectures")
@@ -73,7 +74,7 @@ def finish_codec(
     return results
 
 
-def round_to_half(codec: EncodecModel, say: Callable[[str], object] = lambda line: None) -> bool:
+def round_to_half(codec: EncodecModel, say: Say = silent) -> bool:
     """Round all weights to what float16 holds, in place; False (and nothing changed) where one would overflow.
 
     Weight norm makes the same weights from rounded parts on every load, so this is what a reader will have.
@@ -87,7 +88,7 @@ def round_to_half(codec: EncodecModel, say: Callable[[str], object] = lambda lin
 
 
 @torch.no_grad()
-def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int) -> torch.Tensor:
+def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int, say: Say = silent) -> torch.Tensor:
     """At most `MAX_FRAMES` latent frames (frames, hidden_size), of excerpts of clips in random order.
 
     Many clips give little each, down to `EXCERPT_S`; no more are encoded than the frames need.
@@ -99,7 +100,7 @@ def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int) -
     longest_s = min(MAX_VALIDATION_S, max(EXCERPT_S, config.chunk_length_s or 0.0, share_s))
     longest = round(longest_s * config.sampling_rate)
     kept, count = [], 0
-    for index in rng.permutation(len(clips)):
+    for index in told(rng.permutation(len(clips)), "encoding clips for the codebooks", say):
         start = int(rng.integers(0, max(1, clips[index].shape[-1] - longest + 1)))
         excerpt = torch.from_numpy(clips[index][:, start : start + longest]).to(device)
         latents, _ = run_clip(model, excerpt, config.chunk_length)
@@ -111,24 +112,29 @@ def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int) -
 
 
 @torch.no_grad()
-def measure_bandwidths(codec: EncodecModel, corpus: Corpus) -> dict[str, dict[str, float]]:
+def measure_bandwidths(codec: EncodecModel, corpus: Corpus, say: Say = silent) -> dict[str, dict[str, float]]:
     """Mel distance and SI-SDR of whole clips through `EncodecModel.encode` and `decode`, for every bandwidth."""
     distance = MelDistance(codec.config.sampling_rate).to(codec.device)
-    rows = {}
-    for bandwidth in codec.config.target_bandwidths:
-        mels, ratios = [], []
-        for clip in corpus.clips:
-            x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)])[None]
-            x = x.to(codec.device)
-            codes = codec.encode(x, bandwidth=bandwidth)
+    bandwidths = codec.config.target_bandwidths
+    found = {bandwidth: ([], []) for bandwidth in bandwidths}
+    clips = told(corpus.clips, f"measuring {len(corpus.clips)} clips at {len(bandwidths)} bandwidths", say)
+    for clip in clips:
+        x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)])[None]
+        x = x.to(codec.device)
+        # The codebooks follow each other: a lower bandwidth has the first codes of a higher one.
+        codes = codec.encode(x, bandwidth=max(bandwidths))
+        for bandwidth, (mels, ratios) in found.items():
+            count = codec.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
             y = codec.decode(
-                codes.audio_codes, codes.audio_scales, last_frame_pad_length=codes.last_frame_pad_length
+                codes.audio_codes[:, :, :count], codes.audio_scales, last_frame_pad_length=codes.last_frame_pad_length
             ).audio_values[..., : x.shape[-1]]
             mels.append(distance(x[..., : y.shape[-1]], y).item())
             if x.square().mean().sqrt() > 1e-4:
                 ratios.append(si_sdr(x[..., : y.shape[-1]], y).mean().item())
-        rows[str(bandwidth)] = {"mel_distance": sum(mels) / len(mels), "si_sdr_db": sum(ratios) / max(1, len(ratios))}
-    return rows
+    return {
+        str(bandwidth): {"mel_distance": sum(mels) / len(mels), "si_sdr_db": sum(ratios) / max(1, len(ratios))}
+        for bandwidth, (mels, ratios) in found.items()
+    }
 
 
 def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:

@@ -16,6 +16,7 @@ from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint, stop_requests
 from hf_encls.codec_training.corpus import Corpus, draw_batch
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
+from hf_encls.codec_training.progress import Pace, Say, silent, told
 
 MAX_VALIDATION_S = 10.0  # of each held-out clip
 
@@ -74,7 +75,7 @@ class CodecLoss(nn.Module):
 
 
 @torch.no_grad()
-def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel) -> dict[str, float | int]:
+def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel, say: Say = silent) -> dict[str, float | int]:
     """Reconstruction of whole clips (their first 10 s): mel distance and SI-SDR in dB, and how alive the latents are.
 
     SI-SDR leaves silent clips out. `latent_std` is over everything, `latent_std_over_time` the mean over latents of
@@ -85,7 +86,7 @@ def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel) -> dict[str
     device = next(model.parameters()).device
     distance = MelDistance(codec.config.sampling_rate).to(device)
     mels, ratios, moving, latent_all = [], [], [], []
-    for clip in corpus.clips:
+    for clip in told(corpus.clips, f"measuring {len(corpus.clips)} clips", say):
         x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)]).to(device)
         latents, y = run_clip(model, x, codec.config.chunk_length)
         mels.append(distance(x[None], y[None]).item())
@@ -118,7 +119,7 @@ def train_codec(
     save_steps: int = 500,
     resume: bool = True,
     on_validation: Callable[[int, Autoencoder], object] | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    say: Say = silent,
 ) -> tuple[int, list[dict]]:
     """Train `codec` in place and return (steps done, history); fewer steps than asked for after Ctrl-C.
 
@@ -147,7 +148,9 @@ def train_codec(
         if accelerator.is_main_process:
             save_checkpoint(checkpoints, step, model, optimizer.optimizer, _state(recipe, history))
 
-    started, first = time.monotonic(), step
+    if step < recipe.max_steps:
+        say(f"training: steps {step + 1} to {recipe.max_steps}, the first is the slowest")
+    started, first, pace = time.monotonic(), step, Pace()
     seconds = recipe.batch_size * recipe.num_processes * recipe.crop_samples / codec.config.sampling_rate
     with stop_requests() as stop:
         while step < recipe.max_steps:
@@ -179,16 +182,17 @@ def train_codec(
             logged = step % log_steps == 0 or step in (1, recipe.max_steps)
             if logged:
                 history.append({"step": step, **{name: round(float(value), 5) for name, value in parts.items()}})
-            if logged or last or step == first + 1:
-                pace = (time.monotonic() - started) / (step - first)
+            if logged or last or step == first + 1 or pace.due:
+                took_s = (time.monotonic() - started) / (step - first)
                 numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
                 say(
                     f"step {step}/{recipe.max_steps}  {numbers}"
-                    f"  {pace:.2f} s/step  {seconds / pace:.1f}x real time"
-                    f"  {_left(pace * (recipe.max_steps - step))} left"
+                    f"  {took_s:.2f} s/step  {seconds / took_s:.1f}x real time"
+                    f"  {_left(took_s * (recipe.max_steps - step))} left"
                 )
+                pace.said()
             if accelerator.is_main_process and (step % eval_steps == 0 or step == recipe.max_steps):
-                row = {"step": step, "validation": measure(model, held_out, codec)}
+                row = {"step": step, "validation": measure(model, held_out, codec, say)}
                 history.append(row)
                 say(f"step {step}: {json.dumps(row['validation'])}")
                 if on_validation is not None:

@@ -1,6 +1,5 @@
 """Label files and folders: one row for each file, as a table, CSV or JSON lines."""
 
-import csv
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.escapes import csv_row, one_line
 
 EXAMPLES = """examples:
   hf-encls classify song.mp3 field_recordings/ --model my_model
@@ -111,7 +111,7 @@ def output(path: str | None) -> Iterator[TextIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
         partial.replace(target)
     except BaseException:
@@ -130,21 +130,20 @@ def _table(out: TextIO, names: Sequence[str], top_k: int):
         if isinstance(answer, ValueError):
             text = f"ERROR {_one_line(answer)}"
         else:
-            text = ", ".join(f"{each['label']} {each['score']:.3f}" for each in answer)
-        print(f"{name:<{width}}  {text}", file=out, flush=True)
+            text = ", ".join(f"{one_line(each['label'])} {each['score']:.3f}" for each in answer)
+        print(f"{one_line(name):<{width}}  {text}", file=out, flush=True)
 
 
 def _csv(out: TextIO, names: Sequence[str], top_k: int):
-    writer = csv.writer(out, lineterminator="\n")
     more = [f"{name}_{i}" for i in range(2, top_k + 1) for name in ("label", "score")]
-    writer.writerow(["file", "label", "score", *more, "error"])
+    out.write(csv_row(["file", "label", "score", *more, "error"]))
     while True:
         name, answer = yield
         if isinstance(answer, ValueError):
-            writer.writerow([name, *[""] * (2 * top_k), _one_line(answer)])
+            out.write(csv_row([name, *[""] * (2 * top_k), _one_line(answer)]))
         else:
             cells = [cell for each in answer for cell in (each["label"], f"{each['score']:.6f}")]
-            writer.writerow([name, *cells, ""])
+            out.write(csv_row([name, *cells, ""]))
         out.flush()
 
 
@@ -156,4 +155,4 @@ def _json_lines(out: TextIO, names: Sequence[str], top_k: int):
 
 
 def _one_line(error: ValueError) -> str:
-    return " ".join(str(error).split())
+    return one_line(error)

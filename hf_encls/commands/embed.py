@@ -34,6 +34,7 @@ def main(args: list[str] | None = None) -> int:
     datasets.disable_progress_bars()
     if not Path(options.folder).is_dir():
         raise ValueError(f"expected a folder of audio at {options.folder!r}, found none")
+    print("loading the model", file=sys.stderr, flush=True)
     files = [file for file in expand([options.folder]) if file.suffix.lower() != ".ecdc"]
     rows: list[dict] = []
     try:
@@ -52,6 +53,7 @@ def main(args: list[str] | None = None) -> int:
     write_parquet(rows, Path(options.output))
     print(f"{options.output}: {len(rows)} embeddings of {len(rows[0]['embedding'])} numbers")
     if options.map:
+        print(f"drawing the map of {len(rows)} files; thousands take minutes", file=sys.stderr, flush=True)
         draw_map(rows, Path(options.map))
         print(options.map)
     return 1 if errors else 0
@@ -125,6 +127,7 @@ def project(embeddings: np.ndarray) -> tuple[np.ndarray, str]:
     """(n, D) -> (n, 2) and how: t-SNE of the principal components, or those alone for few or very many points."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     scaled = (embeddings - embeddings.mean(axis=0)) / np.maximum(embeddings.std(axis=0), 1e-6)
     if len(scaled) < 2:
@@ -134,35 +137,23 @@ def project(embeddings: np.ndarray) -> tuple[np.ndarray, str]:
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "principal components"
     reduced = PCA(min(50, *scaled.shape), random_state=0).fit_transform(scaled)
     perplexity = min(30.0, (len(scaled) - 1) / 3)
-    return TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced), "t-SNE"
+    # Its threads wait for each other a thousand times, and spin meanwhile: on a busy machine that took 40 times as long.
+    with threadpool_limits(1):
+        return TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced), "t-SNE"
 
 
 def draw_map(rows: list[dict], path: Path) -> None:
     """Draw every file as a point, coloured by its class."""
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from hf_encls.report.pictures import shorten
+    from hf_encls.report.canvas import class_names, look, new_figure, save_figure
 
     points, how = project(np.stack([row["embedding"] for row in rows]))
     names = sorted({row["label"] for row in rows})
-    palette = colormaps["tab10" if len(names) <= 10 else "tab20" if len(names) <= 20 else "gist_ncar"]
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9 + 2.2 * ((len(names) - 1) // 25), 6)
     axes = figure.subplots()
-    for index, name in enumerate(names):
+    for index, (name, shown) in enumerate(zip(names, class_names(names))):
         chosen = np.array([row["label"] == name for row in rows])
-        colour = palette(index) if len(names) <= 20 else palette(index / len(names))
-        # Beyond ten classes colours alone are hard to tell: the marks change too.
-        mark = "osv^D"[index // 10 % 5]
-        axes.scatter(*points[chosen].T, color=colour, marker=mark, s=22, alpha=0.8, linewidth=0, label=shorten(name))
+        style = {"color": look(index).colour, "marker": look(index).marker, "s": 24, "alpha": 0.85, "linewidth": 0}
+        axes.scatter(*points[chosen].T, label=shown, **style)
     axes.set(xticks=[], yticks=[], title=f"{len(rows)} files, {how}")
     figure.legend(loc="outside right upper", fontsize=8, frameon=False, ncols=1 + (len(names) - 1) // 25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    save_figure(figure, path, names)

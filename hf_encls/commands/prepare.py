@@ -4,6 +4,8 @@ dataset_scripts/ holds one door to this program for each data set.
 """
 
 import argparse
+import os
+import shlex
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -49,8 +51,14 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         which = ["--data_dir", str(data_dir), "--data_name", name]
         result["published"] = publish([*which, "--push_to_hub", options.push_to_hub, *others])
     protocol = "official" if facts.official else "clip"
-    print(f"next: python scripts/train.py --data_dir {str(data_dir)!r} --data_name {name} --protocol {protocol}")
+    print(f"next: {next_command(data_dir, name, protocol)}")
     return result
+
+
+def next_command(data_dir: str | os.PathLike, name: str, protocol: str) -> str:
+    """A line for the shell that trains on what was prepared."""
+    words = ["python", "scripts/train.py", "--data_dir", str(data_dir), "--data_name", name, "--protocol", protocol]
+    return shlex.join(words)
 
 
 def _parser(dataset: str | None) -> argparse.ArgumentParser:

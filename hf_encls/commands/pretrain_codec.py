@@ -124,6 +124,7 @@ def main(args: list[str] | None = None) -> dict:
         if accelerator.is_main_process:
             print(line, flush=True)
 
+    say("making the codec")
     codec = build_codec(codec_args, training_args.seed)
     config = codec.config
     say(
@@ -131,6 +132,7 @@ def main(args: list[str] | None = None) -> dict:
         f"{sum(p.numel() for p in codec.parameters()):,} parameters"
         + (f", going on from {codec_args.init}" if codec_args.init else ", freshly initialised")
     )
+    say("reading sounds")
     corpora, shares, held_out, sounds = read_sounds(sound_args, config, training_args.seed)
     say(f"sounds: {json.dumps({name: value for name, value in sounds.items() if name != 'left_out'})}")
     for row in sounds["left_out"]:

@@ -7,6 +7,7 @@ Every kind of features, and every policy of a codec, is one configuration of a r
 """
 
 import logging
+import shlex
 import sys
 from dataclasses import asdict, dataclass, field
 
@@ -96,7 +97,8 @@ def _push_features(features: FeatureArguments, options: PublishArguments) -> dic
         private=options.private or None,
     )
     print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")
-    print(f"  python scripts/train.py --dataset {published.repo_id} --dataset_config {name}")
+    words = ["python", "scripts/train.py", "--dataset", published.repo_id, "--dataset_config", name]
+    print(f"  {shlex.join(words)}")
     return asdict(published) | {"config_name": name}
 
 

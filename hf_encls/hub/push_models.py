@@ -1,5 +1,6 @@
 """Publishing trained models: the files that `pipeline` needs, the scores and the card, and nothing else."""
 
+import ast
 import fnmatch
 import json
 import logging
@@ -9,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
+from hf_encls.escapes import markdown, python
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
 from hf_encls.report.card_files import CARD, read_card, write_text
@@ -158,19 +161,27 @@ def _seal(path: str, read: Callable[[], bytes]) -> str:
 
 def _named(page: Page, folder: Path, repo_id: str) -> Page:
     """The card of a local folder with the repository's name in its examples, its title and its model index."""
-    local, name = re.escape(folder.resolve().name), repo_id.split("/")[-1]
+    local, name = folder.resolve().name, repo_id.split("/")[-1]
+    quoted = r'model=("(?:[^"\\]|\\.)*")'
 
     def example(match: re.Match) -> str:
-        return f'model="{repo_id}"' if Path(match[1]).resolve() == folder.resolve() else match[0]
+        try:
+            path = Path(ast.literal_eval(match[1]))
+        except (ValueError, SyntaxError):
+            return match[0]
+        return f"model={python(repo_id)}" if path.resolve() == folder.resolve() else match[0]
 
     pieces = []
     for piece in page.pieces:
-        text = re.sub(r'model="([^"]*)"', example, piece.text)
+        text = re.sub(quoted, example, piece.text)
         if piece.name and not piece.edited:
-            text = re.sub(r'model="[^"]*"', f'model="{repo_id}"', text)
-            text = re.sub(rf"\A# {local}$", f"# {name}", text, flags=re.MULTILINE)
+            text = re.sub(quoted, lambda _: f"model={python(repo_id)}", text)
+            text = re.sub(
+                rf"\A# {re.escape(markdown(local))}$", lambda _: f"# {markdown(name)}", text, flags=re.MULTILINE
+            )
         pieces.append(replace(piece, text=text))
-    head = re.sub(rf"^- name: {local}$", f"- name: {name}", page.head, flags=re.MULTILINE)
+    index = yaml.safe_dump([{"name": local}], allow_unicode=True, width=10_000).strip()
+    head = re.sub(rf"^{re.escape(index)}$", lambda _: f"- name: {name}", page.head, flags=re.MULTILINE)
     front = read_page(f"---\n{head}\n---\n", CARD).front
     return replace(page, head=head, front=front, pieces=tuple(pieces), source=None)
 

@@ -3,11 +3,12 @@
 A segment is a dict with `start` and `end` in seconds, `label`, `score`, and `scores` of all classes where asked for.
 """
 
-import csv
-import io
 import json
 import re
+import urllib.parse
 from collections.abc import Sequence
+
+from hf_encls.escapes import csv_row, one_line
 
 EXTENSIONS = {
     "json": ".json",
@@ -18,7 +19,6 @@ EXTENSIONS = {
     "textgrid": ".TextGrid",
 }
 FORMATS = tuple(EXTENSIONS)
-BREAKS = re.compile(r"[\t\r\n\v\f\x85\u2028\u2029]+")
 
 
 def render(segments: Sequence[dict], format: str, name: str = "audio", duration_s: float | None = None) -> str:
@@ -58,36 +58,39 @@ def to_json_lines(segments: Sequence[dict], name: str) -> str:
 def to_csv(segments: Sequence[dict]) -> str:
     """`start,end,label,score`, then one column `score: CLASS` for each class where segments have `scores`.
 
-    Quoting as in RFC 4180, with line feeds between rows.
+    Quoting as in RFC 4180, with line feeds between rows. A label that a spreadsheet would compute (`=1+1`) gets an
+    apostrophe before it.
     """
     classes = list(segments[0].get("scores", ())) if segments else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["start", "end", "label", "score", *(f"score: {name}" for name in classes)])
+    rows = [["start", "end", "label", "score", *(f"score: {name}" for name in classes)]]
     for segment in segments:
         scores = [f"{segment['scores'][name]:.6f}" for name in classes]
         row = [_seconds(segment["start"]), _seconds(segment["end"]), segment["label"], f"{segment['score']:.6f}"]
-        writer.writerow([*row, *scores])
-    return text.getvalue()
+        rows.append([*row, *scores])
+    return "".join(map(csv_row, rows))
 
 
 def to_rttm(segments: Sequence[dict], name: str) -> str:
     """NIST's Rich Transcription Time Marked: ten fields between spaces, the label as speaker, the score as confidence.
 
-    The format has no escapes: white space in the name and in labels becomes `_`.
+    The format has no escapes: white space in the name and in labels becomes `_`. Labels that would be the same then
+    are percent-encoded instead (`a%20b` beside `a_b`).
     Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
     """
+    words = {segment["label"]: _word(segment["label"]) for segment in segments}
+    found = list(words.values())
+    words = {label: _encoded(label) if found.count(word) > 1 else word for label, word in words.items()}
     return "".join(
         f"SPEAKER {_word(name)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
-        f"<NA> <NA> {_word(segment['label'])} {segment['score']:.6f} <NA>\n"
+        f"<NA> <NA> {words[segment['label']]} {segment['score']:.6f} <NA>\n"
         for segment in segments
     )
 
 
 def to_audacity(segments: Sequence[dict]) -> str:
-    """Audacity's label track: start, end and label between tabs. Tabs and line breaks in labels become spaces."""
+    """Audacity's label track: start, end and label between tabs. White space in labels becomes single spaces."""
     return "".join(
-        f"{segment['start']:.6f}\t{segment['end']:.6f}\t{BREAKS.sub(' ', segment['label'])}\n" for segment in segments
+        f"{segment['start']:.6f}\t{segment['end']:.6f}\t{one_line(segment['label'])}\n" for segment in segments
     )
 
 
@@ -131,4 +134,9 @@ def _seconds(value: float) -> str:
 
 
 def _word(text: str) -> str:
-    return re.sub(r"\s+", "_", text.strip()) or "<NA>"
+    return re.sub(r"[\s\x00-\x1f\x7f]+", "_", text.strip()) or "<NA>"
+
+
+def _encoded(text: str) -> str:
+    """The word itself where it has nothing to encode, so that it stays apart from those that have."""
+    return re.sub(r"[\s%\x00-\x1f\x7f]", lambda found: urllib.parse.quote(found[0]), text) or "<NA>"

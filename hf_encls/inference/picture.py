@@ -1,15 +1,23 @@
 """The picture of a timeline: waveform, segments and class probabilities above each other."""
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_encls.report.pictures import COLOURS, shorten
+from hf_encls.escapes import one_line
+from hf_encls.report.canvas import Look, class_names, drawn, look, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
 
 MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
+LEGEND_COLUMNS = 5
+EDGE = "#222222"  # of hatches
 
 
 class Envelope:
@@ -64,64 +72,65 @@ def save_timeline_picture(
 
     With more than 15 classes the ones with the largest peaks are drawn, and the title of the panel says so.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     order = np.argsort(-cells.max(axis=0), kind="stable")[:MAX_CLASSES]
     order = np.sort(order)
     heights = ([1.1] if envelope else []) + [0.45, max(0.8, 0.24 * len(order))]
-    figure = Figure(figsize=(11, 1.2 + 1.35 * sum(heights)), layout="constrained")
-    FigureCanvasAgg(figure)
+    names = class_names(labels)
+    used = [i for i, name in enumerate(labels) if any(segment["label"] == name for segment in segments)]
+    legend_rows = -(-len(used) // LEGEND_COLUMNS)
+    figure = new_figure(11, 1.2 + 1.35 * sum(heights) + 0.2 * legend_rows)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if envelope:
         times, low, high = envelope.curve()
         axes[0].fill_between(times, low, high, step="post", color="#444444", linewidth=0.3)
         peak = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-3)
         axes[0].set(ylabel="Waveform", ylim=(-1.05 * peak, 1.05 * peak), yticks=[])
-    _draw_segments(axes[-2], segments, labels, duration_s)
+    _draw_segments(axes[-2], segments, {labels[i]: (names[i], look(rank)) for rank, i in enumerate(used)}, duration_s)
+    figure.legend(
+        handles=[_patch(names[i], look(rank)) for rank, i in enumerate(used)],
+        loc="outside lower center",
+        ncols=LEGEND_COLUMNS,
+        fontsize=8,
+        frameon=False,
+        handlelength=2.4,
+    )
     edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
     edges[-1] = duration_s
     image = axes[-1].pcolormesh(
         edges, np.arange(len(order) + 1), cells[:, order].T, cmap="Blues", vmin=0, vmax=1, rasterized=True
     )
-    axes[-1].set_yticks(np.arange(len(order)) + 0.5, [shorten(labels[i]) for i in order], fontsize=9)
+    axes[-1].set_yticks(np.arange(len(order)) + 0.5, [names[i] for i in order], fontsize=9)
     axes[-1].invert_yaxis()
     axes[-1].set(xlabel="Time (s)", xlim=(0, duration_s))
     figure.colorbar(image, ax=axes[-1], label="Probability", pad=0.01, aspect=12)
     if len(order) < len(labels):
         axes[-1].set_title(f"{len(order)} of {len(labels)} classes, those with the largest peaks", fontsize=9)
     if title:
-        figure.suptitle(shorten(title, 100))
-    return _save(figure, Path(path))
+        figure.suptitle(drawn(title, 100))
+    return save_figure(figure, path, labels)
 
 
-def _draw_segments(axes, segments: Sequence[dict], labels: Sequence[str], duration_s: float) -> None:
-    # Labels that occur take the colours first: with many classes the palette would repeat among them.
-    used = [name for name in labels if any(segment["label"] == name for segment in segments)]
-    colours = dict(zip(used, cycle(COLOURS)))
+def _patch(name: str, style: Look) -> "Patch":
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=style.colour, hatch=style.hatch, edgecolor=EDGE, linewidth=0, label=name)
+
+
+def _draw_segments(
+    axes: "Axes", segments: Sequence[dict], looks: dict[str, tuple[str, Look]], duration_s: float
+) -> None:
+    """Bars in the look of their class; its name stands in those that are wide enough, and all are in the legend."""
     for segment in segments:
+        name, style = looks[segment["label"]]
         start, end = segment["start"], segment["end"]
-        axes.axvspan(start, end, color=colours[segment["label"]], alpha=0.75, linewidth=0)
-        room = int((end - start) / duration_s * 110)  # characters that fit
-        if room >= 3:
-            text = shorten(segment["label"], min(room, 28))
-            axes.text((start + end) / 2, 0.5, text, ha="center", va="center", fontsize=9, clip_on=True)
+        axes.axvspan(start, end, facecolor=style.colour, hatch=style.hatch, edgecolor=EDGE, linewidth=0)
+        room = int((end - start) / duration_s * 100)  # characters that fit
+        # Wide characters, as of Chinese, take two places.
+        width = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
+        if room >= min(width, 6):
+            text = name if width <= room else drawn(one_line(segment["label"]), max(3, room * len(name) // width))
+            text = axes.text((start + end) / 2, 0.5, text, ha="center", va="center", fontsize=9, clip_on=True)
+            text.set_bbox({"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85})
     for segment in segments[1:]:
         axes.axvline(segment["start"], color="white", linewidth=1)
     axes.set(ylabel="Label", yticks=[], ylim=(0, 1))
-    if any((s["end"] - s["start"]) / duration_s * 110 < len(s["label"]) for s in segments):
-        from matplotlib.patches import Patch
-
-        handles = [Patch(color=colours[name], alpha=0.75, label=shorten(name)) for name in used[:12]]
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=8, frameon=False)
-
-
-def _save(figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

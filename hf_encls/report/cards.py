@@ -16,7 +16,9 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.model.configuration_encls import parse_features
+from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
     ASSETS,
@@ -62,7 +64,9 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None, *, ove
     folder = Path(folder)
     results, config = (_read_json(folder / name) for name in (RESULTS, "config.json"))
     name, pictures = folder.resolve().name, [name for name in PICTURES if (folder / name).is_file()]
-    card = model_card(results, config, name=name, model=model or str(folder), pictures=pictures)
+    key = key_file(folder / "confusion_matrix.png")
+    numbers = key.read_text(encoding="utf-8") if key.is_file() else ""
+    card = model_card(results, config, name=name, model=model or str(folder), pictures=pictures, numbers=numbers)
     beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
     beside |= _attribution(None if lacks_codec(results, config) else results.get("codec"))
     return write_card(folder, str(card), beside, _earlier(folder, config), overwrite)
@@ -100,9 +104,18 @@ def cards_as_made(page: Page, results: object, config: object, files: Sequence[s
 
 
 def model_card(
-    results: Mapping, config: Mapping, *, name: str, model: str, pictures: Sequence[str] = tuple(PICTURES)
+    results: Mapping,
+    config: Mapping,
+    *,
+    name: str,
+    model: str,
+    pictures: Sequence[str] = tuple(PICTURES),
+    numbers: str = "",
 ) -> ModelCard:
-    """The card of a trained model, with `model-index` in its front matter. `results` is the run's `results.json`."""
+    """The card of a trained model, with `model-index` in its front matter. `results` is the run's `results.json`.
+
+    `numbers` is the key to the classes that the pictures call by numbers.
+    """
     codec = results.get("codec")
     held = None if lacks_codec(results, config) else codec
     data = ModelCardData(
@@ -119,11 +132,15 @@ def model_card(
     return ModelCard.from_template(
         data,
         template_path=str(TEMPLATES / "model_card.md"),
+        text=markdown,
+        code=markdown_code,
+        block=markdown_block,
+        python=python,
         name=name,
         model=model,
         config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
         dataset=results["dataset"],
-        classes=results["classes"],
+        shown_classes=list(map(markdown, results["classes"])),
         num_classes=len(results["classes"]),
         feature_text=feature_text(config["features"]),
         scores=_score_rows(results),
@@ -136,6 +153,7 @@ def model_card(
         codec_warning=codec_warning(results),
         results_table=results_table(results, markdown=True),
         per_class=class_table(results, markdown=True) if results.get("per_class") else "",
+        numbers=", ".join(numbers.splitlines()),
         pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
         settings=_model_settings(results, config),
         command=shlex.join(map(str, results["command"])) if results.get("command") else "",
@@ -239,13 +257,13 @@ def _metric_name(name: str, results: Mapping) -> str:
 def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
     codec = results.get("codec") or {}
     settings = {
-        "features": f"`{config['features']}`",
+        "features": markdown_code(config["features"]),
         "sampling rate": f"{config['sampling_rate']} Hz",
         "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
         **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
         **(
             {
-                f"codec {key}": f"`{value}`"
+                f"codec {key}": markdown_code(value)
                 for key, value in codec.items()
                 if isinstance(value, str) and key != "attribution"
             }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hf_encls.data.load import KNOWN, data_set_called
+from hf_encls.escapes import markdown, markdown_code
 from hf_encls.model.configuration_encls import parse_features
 
 ASSETS = Path(__file__).parents[1] / "codec" / "assets"  # of the bundled codecs
@@ -17,11 +18,11 @@ def codec_text(codec: Mapping | None) -> str:
     """Which codec made the features, in one sentence."""
     if not codec:
         return "No codec is involved."
-    parts = [f"Codec: `{codec['id']}`"]
+    parts = [f"Codec: {markdown_code(codec['id'])}"]
     parts += ["whose weights are random"] if codec.get("untrained") else []
     if codec.get("trained_on"):
         names = codec["trained_on"]
-        parts.append(f"trained on {names if isinstance(names, str) else ', '.join(map(str, names))}")
+        parts.append(f"trained on {markdown(names if isinstance(names, str) else ', '.join(map(str, names)))}")
     parts += [f"{name} {codec[key]}" for name, key in (("policy", "policy"), ("precision", "dtype")) if codec.get(key)]
     parts += [f"weights {codec['hash'][:12]}"] if codec.get("hash") else []
     return ", ".join(parts) + "."
@@ -34,8 +35,8 @@ def codec_warning(results: Mapping) -> str:
         return "The codec of this model is **untrained**. It shows that everything works; its scores say nothing else."
     if codec and has_heard(codec, results["dataset"]):
         return (
-            f"The codec `{codec['id']}` was itself trained on {results['dataset']}, clips of this test included: "
-            "these scores are not those of a codec that never heard them."
+            f"The codec {markdown_code(codec['id'])} was itself trained on {markdown(results['dataset'])}, "
+            "clips of this test included: these scores are not those of a codec that never heard them."
         )
     return ""
 
@@ -107,7 +108,7 @@ def licence_text(codec: Mapping | None) -> str:
     text = "Network and code: Apache-2.0."
     if not codec or codec.get("untrained"):
         return text
-    text += f" The checkpoint also holds the encoder of `{codec['id']}`, "
+    text += f" The checkpoint also holds the encoder of {markdown_code(codec['id'])}, "
     facts = licence_facts(codec)
     if facts.get("license"):
         return text + f"under {facts['license']}. {facts.get('attribution') or ''}".strip()

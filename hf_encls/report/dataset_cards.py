@@ -1,11 +1,13 @@
 """Cards of feature data sets, written from the facts of each configuration (`encls_features.json`)."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_encls.data.facts import DatasetFacts
+from hf_encls.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -64,14 +66,29 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
     return DatasetCard.from_template(
         data,
         template_path=str(TEMPLATES / "dataset_card.md"),
+        text=markdown,
+        code=markdown_code,
+        block=markdown_block,
+        python=python,
         name=repo_id.split("/")[-1],
         repo_id=repo_id,
         sources=sources,
-        source_names=", ".join(names),
+        source_names=markdown(", ".join(names)),
+        command=shlex.join(
+            [
+                "accelerate",
+                "launch",
+                "scripts/train.py",
+                "--dataset",
+                repo_id,
+                "--dataset_config",
+                configs[0]["config_name"],
+            ]
+        ),
         citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
         # Only those of other people: the bundled ones are this project's own.
-        codecs=sorted({f"`{id}`" for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
+        codecs=sorted({markdown_code(id) for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
     )
 
 
@@ -88,7 +105,7 @@ def _describe(entry: Mapping) -> dict:
     codec = entry["codec"] | {"id": config["codec_id"]} if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
     keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
-    settings = {key: f"`{config[key]}`" for key in keys if config.get(key) is not None}
+    settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}
     settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
     return {
         **entry,

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_encls.report.canvas import COLOURS, MAX_NAME, class_names, drawn, new_figure, save_figure
+from hf_encls.report.canvas import shorten as shorten  # callers ask the pictures
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 SMOOTHING = 0.8  # as in the paper's figure 4
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
 LOGARITHMIC_ABOVE = 8  # highest loss over the median one
-MAX_NAME = 28  # characters of a class name that a picture shows
 COUNTS_UP_TO = 25  # classes; with more, the numbers in the cells could not be read
 
 
@@ -57,32 +58,42 @@ def smooth(values: Sequence[float], weight: float = SMOOTHING) -> np.ndarray:
     return smoothed
 
 
-def save_curves(runs: Mapping[str, Sequence[Mapping]], path: str | os.PathLike, title: str | None = None) -> Path:
+def save_curves(
+    runs: Mapping[str, Sequence[Mapping]],
+    path: str | os.PathLike,
+    title: str | None = None,
+    best: Mapping[str, int] | None = None,
+) -> Path:
     """Accuracy and loss over the epochs, raw (faint) and smoothed, as in the paper's figure 4.
 
     `runs` maps a label to a run's `history`: dicts with `epoch` and any of `train_accuracy`, `validation_accuracy`,
     `train_loss`, `validation_loss`. Several runs share the axes, one colour each; the validation line is solid and
-    the training line dashed.
+    the training line dashed. `best` names the epoch of each run whose weights were kept: its validation scores, as they
+    were measured, are marked and written there.
     """
     if not runs or not all(runs.values()):
         raise ValueError("No history to draw: expected at least one run with at least one epoch.")
-    figure = _figure(11, 4.4)
+    figure = new_figure(11, 4.4)
     figure.get_layout_engine().set(w_pad=0.15)
     all_axes = figure.subplots(1, 2)
     for axes, metric, name in zip(all_axes, ("accuracy", "loss"), ("Accuracy", "Loss")):
-        for colour, history in zip(cycle(COLOURS), runs.values()):
+        for colour, (label, history) in zip(cycle(COLOURS), runs.items()):
             _draw_run(axes, history, metric, colour)
+            if best and best.get(label) is not None:
+                _mark(axes, history, metric, best[label], colour)
         axes.set(xlabel="Epoch", ylabel=f"{name} of windows")
         axes.grid(alpha=0.25)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(0, 1.02 if metric == "accuracy" else 1.05 * axes.get_ylim()[1])
         axes.spines[["top", "right"]].set_visible(False)
-    if all(len(history) == 1 for history in runs.values()):
-        for axes in all_axes:
-            axes.set_xlim(0, 2)
-    _draw_legend(figure, list(runs), marker="o" if min(map(len, runs.values())) < 3 else None)
-    figure.suptitle(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)")
-    return _save(figure, path)
+        _end_with_the_numbers(axes, runs.values())
+    shortest = min(map(len, runs.values()))
+    _draw_legend(figure, list(runs), marker="o" if shortest < 3 else None, best=bool(best))
+    lines = textwrap.wrap(drawn(title or "Learning curves", 300), 110)
+    if any(len(history) > 1 for history in runs.values()):
+        lines.append(f"lines: smoothed by {SMOOTHING}; faint: as measured")
+    figure.suptitle("\n".join(lines), fontsize=11)
+    return save_figure(figure, path, tight=True)
 
 
 def save_curve_panels(
@@ -101,7 +112,7 @@ def save_curve_panels(
         raise ValueError("No history to draw: expected at least one run with at least one epoch in each panel.")
     labels = list(dict.fromkeys(label for runs in panels.values() for label in runs))
     colours = dict(zip(labels, cycle(COLOURS))) | dict(colours or {})
-    figure = _figure(max(6.6, 4.6 * len(panels)), 7.2)
+    figure = new_figure(max(6.6, 4.6 * len(panels)), 7.2)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
     grid = figure.subplots(2, len(panels), squeeze=False, sharex="col")
     for column, (name, runs) in enumerate(panels.items()):
@@ -113,15 +124,45 @@ def save_curve_panels(
             axes.spines[["top", "right"]].set_visible(False)
             if column == 0:
                 axes.set_ylabel(f"Validation {metric} of windows" + (" (nats)" if metric == "loss" else ""))
-        grid[0, column].set_title("\n".join(textwrap.wrap(name, 36)), fontsize=11)
+        grid[0, column].set_title("\n".join(textwrap.wrap(drawn(name, 200), 36)), fontsize=11)
         grid[0, column].set_ylim(0, 1.02)
         _scale_losses(grid[1, column], runs.values())
         grid[1, column].set_xlabel("Epoch")
     _draw_legend(figure, labels, marker=None, splits=False, colours=colours)
     figure.suptitle(
-        "\n".join(textwrap.wrap(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)", 90))
+        "\n".join(
+            textwrap.wrap(drawn(title or f"Learning curves (smoothed by {SMOOTHING}; raw values faint)", 400), 90)
+        )
     )
-    return _save(figure, path)
+    return save_figure(figure, path, tight=True)
+
+
+def _end_with_the_numbers(axes: "Axes", runs: Iterable[Sequence[Mapping]]) -> None:
+    """From the first epoch to the last, so that no empty strip looks like training to come."""
+    epochs = [row["epoch"] for history in runs for row in history]
+    first, last = min(epochs), max(epochs)
+    axes.set_xlim((first, last) if last > first else (first - 1, last + 1))
+
+
+def _mark(axes: "Axes", history: Sequence[Mapping], metric: str, epoch: int, colour: str) -> None:
+    """The value of the epoch that was kept, not the smoothed one: it is the one in the tables."""
+    value = next((row.get(f"validation_{metric}") for row in history if row["epoch"] == epoch), None)
+    if value is None or not np.isfinite(value):
+        return
+    axes.axvline(epoch, color=colour, linewidth=1, linestyle=":")
+    axes.plot([epoch], [value], "D", color=colour, markeredgecolor="black", markersize=7, clip_on=False, zorder=5)
+    last = max(row["epoch"] for row in history)
+    near_the_end = last > 1 and epoch > 0.7 * last
+    axes.annotate(
+        f"epoch {epoch}: {value:.3f}",
+        (epoch, value),
+        xytext=(-9 if near_the_end else 9, -14 if metric == "accuracy" else 9),
+        textcoords="offset points",
+        ha="right" if near_the_end else "left",
+        fontsize=9,
+        bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        zorder=6,
+    )
 
 
 def _scale_losses(axes: "Axes", runs: Iterable[Sequence[Mapping]]) -> None:
@@ -141,7 +182,7 @@ def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathL
     """Milliseconds per second of audio, one bar for each row, its parts side by side (label -> part -> seconds)."""
     if not rows:
         raise ValueError("No times to draw: expected at least one row.")
-    figure = _figure(9.5, 1.5 + 0.5 * len(rows))
+    figure = new_figure(9.5, 1.5 + 0.5 * len(rows))
     axes = figure.subplots()
     names = list(rows)
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
@@ -153,7 +194,7 @@ def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathL
     for index, name in enumerate(names):
         each = " + ".join(f"{1000 * rows[name].get(part, 0.0):.1f}" for part in parts)
         axes.text(left[index] + 0.01 * left.max(), index, f"{each} ms", va="center", fontsize=9)
-    axes.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(name, 44)) for name in names], fontsize=9)
+    axes.set_yticks(range(len(names)), ["\n".join(textwrap.wrap(drawn(name, 200), 44)) for name in names], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.28 * left.max())
     axes.set_xlabel("Milliseconds per second of audio")
@@ -161,8 +202,8 @@ def save_time_bars(rows: Mapping[str, Mapping[str, float]], path: str | os.PathL
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=len(parts), frameon=False)
     if title:
-        figure.suptitle(title)
-    return _save(figure, path)
+        figure.suptitle(drawn(title, 200))
+    return save_figure(figure, path, tight=True)
 
 
 def _draw_legend(
@@ -171,18 +212,22 @@ def _draw_legend(
     marker: str | None,
     splits: bool = True,
     colours: Mapping[str, str] | None = None,
+    best: bool = False,
 ) -> None:
     """One entry for each run's colour, then what solid and dashed mean; with that, a single run needs no entry."""
     from matplotlib.lines import Line2D
 
     colours = colours or dict(zip(labels, cycle(COLOURS)))
-    lines = {label: Line2D([], [], color=colours[label]) for label in labels}
+    lines = {drawn(label, 60): Line2D([], [], color=colours[label]) for label in labels}
     if splits:
         if len(labels) == 1:
             lines = {}
         neutral = "#555555" if lines else COLOURS[0]
         lines["validation"] = Line2D([], [], color=neutral, marker=marker)
         lines["train"] = Line2D([], [], color=neutral, linestyle="--", marker=marker, markerfacecolor="white")
+    if best:
+        kept = {"color": COLOURS[0] if len(labels) == 1 else "#555555", "markeredgecolor": "black"}
+        lines["best epoch, as measured"] = Line2D([], [], linestyle=":", marker="D", **kept)
     columns = min(len(lines), 5 if max(map(len, lines)) <= MAX_NAME else 2)
     figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
@@ -218,7 +263,8 @@ def save_confusion_matrix(
 ) -> Path:
     """The confusion matrix (rows: true class, columns: predicted), coloured by the share of its row.
 
-    Counts are written into the cells up to 25 classes. Long class names are shortened.
+    Counts are written into the cells up to 25 classes. Long class names are shortened;
+    those that no font here can draw are numbers (see `canvas.key`).
     """
     counts = np.asarray(matrix, dtype=np.int64)
     size = len(classes)
@@ -227,10 +273,10 @@ def save_confusion_matrix(
             f"Expected a {size} x {size} confusion matrix for {size} classes, found shape {counts.shape}."
         )
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [shorten(name) for name in classes]
+    names = class_names(classes)
     side = max(3.2, size * (0.5 if size <= COUNTS_UP_TO else 0.24))
     margin = 0.095 * max(map(len, names)) + 0.6
-    figure = _figure(side + margin + 1.0, side + margin + 0.4)
+    figure = new_figure(side + margin + 1.0, side + margin + 0.4)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     small = 10 if size <= COUNTS_UP_TO else 8
@@ -240,7 +286,7 @@ def save_confusion_matrix(
     accuracy = np.trace(counts) / max(counts.sum(), 1)
     measured = f"{counts.sum():,} test {unit}, accuracy {accuracy:.3f}"
     # Wrapped, so that a long title does not make the picture of two classes wide.
-    lines = [*textwrap.wrap(title or "", round(10 * (side + margin))), measured]
+    lines = [*textwrap.wrap(drawn(title or "", 300), round(10 * (side + margin))), measured]
     axes.set_title("\n".join(lines), fontsize=10)
     if size <= COUNTS_UP_TO:
         for row, column in np.argwhere(counts):
@@ -253,15 +299,7 @@ def save_confusion_matrix(
         axes.grid(which="minor", color="#dddddd", linewidth=0.4)
         axes.tick_params(which="minor", length=0)
     figure.colorbar(image, ax=axes, label="Share of the true class", shrink=0.75, aspect=30, pad=0.02)
-    return _save(figure, path)
-
-
-def shorten(name: str, length: int = MAX_NAME) -> str:
-    """The name, with its middle left out where it is longer than `length` characters."""
-    if len(name) <= length:
-        return name
-    half = (length - 1) // 2
-    return f"{name[: length - 1 - half]}…{name[-half:]}"
+    return save_figure(figure, path, classes, tight=True)
 
 
 # --------------------------------------------------------------------------------------------------- features
@@ -271,13 +309,13 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
     """Images of features side by side, as the paper's figure 2: one clip's mel and its latents."""
     if not panels:
         raise ValueError("No feature to draw: expected at least one panel.")
-    figure = _figure(5.2 * len(panels), 4.0)
+    figure = new_figure(5.2 * len(panels), 4.0)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         image = np.asarray(panel.image, dtype=np.float32)
         if image.ndim != 2 or not image.size:
             raise ValueError(f"Expected an image of shape (bands, frames) for {panel.title!r}, found {image.shape}.")
         low, high = np.percentile(image[np.isfinite(image)], (1, 99)) if np.isfinite(image).any() else (0, 1)
-        drawn = axes.imshow(
+        picture = axes.imshow(
             image,
             origin="lower",
             aspect="auto",
@@ -288,33 +326,8 @@ def save_feature_picture(panels: Sequence[Panel], path: str | os.PathLike, title
             vmax=high if high > low else low + 1,
         )
         axes.set(xlabel="Time (s)", ylabel=panel.row_name)
-        axes.set_title(shorten(panel.title, 56), fontsize=11)
-        axes.figure.colorbar(drawn, ax=axes, label=panel.value_name, extend="both")
+        axes.set_title(drawn(panel.title, 56), fontsize=11)
+        axes.figure.colorbar(picture, ax=axes, label=panel.value_name, extend="both")
     if title:
-        figure.suptitle(shorten(title, 100))
-    return _save(figure, path)
-
-
-# --------------------------------------------------------------------------------------------------- files
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: "Figure", path: str | os.PathLike) -> Path:
-    """Write the PNG under a temporary name in its folder, then move it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        figure.suptitle(drawn(title, 100))
+    return save_figure(figure, path, tight=True)

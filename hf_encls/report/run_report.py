@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hf_encls.escapes import python
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
@@ -12,7 +13,8 @@ def save_results(results: dict, folder: Path) -> None:
     """Write results.json, then what is made of it: curves.png, confusion_matrix.png, README.md."""
     write_json(results, folder / RESULTS)
     if results["history"]:
-        save_curves({results["features"]: results["history"]}, folder / "curves.png", title=title(results))
+        features, best = results["features"], results.get("best_epoch")
+        save_curves({features: results["history"]}, folder / "curves.png", title(results), {features: best})
     save_confusion_matrix(results["confusion_matrix"], results["classes"], folder / "confusion_matrix.png")
     write_model_card(folder)
 
@@ -46,17 +48,17 @@ def usage(results: dict, folder: Path, example: str | None) -> str:
             "from hf_encls import EnclsForAudioClassification",
             "from hf_encls.report.cards import write_model_card",
             "from hf_encls.codec.loading import load_codec",
-            f'model = EnclsForAudioClassification.from_pretrained("{folder}")',
+            f"model = EnclsForAudioClassification.from_pretrained({python(folder)})",
             'model.attach_codec(load_codec("FOLDER_OF_THE_CODEC"))',
-            f'model.save_pretrained("{folder}")',
-            f'write_model_card("{folder}")',
+            f"model.save_pretrained({python(folder)})",
+            f"write_model_card({python(folder)})",
         ]
         return "\n".join(lines)
     lines += [f"The model is in {folder}. To use it:", ""]
     lines += [
         "from transformers import pipeline",
         "from hf_encls.audio import load",
-        f'print(pipeline("audio-classification", model="{folder}")(load("{example or "a_sound.wav"}", '
+        f'print(pipeline("audio-classification", model={python(folder)})(load({python(example or "a_sound.wav")}, '
         f"{results['sampling_rate']})))",
     ]
     return "\n".join(lines)

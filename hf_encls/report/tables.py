@@ -1,7 +1,12 @@
 """Tables of results: plain data in, text or Markdown out. The data are those of `results.json`."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from hf_encls.escapes import markdown as markdown_text
+from hf_encls.escapes import one_line
+
+PIPE = re.compile(r"(?<!\\)\|")  # it would end a cell, in code too
 SPLITS = ("train", "validation", "test")
 WITHOUT_SILENCE = "num_windows_without_silence"
 UNITS = (
@@ -30,7 +35,7 @@ def class_table(results: Mapping, markdown: bool = False) -> str:
     """Precision, recall and F1 of each class, from `results["per_class"]`."""
     rows = [
         [
-            entry["class"],
+            markdown_text(entry["class"]) if markdown else one_line(entry["class"]),
             f"{entry['support']:,}",
             *(_number(entry.get(name)) for name in ("precision", "recall", "f1")),
         ]
@@ -56,7 +61,7 @@ def _number(value: float | None) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int, markdown: bool) -> str:
     if markdown:
-        rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        rows = [[PIPE.sub(r"\|", " ".join(cell.split())) for cell in row] for row in rows]
         rule = ["---" if index < left else "---:" for index in range(len(head))]
         return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
     widths = [max(map(len, column)) for column in zip(head, *rows)]

@@ -10,14 +10,15 @@ from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.configuration_encls import FeatureConfig
-from hf_encls.report.pictures import COLOURS, SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
+from hf_encls.report.pictures import SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
 from hf_encls.reproduction.finished import Finished
 from hf_encls.reproduction.grid import Input, Preset
 from hf_encls.reproduction.sources import Source
 
 # The paper's colours for its three inputs, the next one for log-mel; a second codec of a kind takes what is left.
 ORDER = ("mel", "encodec_24khz", "encodec_48khz", "log_mel")
-COLOUR_OF = dict(zip(ORDER, COLOURS))
+PAPER_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b", "#17becf", "#7f7f7f")
+COLOUR_OF = dict(zip(ORDER, PAPER_COLOURS))
 
 
 def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
@@ -46,12 +47,12 @@ def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
 
 
 def _colours(inputs: Sequence[Input]) -> dict[str, str]:
-    left = list(COLOURS[len(ORDER) :])
+    left = list(PAPER_COLOURS[len(ORDER) :])
     colours: dict[str, str] = {}
     for entry in inputs:
         if entry.label not in colours:
             own = COLOUR_OF[entry.features]
-            colours[entry.label] = own if own not in colours.values() else left.pop(0) if left else COLOURS[-1]
+            colours[entry.label] = own if own not in colours.values() else left.pop(0) if left else PAPER_COLOURS[-1]
     return colours
 
 

@@ -50,6 +50,7 @@ class Answer:
     timeline: Path  # PNG
     features: Path  # PNG
     downloads: dict[str, Path]  # format -> file
+    labels: tuple[str, ...] = ()  # of the model, in its order
 
 
 def answer(
@@ -89,7 +90,7 @@ def answer(
         text = render(segments, format, name=path.name, duration_s=analysis.duration_s)
         downloads[format].write_text(text, encoding="utf-8", newline="")
     scores = {each["label"]: each["score"] for each in analysis.top(None)}
-    return Answer(analysis.duration_s, scores, segments, timeline, features, downloads)
+    return Answer(analysis.duration_s, scores, segments, timeline, features, downloads, tuple(analysis.labels))
 
 
 def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:
@@ -166,5 +167,5 @@ def _counted(blocks: Iterator[np.ndarray], rate: int, limits: Limits) -> Iterato
 def _check_length(seconds: float, limits: Limits) -> None:
     if seconds > limits.max_minutes * 60:
         raise AudioError(
-            f"is too long: this page takes {limits.max_minutes:g} minutes; `hf-encls segment` takes files of any length"
+            f"is too long: this page takes {limits.max_minutes:g} minutes; hf-encls segment takes files of any length"
         )

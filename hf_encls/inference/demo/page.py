@@ -10,9 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from hf_encls.escapes import markdown, markdown_code
 from hf_encls.inference.demo.answers import DOWNLOADS, Answer, Limits, answer
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import SMOOTHINGS
+from hf_encls.report.canvas import key, key_text
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -179,8 +181,8 @@ def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
     labels = [config.id2label[i] for i in range(config.num_labels)]
     more = f" and {len(labels) - SHOWN_CLASSES} more" if len(labels) > SHOWN_CLASSES else ""
     return (
-        f"`{name}` hears {config.feature_name} at {config.sampling_rate / 1000:g} kHz, {config.window_s:g} s at a time, and "
-        f"knows {len(labels)} sounds: {', '.join(labels[:SHOWN_CLASSES])}{more}. "
+        f"{markdown_code(name)} hears {config.feature_name} at {config.sampling_rate / 1000:g} kHz, {config.window_s:g} s "
+        f"at a time, and knows {len(labels)} sounds: {', '.join(map(markdown, labels[:SHOWN_CLASSES]))}{more}. "
         f"Files of up to {limits.max_minutes:g} minutes and {limits.max_mb:g} MB."
     )
 
@@ -189,7 +191,12 @@ def summary(path: str, found: Answer, took_s: float) -> str:
     """One line on an answer."""
     count = len(found.segments)
     duration = f"{found.duration_s:.1f}" if found.duration_s >= 1 else f"{found.duration_s:.4f}"
-    return f"`{Path(path).name}`: {duration} s, {count} segment{'s' if count != 1 else ''}, heard in {took_s:.1f} s"
+    unknown = key(list(found.labels))
+    numbers = f". No font here draws some names; in the pictures {markdown(key_text(unknown))}" if unknown else ""
+    return (
+        f"{markdown_code(Path(path).name)}: {duration} s, {count} segment{'s' if count != 1 else ''}, heard in "
+        f"{took_s:.1f} s{numbers}"
+    )
 
 
 def refusal(path: str, error: ValueError) -> str:
@@ -198,4 +205,4 @@ def refusal(path: str, error: ValueError) -> str:
     reason = " ".join(str(error).split()).replace(str(path), name).removeprefix(name).lstrip(": ").rstrip(".")
     colon = "" if reason.startswith(("is ", "has ", "does ")) else ":"
     hint = f" {READS}" if "not audio" in reason else ""
-    return f"### This file cannot be used\n`{name}`{colon} {reason}.{hint}"
+    return f"### This file cannot be used\n{markdown_code(name)}{colon} {markdown(reason)}.{hint}"
