@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint, stop_requests
 from hf_encls.codec_training.corpus import Corpus, draw_batch
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
+from hf_encls.codec_training.precision import checked_layers
 
 MAX_VALIDATION_S = 10.0  # of each held-out clip
 
@@ -149,7 +151,7 @@ def train_codec(
 
     started, first = time.monotonic(), step
     seconds = recipe.batch_size * recipe.num_processes * recipe.crop_samples / codec.config.sampling_rate
-    with stop_requests() as stop:
+    with stop_requests() as stop, _checked(model, recipe, codec, accelerator):
         while step < recipe.max_steps:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate_at(step)
@@ -199,6 +201,15 @@ def train_codec(
                 break
     accelerator.wait_for_everyone()
     return step, history
+
+
+def _checked(
+    model: Autoencoder, recipe: Recipe, codec: EncodecModel, accelerator: Accelerator
+) -> AbstractContextManager[None]:
+    if recipe.mixed_precision == "no":
+        return nullcontext()
+    channels, warns = codec.config.audio_channels, accelerator.is_main_process
+    return checked_layers(model, channels, recipe.crop_samples, torch.bfloat16, warns)
 
 
 def _state(recipe: Recipe, history: list[dict]) -> dict:

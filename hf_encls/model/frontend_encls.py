@@ -173,7 +173,8 @@ class EncodecFrontend(Frontend):
     @torch.no_grad()
     def codes(self, latents: torch.Tensor) -> torch.Tensor:
         """(C, F) latents -> (K, F) codes of the K codebooks that the configuration's bandwidth asks for."""
-        return self.codec.quantizer.encode(latents[None], self.config.bandwidth)[:, 0]
+        with precision(self.config.codec_dtype, self.codec.device):
+            return self.codec.quantizer.encode(latents[None], self.config.bandwidth)[:, 0]
 
     @torch.no_grad()
     def embed(self, codes: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,9 @@ LOUDNESS = 8.0  # of the noise: a bias must not hide what a convolution makes of
 Operator = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
-def noise(*shape: int, device: torch.device | str = "cpu") -> torch.Tensor:
+def noise(*shape: int, device: torch.device | str = "cpu", seed: int = 0) -> torch.Tensor:
     """Loud noise of a shape, always the same, that leaves the random numbers of everybody else alone."""
-    return LOUDNESS * torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    return LOUDNESS * torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
 
 
 def error_of(reduced: Operator, exact: Operator, sample: torch.Tensor) -> float:
