@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_encls.codec_training.autoencoder import Autoencoder
-from hf_encls.model.precision_encls import TOLERANCE, error_of, noise, warn_of
+from hf_encls.model.precision_encls import TOLERANCE, training_error, warn_of
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def checked_layers(model: Autoencoder, channels: int, samples: int, dtype: torch
     """
     errors = {}
     for name, shape in _input_shapes(model, channels, samples).items():
-        error = _error(model.get_submodule(name), shape, dtype)
+        error = training_error(model.get_submodule(name), shape, dtype)
         if error > TOLERANCE:
             errors[name] = error
     if warns:
@@ -57,19 +57,3 @@ def _input_shapes(model: Autoencoder, channels: int, samples: int) -> dict[str, 
         for hook in hooks:
             hook.remove()
     return shapes
-
-
-def _error(layer: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> float:
-    """The error of a layer under autocast: of its results and of both gradients."""
-
-    def step(sample: Tensor, enabled: bool) -> list[Tensor]:
-        sample = sample.clone().requires_grad_()
-        # Inside, a weight under weight norm is one tensor, that a gradient can be asked for.
-        with nn.utils.parametrize.cached():
-            with torch.autocast(sample.device.type, dtype, enabled=enabled):
-                out = layer(sample)
-            above = noise(*out.shape, device=out.device, seed=1).to(out.dtype)
-            return [out.detach(), *torch.autograd.grad(out, [sample, layer.weight], above)]
-
-    device = next(layer.parameters()).device
-    return error_of(lambda x: step(x, True), lambda x: step(x, False), noise(*shape, device=device))

@@ -4,11 +4,13 @@ oneDNN's bfloat16 convolutions are plainly wrong for some shapes on Intel proces
 values themselves, without a word.
 """
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 
 # The largest error, as a share of the largest value, that still is rounding. bfloat16 keeps 8 bits: inputs, weights and
 # results are each off by 1/256 at most, and 0.02 was measured in all; operators that were wrong were off by 0.5 to 1.5.
@@ -16,6 +18,8 @@ TOLERANCE = 0.05
 LOUDNESS = 8.0  # of the noise: a bias must not hide what a convolution makes of its input
 
 Operator = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+
+_ERRORS: dict[tuple, float] = {}  # of `convolve`'s shapes, found once in a process
 
 
 def noise(*shape: int, device: torch.device | str = "cpu", seed: int = 0) -> torch.Tensor:
@@ -37,6 +41,46 @@ def error_of(reduced: Operator, exact: Operator, sample: torch.Tensor) -> float:
             error = (found.float() - expected).abs().max().item() / max(largest, torch.finfo(torch.float32).tiny)
             worst = max(worst, error if math.isfinite(error) else math.inf)
     return worst
+
+
+def training_error(layer: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> float:
+    """The error of a float32 convolution under autocast: of its results, and of its input's and weight's gradients."""
+
+    def step(sample: torch.Tensor, autocast: bool) -> list[torch.Tensor]:
+        sample = sample.clone().requires_grad_()
+        # Inside, a weight under weight norm is one tensor, that a gradient can be asked for.
+        with nn.utils.parametrize.cached():
+            with torch.autocast(sample.device.type, dtype, enabled=autocast):
+                out = layer(sample)
+            above = noise(*out.shape, device=out.device, seed=1).to(out.dtype)
+            return [out.detach(), *torch.autograd.grad(out, [sample, layer.weight], above)]
+
+    device = next(layer.parameters()).device
+    with torch.inference_mode(False), torch.enable_grad():
+        return error_of(lambda x: step(x, True), lambda x: step(x, False), noise(*shape, device=device))
+
+
+def convolve(name: str, conv: nn.Conv2d, image: torch.Tensor) -> torch.Tensor:
+    """What a convolution makes of (B, C, h, w), in float32 where the reduced precision asked for is wrong for it here.
+
+    The precision is that of autocast, else that of the weights. Each shape is compared once.
+    """
+    device = image.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else conv.weight.dtype
+    if dtype in (torch.float32, torch.float64) or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return conv(image)
+    key = (device, dtype, tuple(conv.weight.shape), tuple(image.shape[1:]))
+    if key not in _ERRORS:
+        with torch.inference_mode(False):
+            twin = copy.deepcopy(conv).float().requires_grad_()
+        _ERRORS[key] = training_error(twin, (1, *image.shape[1:]), dtype)
+        if _ERRORS[key] > TOLERANCE:
+            warn_of({name: _ERRORS[key]}, dtype)
+    if _ERRORS[key] <= TOLERANCE:
+        return conv(image)
+    with torch.autocast(device, enabled=False):
+        bias = None if conv.bias is None else conv.bias.float()
+        return conv._conv_forward(image.float(), conv.weight.float(), bias).to(dtype)
 
 
 def warn_of(errors: dict[str, float], dtype: torch.dtype) -> None:
