@@ -110,8 +110,8 @@ def test_without_the_packed_operators_the_layers_are_plain(monkeypatch):
 
 def make_wrong(monkeypatch, packs: bool, kernel: int) -> None:
     """Convolutions with this kernel turn their results round in reduced precision, as some processors' do."""
-    if packs and not layers_encls._can_pack(torch.device("cpu")):
-        pytest.skip("this machine has no packed convolutions")
+    if packs and not (layers_encls._can_pack(torch.device("cpu")) and layers_encls._packs_in(torch.bfloat16)):
+        pytest.skip("this machine has no packed convolutions in bfloat16")
     monkeypatch.setattr(layers_encls, "_can_pack", lambda device: packs)
     owner, name = (layers_encls.PackedConv1d, "forward") if packs else (nn.Conv1d, "_conv_forward")
     right = getattr(owner, name)
@@ -143,6 +143,14 @@ def test_a_layer_that_is_wrong_in_bfloat16_computes_in_float32(packs, khz, polic
         torch.testing.assert_close(streamed, prepared.windows([wave])[0], rtol=0.05, atol=0.05 * expected.std().item())
     assert len(warned()) == 1, "one warning, whatever the number of layers, clips and lengths"
     assert "encoder.layers.6 (off by 2)" in warned()[0] and "bfloat16" in warned()[0]
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
+def test_a_processor_that_packs_float32_alone_has_plain_layers(dtype, name, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: False)
+    made = layers_encls.encoder_layers(small_codec(24), dtype)
+    packed = [i for i, layer in enumerate(made) for m in layer.modules() if isinstance(m, layers_encls.PackedConv1d)]
+    assert not [i for i in packed if i < layers_encls.lstm_position(made)]
 
 
 def test_every_layer_may_be_wrong_in_float16(monkeypatch, warned):

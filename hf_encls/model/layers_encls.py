@@ -44,7 +44,7 @@ def encoder_layers(codec: EncodecModel, dtype: torch.dtype = torch.float32) -> l
         layers = kept[2]
         if dtype not in layers:
             with torch.inference_mode(False), torch.no_grad():
-                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device))
+                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device) and _packs_in(dtype))
         return layers[dtype]
 
 
@@ -140,6 +140,15 @@ def _can_pack(device: torch.device) -> bool:
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     )
+
+
+def _packs_in(dtype: torch.dtype) -> bool:
+    """Whether this processor has packed convolutions in a precision: older ones have them in float32 alone."""
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return dtype == torch.float32
 
 
 def _fold(conv: nn.Conv1d) -> nn.Conv1d:
