@@ -103,7 +103,9 @@ def _convolution(conv: nn.Conv1d, dtype: torch.dtype, packs: bool, frames: list[
 
     if dtype == torch.float32:
         return made(dtype), 0.0
-    reduced, exact = made(dtype), made(torch.float32)
+    reduced = made(dtype)
+    with torch.random.fork_rng(devices=[]):  # a new convolution draws its weights
+        exact = made(torch.float32)
     field = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
     errors = [
         error_of(
