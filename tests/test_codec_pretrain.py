@@ -1,5 +1,6 @@
 """Pretraining a codec: any sounds in, an `EncodecModel` folder out; an interrupted run ends like an unbroken one."""
 
+import copy
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
@@ -22,6 +24,7 @@ from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_cli
 from hf_encls.codec_training.corpus import Corpus, draw_batch, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import measure_bandwidths, save_example
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr
+from hf_encls.codec_training.precision import checked_layers
 from hf_encls.codec_training.pretraining import Recipe, measure
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
@@ -240,6 +243,80 @@ def test_a_codec_of_any_rate_makes_latents(config_file):
     waveform = torch.zeros(44_100)
     windows = frontend_of(config, codec).windows([waveform])[0]
     assert windows.shape[1:] == (config.num_bands, config.num_frames)
+
+
+class WrongGradient(torch.autograd.Function):
+    """A tensor as it is, whose gradient is turned round."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+FAULTS = {
+    "encoder.layers.6.conv": ("conv1d", "result", (8,)),
+    "encoder.layers.9.conv": ("conv1d", "weight", (10,)),
+    "encoder.layers.12.conv": ("conv1d", "input", (16,)),
+    "decoder.layers.3.conv": ("conv_transpose1d", "input", (16,)),
+    "decoder.layers.6.conv": ("conv_transpose1d", "weight", (10,)),
+    "decoder.layers.12.conv": ("conv_transpose1d", "result", (4,)),
+}
+
+
+@pytest.fixture
+def wrong_in_bfloat16(monkeypatch):
+    """One kind of fault in each of six layers, under autocast only."""
+    if torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("PyTorch's LSTM does not run in bfloat16 on this processor")
+    for name in ("conv1d", "conv_transpose1d"):
+        right = getattr(torch.nn.functional, name)
+        faults = {kernel: part for function, part, kernel in FAULTS.values() if function == name}
+
+        def wrong(hidden, weight, *settings, right=right, faults=faults):
+            part = faults.get(tuple(weight.shape[2:])) if torch.is_autocast_enabled("cpu") else None
+            hidden = WrongGradient.apply(hidden) if part == "input" else hidden
+            weight = WrongGradient.apply(weight) if part == "weight" else weight
+            out = right(hidden, weight, *settings)
+            return -out if part == "result" else out
+
+        monkeypatch.setattr(torch.nn.functional, name, wrong)
+
+
+def test_layers_that_are_wrong_in_mixed_precision_train_in_float32(wrong_in_bfloat16):
+    codec = EncodecModel(EncodecConfig(**TINY))
+    initialise(codec, 0)
+    model = Autoencoder(codec)
+    x = 0.1 * torch.randn(2, 1, 7200, generator=torch.Generator().manual_seed(0))
+
+    def gradients(autocast):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            latents, y = model(x)
+        ((y.float() - x).square().mean() + latents.float().square().mean()).backward()
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    exact, wrong = gradients(False), gradients(True)
+    assert (wrong - exact).norm() > 0.5 * exact.norm()
+    with pytest.warns(RuntimeWarning) as warned, checked_layers(model, 1, 7200, torch.bfloat16, warns=True):
+        assert (gradients(True) - exact).norm() <= 0.05 * exact.norm()
+        copied = copy.deepcopy(model)
+    assert len(warned) == 1 and all(name in str(warned[0].message) for name in FAULTS)
+    assert copied.encoder.layers[6].conv.forward.__self__ is copied.encoder.layers[6].conv
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_mixed_precision_says_once_what_it_leaves_out(trained, wrong_in_bfloat16, config_file, tmp_path, recwarn):
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision otherwise
+    args = [*QUICK, "--config", config_file, "--max_steps", "1", "--mixed_precision", "bf16"]
+    results = pretrain_codec.main([*args, "--output_dir", str(tmp_path)])
+    AcceleratorState._reset_state(reset_partial_state=True)
+    found = [str(each.message) for each in recwarn.list if each.category is RuntimeWarning]
+    assert len(found) == 1 and all(name in found[0] for name in FAULTS)
+    assert results["history"][0]["loss"] == pytest.approx(trained[1]["history"][0]["loss"], rel=0.02)
 
 
 def test_no_more_clips_are_encoded_than_the_frames_need(monkeypatch):

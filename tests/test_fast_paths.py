@@ -7,12 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import small_codec
+from small_models import small_codec, small_model
+from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model import encoding_encls, layers_encls
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import cut, window_index
 
 TOLERANCE = 1e-5  # relative to the largest latent, in float32
@@ -104,6 +106,115 @@ def test_without_the_packed_operators_the_layers_are_plain(monkeypatch):
         for dtype, tolerance in (("float32", TOLERANCE), ("bfloat16", 0.1)):
             config.codec_dtype = dtype
             assert_near(frontend_of(config, codec).latents([wave])[0], plain_latents(codec, wave, policy), tolerance)
+
+
+def make_wrong(monkeypatch, packs: bool, kernel: int) -> None:
+    """Convolutions with this kernel turn their results round in reduced precision, as some processors' do."""
+    if packs and not (layers_encls._can_pack(torch.device("cpu")) and layers_encls._packs_in(torch.bfloat16)):
+        pytest.skip("this machine has no packed convolutions in bfloat16")
+    monkeypatch.setattr(layers_encls, "_can_pack", lambda device: packs)
+    owner, name = (layers_encls.PackedConv1d, "forward") if packs else (nn.Conv1d, "_conv_forward")
+    right = getattr(owner, name)
+
+    def wrong(conv, *inputs):
+        out = right(conv, *inputs)
+        return -out if conv.kernel_size == (kernel,) and out.dtype != torch.float32 else out
+
+    monkeypatch.setattr(owner, name, wrong)
+
+
+@pytest.fixture
+def warned(recwarn):
+    """The warnings about reduced precision so far."""
+    return lambda: [str(each.message) for each in recwarn.list if each.category is RuntimeWarning]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize(("khz", "policy"), [(24, "whole"), (48, "contiguous"), (48, "whole")])
+def test_a_layer_that_is_wrong_in_bfloat16_computes_in_float32(packs, khz, policy, monkeypatch, warned):
+    make_wrong(monkeypatch, packs, kernel=8)
+    codec = small_codec(khz)
+    config = feature_config(f"encodec_{khz}khz", codec=codec, codec_policy=policy, codec_dtype="bfloat16")
+    prepared = frontend_of(config, codec)
+    for wave in (noise(70_000), noise(3_000), noise(20_011)):
+        expected = plain_latents(codec, wave, policy)
+        assert (prepared.latents([wave])[0] - expected).norm() <= 0.05 * expected.norm()
+        streamed = torch.cat(list(prepared.stream(iter(wave.split(9_000)))))
+        torch.testing.assert_close(streamed, prepared.windows([wave])[0], rtol=0.05, atol=0.05 * expected.std().item())
+    assert len(warned()) == 1, "one warning, whatever the number of layers, clips and lengths"
+    assert "encoder.layers.6 (off by 2)" in warned()[0] and "bfloat16" in warned()[0]
+
+
+@pytest.mark.parametrize(("dtype", "name"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
+def test_a_processor_that_packs_float32_alone_has_plain_layers(dtype, name, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: False)
+    made = layers_encls.encoder_layers(small_codec(24), dtype)
+    packed = [i for i, layer in enumerate(made) for m in layer.modules() if isinstance(m, layers_encls.PackedConv1d)]
+    assert not [i for i in packed if i < layers_encls.lstm_position(made)]
+
+
+def test_every_layer_may_be_wrong_in_float16(monkeypatch, warned):
+    monkeypatch.setattr(layers_encls, "_can_pack", lambda device: False)
+    right = nn.Conv1d._conv_forward
+
+    def wrong(conv, hidden, weight, bias):  # right in float32, and no numbers in float16, which some processors lack
+        if hidden.dtype == torch.float16:
+            return torch.full_like(right(conv, hidden.float(), weight.float(), bias.float()), torch.nan).half()
+        return right(conv, hidden, weight, bias)
+
+    monkeypatch.setattr(nn.Conv1d, "_conv_forward", wrong)
+    codec, wave = small_codec(24), noise(30_000)
+    found = encoding_encls.encode_causal(codec, [wave], torch.float16)[0]
+    expected = plain_latents(codec, wave, "whole")
+    assert (found - expected).norm() <= 0.05 * expected.norm()
+    assert len(warned()) == 1
+    assert "float16" in warned()[0] and "encoder.layers.1.block.3 (off by inf)" in warned()[0]
+
+
+def test_float32_is_not_checked(monkeypatch, warned):
+    monkeypatch.setattr(layers_encls, "error_of", None)
+    encoding_encls.encode_causal(small_codec(24), [noise(30_000)], torch.float32)
+    assert not warned()
+
+
+def test_a_check_leaves_random_numbers_alone():
+    codec, states = small_codec(24), []
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            layers_encls._prepare(codec, dtype, packs=False)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("features", ["encodec_24khz", "encodec_24khz_codes", "encodec_48khz", "log_mel"])
+def test_autocast_does_not_change_a_frontend(packs, features, monkeypatch, warned):
+    make_wrong(monkeypatch, packs, kernel=8)
+    model = small_model(features)
+    waves = torch.stack([noise(60_000, seed) for seed in (0, 1)])
+    expected = model.windows(waves)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(input_values=waves, labels=torch.tensor([0, 1])).loss.backward()
+        found = model.eval().windows(waves)
+        streamed = torch.cat(list(model.frontend.stream(iter(waves[0].split(7_000)))))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    torch.testing.assert_close(streamed, expected[0], rtol=1e-4, atol=1e-4)
+    assert not warned()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_loaded_checkpoint_on_bfloat16_latents_is_checked(dtype, tmp_path, monkeypatch, warned):
+    model = small_model("encodec_24khz", codec_dtype="bfloat16")
+    model.save_pretrained(tmp_path)
+    wave = noise(60_000)[None]
+    codec = model.frontend.codec
+    expected = cut(plain_latents(codec, wave[0], "whole"), model.config.window_units, model.config.step_units)
+    make_wrong(monkeypatch, False, kernel=8)
+    loaded = EnclsForAudioClassification.from_pretrained(tmp_path, dtype=dtype).eval()
+    with torch.no_grad():
+        assert (loaded.windows(wave)[0] - expected).norm() <= 0.05 * expected.norm()
+    assert len(warned()) == 1 and "encoder.layers.6" in warned()[0]
 
 
 def test_paddings_of_prepared_layers_are_plain_numbers():

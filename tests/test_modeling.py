@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.model import precision_encls
 
 MODEL_ROOM = Path(__file__).parents[1] / "hf_encls" / "model"
 
@@ -186,6 +187,44 @@ def test_half_precision_takes_waveforms(features, dtype, tmp_path):
     assert len(pipe(wave.numpy())) == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("way", ["weights", "autocast", "training"])
+@pytest.mark.parametrize("part", ["result", "gradient"])
+def test_a_convolution_that_is_wrong_in_a_reduced_precision_computes_in_float32(
+    dtype, way, part, monkeypatch, recwarn
+):
+    right = torch.nn.Conv2d._conv_forward
+
+    def wrong(conv, image, weight, bias):
+        out = right(conv, image, weight, bias)
+        if out.dtype == torch.float32 or conv.out_channels != 48:
+            return out
+        if part == "result":
+            return -out
+        return 2 * out - out.detach()  # the same numbers, twice the gradient
+
+    monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", wrong)
+    monkeypatch.setattr(precision_encls, "_ERRORS", {})
+    model = small_model("encodec_24khz", conv_channels=(8, 48), dropout=0.0)
+    windows = torch.randn(3, *model.config.stored_shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2])
+    expected = model.train(way == "training")(input_features=windows, labels=labels)
+    expected.loss.backward()
+    gradients = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+    model.zero_grad()
+    model = model.to(dtype) if way == "weights" else model
+    for _ in range(2):
+        with torch.autocast("cpu", dtype, enabled=way != "weights"), torch.set_grad_enabled(way == "training"):
+            found = model(input_features=windows, labels=labels)
+    torch.testing.assert_close(found.logits.float(), expected.logits, atol=0.03, rtol=0)
+    if way == "training":
+        found.loss.backward()
+        rounded = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+        assert (rounded - gradients).norm() <= 0.05 * gradients.norm()
+    messages = [str(each.message) for each in recwarn.list if each.category is RuntimeWarning]
+    assert len(messages) == 1 and "conv2 (off by" in messages[0]
+
+
 def test_trainer_is_told_to_gather_the_logits_only():
     assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows"]
     assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()
@@ -195,7 +234,7 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
     modeling = MODEL_ROOM / "modeling_encls.py"
     travelling = {Path(file).name for file in get_relative_import_files(str(modeling))}
     names = ("configuration", "representation", "mel", "codec_features", "codec", "identity", "encoding", "layers")
-    assert travelling == {f"{name}_encls.py" for name in (*names, "windows")}
+    assert travelling == {f"{name}_encls.py" for name in (*names, "precision", "windows")}
     for file in MODEL_ROOM.glob("*.py"):
         check_imports(str(file))
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint, stop_requests
 from hf_encls.codec_training.corpus import Corpus, draw_batch
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
+from hf_encls.codec_training.precision import checked_layers
 from hf_encls.codec_training.progress import Pace, Say, silent, told
 
 MAX_VALIDATION_S = 10.0  # of each held-out clip
@@ -152,7 +154,7 @@ def train_codec(
         say(f"training: steps {step + 1} to {recipe.max_steps}, the first is the slowest")
     started, first, pace = time.monotonic(), step, Pace()
     seconds = recipe.batch_size * recipe.num_processes * recipe.crop_samples / codec.config.sampling_rate
-    with stop_requests() as stop:
+    with stop_requests() as stop, _checked(model, recipe, codec, accelerator):
         while step < recipe.max_steps:
             for group in optimizer.param_groups:
                 group["lr"] = recipe.rate_at(step)
@@ -203,6 +205,15 @@ def train_codec(
                 break
     accelerator.wait_for_everyone()
     return step, history
+
+
+def _checked(
+    model: Autoencoder, recipe: Recipe, codec: EncodecModel, accelerator: Accelerator
+) -> AbstractContextManager[None]:
+    if recipe.mixed_precision == "no":
+        return nullcontext()
+    channels, warns = codec.config.audio_channels, accelerator.is_main_process
+    return checked_layers(model, channels, recipe.crop_samples, torch.bfloat16, warns)
 
 
 def _state(recipe: Recipe, history: list[dict]) -> dict:

@@ -29,6 +29,7 @@ from hf_encls.model.representation_encls import Representation
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
+BFLOAT16_FORMAT = 2  # the same for this precision alone; in 1 some processors computed whole layers wrong
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
@@ -101,7 +102,8 @@ def feature_config(
 
 def feature_identity(config: FeatureConfig) -> dict:
     """The part of a configuration that makes features what they are: two equal ones can be mixed."""
-    return {"format": FORMAT, **config.identity()}
+    identity = {"format": FORMAT, **config.identity()}
+    return identity | {"bfloat16_format": BFLOAT16_FORMAT} if config.codec_dtype == "bfloat16" else identity
 
 
 def feature_columns(config: FeatureConfig, label_feature) -> Features:

@@ -152,7 +152,8 @@ class Codes(Latents):
     @torch.no_grad()
     def codes(self, latents: torch.Tensor) -> torch.Tensor:
         """(C, F) latents -> (K, F) codes of the K codebooks that the configuration's bandwidth asks for."""
-        return self.adapter.codes(self.codec, latents, self.config.bandwidth)
+        with precision(self.config.codec_dtype, self.codec.device):
+            return self.adapter.codes(self.codec, latents, self.config.bandwidth)
 
     @torch.no_grad()
     def embed(self, stored: torch.Tensor) -> torch.Tensor:

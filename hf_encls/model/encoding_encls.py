@@ -14,8 +14,21 @@ TILE_S = 1.0  # audio that goes through the causal convolutions at once: its act
 
 @contextmanager
 def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Inside, a GPU computes in what `codec_dtype` names: PyTorch takes TF32 for float32 convolutions unasked."""
-    if device.type != "cuda" or name == "bfloat16" or torch.compiler.is_compiling():
+    """Inside, a codec computes in what `codec_dtype` names.
+
+    Whatever autocast is around it, that of a training in bfloat16 say, has no say. And on a GPU PyTorch takes TF32 for
+    float32 convolutions unasked.
+    """
+    if torch.compiler.is_compiling():
+        yield
+        return
+    with torch.autocast(device.type, enabled=False), _float32_convolutions(name, device):
+        yield
+
+
+@contextmanager
+def _float32_convolutions(name: str, device: torch.device) -> Iterator[None]:
+    if device.type != "cuda" or name == "bfloat16":
         yield
         return
     cudnn, tf32 = torch.backends.cudnn, name == "tf32"

@@ -2,16 +2,22 @@
 
 Weight normalisation is folded. On a CPU with oneDNN the convolutions hold weights packed for it and keep activations
 channels-last; elsewhere, and where this PyTorch lacks the operators, they are PyTorch's own. The results are equal to
-rounding: which network it is stays in transformers.
+rounding: which network it is stays in transformers. In a reduced precision each convolution is compared with float32
+first, on any device: one that is wrong on this machine stays in float32.
 """
 
 import copy
+import math
 import platform
 import threading
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+
+from .precision_encls import TOLERANCE, error_of, noise, warn_of
+
+CHECKED_S = (1.0, 0.1)  # audio for which a reduced precision is compared: a tile or chunk, and a short end of a clip
 
 # Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
 _PREPARED: WeakKeyDictionary = WeakKeyDictionary()
@@ -37,7 +43,7 @@ def encoder_layers(codec: nn.Module, dtype: torch.dtype = torch.float32) -> list
         layers = kept[2]
         if dtype not in layers:
             with torch.inference_mode(False), torch.no_grad():
-                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device))
+                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device) and _packs_in(dtype))
         return layers[dtype]
 
 
@@ -56,33 +62,60 @@ def standard_convolutions(codec: nn.Module) -> nn.Sequential:
 def _prepare(codec: nn.Module, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
     source = codec.encoder.layers
     lstm_at = lstm_position(source)
-    layers = []
+    layers, errors = [], {}
+    lengths = [round(seconds * codec.config.sampling_rate) for seconds in CHECKED_S]
     for position, layer in enumerate(source):
         if position == lstm_at:
             layers.append(layer)
             continue
         dtype_here = dtype if position < lstm_at else torch.float32
         original, layer = layer, copy.deepcopy(layer).requires_grad_(False)
-        for module, plain in zip(list(layer.modules()), list(original.modules())):
+        if not packs:
+            layer.to(dtype_here)
+        for module, (name, plain) in zip(list(layer.modules()), list(original.named_modules())):
             if not hasattr(plain, "conv"):
                 continue
             _fix_padding(module)
+            lengths = [math.ceil(length / module.stride) for length in lengths]
             # The codec's own convolution is asked for its weight: the copy may be inside somebody's parametrize.cached().
+            module.conv, error = _convolution(plain.conv, dtype_here, packs, lengths)
+            if error > TOLERANCE:
+                errors[".".join(filter(None, ("encoder.layers", str(position), name)))] = error
             if packs:
-                module.conv = PackedConv1d(plain.conv, dtype_here)
                 module._pad1d = _pad
                 if hasattr(plain, "norm"):
                     module.norm = Norm(module.norm)
-            else:
-                module.conv = _fold(plain.conv)
-        if not packs:
-            layer.to(dtype_here)
         # The inputs of these activations are used by nobody else.
         for elu in [layer, *getattr(layer, "block", ())[1:]]:
             if isinstance(elu, nn.ELU):
                 elu.inplace = True
         layers.append(layer)
+    warn_of(errors, dtype)
     return layers
+
+
+def _convolution(conv: nn.Conv1d, dtype: torch.dtype, packs: bool, frames: list[int]) -> tuple[nn.Module, float]:
+    """A convolution ready for use, and its error in `dtype` where it makes that many frames of noise."""
+
+    def made(dtype: torch.dtype) -> nn.Module:
+        return PackedConv1d(conv, dtype) if packs else _fold(conv).to(dtype)
+
+    if dtype == torch.float32:
+        return made(dtype), 0.0
+    reduced = made(dtype)
+    with torch.random.fork_rng(devices=[]):  # a new convolution draws its weights
+        exact = made(torch.float32)
+    field = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
+    errors = [
+        error_of(
+            lambda sample: [reduced(sample.to(dtype))],
+            lambda sample: [exact(sample)],
+            # What a padded input of the encoder measures. The faults depend on it: other lengths may be right.
+            noise(1, conv.in_channels, (count - 1) * conv.stride[0] + field, device=conv.weight.device),
+        )
+        for count in frames
+    ]
+    return (reduced if max(errors) <= TOLERANCE else InFloat32(exact)), max(errors)
 
 
 def _fix_padding(module: nn.Module) -> None:
@@ -108,6 +141,15 @@ def _can_pack(device: torch.device) -> bool:
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     )
+
+
+def _packs_in(dtype: torch.dtype) -> bool:
+    """Whether this processor has packed convolutions in a precision: older ones have them in float32 alone."""
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype == torch.float16:
+        return torch.ops.mkldnn._is_mkldnn_fp16_supported()
+    return dtype == torch.float32
 
 
 def _fold(conv: nn.Conv1d) -> nn.Conv1d:
@@ -145,6 +187,17 @@ class PackedConv1d(nn.Module):
             image, self.weight, self.bias, [0, 0], self.stride, self.dilation, self.groups, "none", [], ""
         )
         return out[:, :, 0]
+
+
+class InFloat32(nn.Module):
+    """A convolution in float32 among layers of a reduced precision."""
+
+    def __init__(self, conv: nn.Module):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.conv(hidden.float()).to(hidden.dtype)
 
 
 class Norm(nn.Module):

@@ -13,6 +13,7 @@ from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig, pooled_size
 from .identity_encls import check_identity
+from .precision_encls import convolve
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
 
@@ -159,8 +160,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 "were made with another window length or kind of features than this model's"
             )
         hidden = (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
-        hidden = self.pool(self.conv1(hidden[:, None].to(self.conv1.weight.dtype)).relu())
-        hidden = self.pool(self.conv2(hidden).relu())
+        hidden = self.pool(convolve("conv1", self.conv1, hidden[:, None].to(self.conv1.weight.dtype)).relu())
+        hidden = self.pool(convolve("conv2", self.conv2, hidden).relu())
         return self.classifier(self.dropout(hidden.flatten(1)))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
