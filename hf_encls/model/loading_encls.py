@@ -51,7 +51,7 @@ def _check_types(file: str) -> None:
                 )
 
 
-def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False, part: str = "") -> None:
+def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False) -> None:
     """Raise `ValueError` where a model is not what its file holds.
 
     Args:
@@ -59,15 +59,14 @@ def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False
         info: what [`PreTrainedModel.from_pretrained`] says of it (`output_loading_info`).
         where: what the file is called.
         remade: tensors of other shapes were asked to be made anew, and are no error.
-        part: only the tensors whose names begin with this matter.
     """
-    missing = sorted(name for name in info["missing_keys"] if name.startswith(part))
+    missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(
             f"{where}: expected all tensors of the model that config.json describes, found none for {_some(missing)}; "
             "the file or config.json is of another model, or damaged"
         )
-    others = sorted(each for each in info["mismatched_keys"] if each[0].startswith(part))
+    others = sorted(info["mismatched_keys"])
     if others and not remade:
         name, found, expected = others[0]
         more = f" ({len(others)} tensors in all)" if len(others) > 1 else ""
@@ -76,9 +75,7 @@ def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False
             f"{tuple(found)}{more}; the file or config.json is of another model"
         )
     for name, value in model.state_dict().items():
-        if not name.startswith(part) or value.is_meta:
-            continue
-        if value.is_floating_point() and not value.isfinite().all():
+        if value.is_floating_point() and not value.is_meta and not value.isfinite().all():
             count = int((~value.isfinite()).sum())
             raise ValueError(
                 f"{where}: expected finite weights, found NaN or infinity in {count} of {value.numel()} numbers of "
