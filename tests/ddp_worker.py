@@ -32,6 +32,7 @@ def main(folder: str, out: str) -> None:
         learning_rate=1e-2,
         weight_decay=0.1,
         use_cpu=True,
+        ddp_find_unused_parameters=False,  # as plain DistributedDataParallel: every trainable weight must take part
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,

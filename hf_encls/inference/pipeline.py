@@ -124,11 +124,8 @@ class EnclsPipeline(AudioClassificationPipeline):
     @property
     def grid(self) -> EnclsConfig:
         """The model's configuration, with the step that `set_step` gave."""
-        config = self.model.config
-        if self._step_s is None:
-            return config
-        config = copy.copy(config)
-        config.step_s = self._step_s
+        config = copy.copy(self.model.config)
+        config.step_s = config.step_s if self._step_s is None else self._step_s
         return config
 
     def set_step(self, step_s: float) -> None:
@@ -306,8 +303,6 @@ class EnclsPipeline(AudioClassificationPipeline):
                 f"this checkpoint was saved without its codec ({self.model.config.codec_id}): give it the codec with "
                 "pipe.model.attach_codec(codec)"
             )
-        if self._step_s is None:
-            return self.model.frontend
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
         return frontend
