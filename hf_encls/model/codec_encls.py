@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import EncodecConfig, PreTrainedConfig
 
 from .encoding_encls import encode_causal, encode_chunks, stream_causal
+from .limits_encls import check_encodec
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
 PUBLISHED_ENCODEC = {
@@ -46,6 +48,11 @@ class EncodecAdapter:
 
     def __init__(self, config: EncodecConfig):
         self.config = config
+
+    @staticmethod
+    def check_limits(config: EncodecConfig) -> None:
+        """Raise `ValueError` for a codec that cannot be built, or not in memory."""
+        check_encodec(config)
 
     @property
     def sampling_rate(self) -> int:
@@ -214,13 +221,25 @@ FAMILIES = {family.model_type: family for family in (EncodecAdapter,)}
 def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> EncodecAdapter:
     """The adapter of a codec, of its configuration, or of that as a dictionary.
 
-    Raises `ValueError` for a codec of a family that is not known here.
+    Raises `ValueError`, one line, for a codec of a family that is not known here, and for settings that cannot be built.
     """
     config = codec.config if isinstance(codec, nn.Module) else codec
     kind = config.get("model_type", EncodecAdapter.model_type) if isinstance(config, Mapping) else config.model_type
     if kind not in FAMILIES:
         raise ValueError(f"expected a codec of a known family ({', '.join(FAMILIES)}), found one of {kind!r}")
     family = FAMILIES[kind]
-    if isinstance(config, Mapping):
-        config = family.config_class(**{key: value for key, value in config.items() if key != "model_type"})
-    return family(config)
+    if not isinstance(config, Mapping):
+        return family(config)
+    try:
+        made = family.config_class(**{key: value for key, value in config.items() if key != "model_type"})
+    except StrictDataclassError as error:
+        raise ValueError(reason_of(error)) from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    family.check_limits(made)
+    return family(made)
+
+
+def reason_of(error: StrictDataclassError) -> str:
+    """What a configuration of the library says is wrong with it, in one line."""
+    return " ".join(str(error.__cause__ or error).split())

@@ -72,6 +72,11 @@ class Latents(Representation):
         if config.codec_policy not in (None, *EncodecAdapter.policies):
             known = ", ".join(EncodecAdapter.policies)
             raise ValueError(f"expected codec_policy to be one of {known}, found {config.codec_policy!r}")
+        if config.codec_config is not None:
+            try:
+                codec_adapter(config.codec_config)
+            except ValueError as error:
+                raise ValueError(f"codec_config: {error}") from error
 
     @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:

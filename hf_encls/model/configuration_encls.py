@@ -1,12 +1,17 @@
 """FeatureConfig: how features are made. EnclsConfig: that, and the network that classifies them."""
 
+import math
 import re
+from pathlib import Path
 
 import numpy as np
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from .codec_encls import FAMILIES, reason_of
 from .codec_features_encls import Codes, Latents
+from .limits_encls import MOST_WEIGHTS, check_numbers, check_object
 from .mel_encls import LogMel, Mel
 from .representation_encls import Representation
 
@@ -88,14 +93,16 @@ class FeatureConfig(PreTrainedConfig):
     frame_length: int = 320
 
     def __post_init__(self, **kwargs):
+        # The library makes a table of as many names, and looks the type up in torch, before anything is validated.
+        check_numbers(self, kwargs.get("num_labels"))
         super().__post_init__(**kwargs)
         try:
             representation, rate = parse_features(self.features)
-        except (TypeError, ValueError):  # refused, in its turn, by the validation that follows
-            return
-        if rate in (None, self.sampling_rate):
-            self.features = representation.kind
-            representation.resolve(self)
+            if rate in (None, self.sampling_rate):
+                self.features = representation.kind
+                representation.resolve(self)
+        except (TypeError, ValueError):
+            pass  # refused, in its turn, by the validation that follows
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Refuses what cannot work, with what would."""
@@ -108,7 +115,7 @@ class FeatureConfig(PreTrainedConfig):
         self.representation.validate(self)
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
-        if not self.window_s > 0 or not self.step_s > 0:
+        if not 0 < self.window_s < math.inf or not 0 < self.step_s < math.inf:
             raise ValueError(f"expected window_s and step_s above 0, found {self.window_s} and {self.step_s}")
         if self.window_units < 1 or self.step_units < 1:
             raise ValueError(
@@ -214,6 +221,31 @@ class EnclsConfig(FeatureConfig):
     pool_size: int = 2
     dropout: float = 0.5
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As [`PreTrainedConfig.from_pretrained`]. Raises `ValueError` that names the file where it is no such one."""
+        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)
+        check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "config.json"))
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As [`PreTrainedConfig.from_dict`]. Raises `ValueError` for values that cannot work."""
+        place = kwargs.get("name_or_path") or config_dict.get("name_or_path")
+        where = f"{Path(place) / 'config.json'}: " if place else ""
+        found = config_dict.get("model_type", None if place else cls.model_type)
+        if found is None:  # the library makes a configuration of defaults where a folder has none
+            raise ValueError(f"{where}expected the configuration of a classifier, found none: it could not be loaded")
+        if found != cls.model_type:
+            advice = "; a codec goes to --codec, or to load_codec" if found in FAMILIES else ""
+            raise ValueError(f"{where}expected a classifier (model_type {cls.model_type}), found {found!r}{advice}")
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:  # the library's own kind of error, of several lines; its cause is ours
+            raise ValueError(where + reason_of(error)) from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}{error}") from error
+
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Refuses what cannot work, with what would."""
         super().validate_architecture()
@@ -221,12 +253,20 @@ class EnclsConfig(FeatureConfig):
             raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
         if len(self.conv_channels) != 2:
             raise ValueError(f"expected two conv_channels, found {list(self.conv_channels)}")
-        if pooled_size(self.num_bands, self) < 1 or pooled_size(self.num_frames, self) < 1:
+        height, width = pooled_size(self.num_bands, self), pooled_size(self.num_frames, self)
+        if height < 1 or width < 1:
             needed = self.pool_size * (self.pool_size + self.kernel_size - 1) + self.kernel_size - 1
             needed_s = self.representation.num_samples(self, needed) / self.sampling_rate
             raise ValueError(
                 f"window_s={self.window_s} is too short for the network: {self.num_frames} frames, it needs {needed} "
                 f"({needed_s:.3f} s or more)"
+            )
+        weights = self.conv_channels[1] * height * width * self.num_labels
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {self.window_s}, "
+                f"num_bands {self.num_bands}, conv_channels {list(self.conv_channels)} and {self.num_labels} labels ask "
+                "for too much"
             )
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.audio_utils import mel_filter_bank
 
+from .limits_encls import MOST_FILTER_WEIGHTS
 from .representation_encls import Representation
 from .windows_encls import WindowStream, cut
 
@@ -66,6 +67,12 @@ class Mel(Representation):
     def validate(cls, config: PreTrainedConfig) -> None:
         if config.codec_policy or config.codec_config:
             raise ValueError(f"{config.features} has no codec: codec_policy and codec_config must be None")
+        weights = (config.n_fft // 2 + 1) * config.num_bands
+        if weights > MOST_FILTER_WEIGHTS:
+            raise ValueError(
+                f"expected a mel filter bank of at most {MOST_FILTER_WEIGHTS} weights, found {weights}: n_fft "
+                f"{config.n_fft} and num_bands {config.num_bands} ask for too much"
+            )
 
     @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
