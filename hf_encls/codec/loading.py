@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -54,6 +55,22 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
             f"({', '.join(missing[:3])}, ...): that is another kind of checkpoint"
         )
     return codec.eval()
+
+
+def is_here(name_or_path: str | os.PathLike) -> bool:
+    """Whether a codec needs no fetching: a bundled one, or a folder. Asks nobody.
+
+    Raises `CodecNotFoundError` for what is no folder and cannot be a name on the Hub either.
+    """
+    name = str(name_or_path)
+    if name == UNTRAINED or name in bundled_codecs() or Path(name).is_dir():
+        return True
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise CodecNotFoundError(
+            f"expected a codec at {name!r}: a folder, {', '.join([*bundled_codecs(), UNTRAINED])}, or USER/NAME on the Hub; "
+            "found none of these: check the path"
+        )
+    return False
 
 
 def untrained_codec(num_filters: int = 8) -> EncodecModel:

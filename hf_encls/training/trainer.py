@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.training.metrics import evaluate_split
@@ -73,6 +75,16 @@ class EpochClock(TrainerCallback):
         self.started = time.monotonic()
 
 
+class MovedRun(TrainerCallback):
+    """A run whose folder was moved finds its best checkpoint where it is now, beside the others."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_model_checkpoint is not None:
+            here = Path(args.output_dir) / Path(state.best_model_checkpoint).name
+            if here.is_dir():
+                state.best_model_checkpoint = str(here)
+
+
 class EnclsTrainer(Trainer):
     """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
 
@@ -83,6 +95,7 @@ class EnclsTrainer(Trainer):
         self.add_callback(EpochLines())
         self._clock = EpochClock()
         self.add_callback(self._clock)
+        self.add_callback(MovedRun())
         self._hits: torch.Tensor | None = None
         self._seen = 0
         self._evaluated: FeatureStore | None = None
@@ -104,6 +117,16 @@ class EnclsTrainer(Trainer):
             if self._clock.started is not None and self.args.logging_strategy == "epoch":
                 logs["epoch_s"] = time.monotonic() - self._clock.started
         super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        # Trainer takes the checkpoint with the oldest date for the oldest: after a clock was set back, that is the newest.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            rotate_checkpoints(self._get_output_dir(trial=trial), limit, self.state.best_model_checkpoint)
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         self._evaluated = dataloader.dataset
