@@ -37,8 +37,10 @@ class Source:
         """What tables and pictures say: a stand-in is always named as one."""
         place = paper.DATASETS.get(self.key)
         name = copy_text(self.name, self.clips, self.expected_clips)
-        if place is None or self.is_original or self.name == place["title"]:
+        if place is None or self.is_original:
             return name
+        if self.name == place["title"]:
+            return name if name != self.name else f"{name} (incomplete copy)"
         return f"{name} in place of {place['title']}"
 
 

@@ -98,8 +98,8 @@ def workplace(folder: Path, asked: str | bool | None, overwrite: bool) -> Path:
         if str(asked).lower() in LAST:
             return work if work.is_dir() else folder
         home = Path(str(asked)).resolve().parent
-        for place in (folder, work):
-            if home == place.resolve():
+        for place in (work, folder):
+            if home.is_relative_to(place.resolve()):
                 return place
     if not overwrite:
         raise ValueError(

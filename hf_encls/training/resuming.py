@@ -12,6 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS, read_json, write_json
 
+STATE = "trainer_state.json"
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
@@ -116,10 +117,20 @@ def begin(start: Start) -> None:
     goes_on_here = start.checkpoint is not None and start.checkpoint.resolve().parent == start.folder.resolve()
     if goes_on_here:
         drop_broken_checkpoints(start.folder)
+        _find_best_again(start.checkpoint)
     else:  # a finished run is done again: its checkpoints are of no more use
         _drop_checkpoints(start.folder)
     set_results_aside(start.folder)
     write_json(dict(start.settings), start.folder / SETTINGS)
+
+
+def _find_best_again(checkpoint: Path) -> None:
+    """A run whose folder was moved has its best checkpoint beside this one, not where it was."""
+    state = _state(checkpoint)
+    best = state.get("best_model_checkpoint")
+    here = checkpoint.parent / Path(best).name if best else None
+    if here is not None and str(here) != best and here.is_dir():
+        write_json(state | {"best_model_checkpoint": str(here)}, checkpoint / STATE)
 
 
 def set_results_aside(folder: Path) -> None:
@@ -217,7 +228,7 @@ def _step(checkpoint: Path) -> int:
 
 
 def _state(checkpoint: Path) -> dict:
-    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
 
 
 def _unfinished(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -75,16 +74,6 @@ class EpochClock(TrainerCallback):
         self.started = time.monotonic()
 
 
-class MovedRun(TrainerCallback):
-    """A run whose folder was moved finds its best checkpoint where it is now, beside the others."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.best_model_checkpoint is not None:
-            here = Path(args.output_dir) / Path(state.best_model_checkpoint).name
-            if here.is_dir():
-                state.best_model_checkpoint = str(here)
-
-
 class EnclsTrainer(Trainer):
     """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
 
@@ -95,7 +84,6 @@ class EnclsTrainer(Trainer):
         self.add_callback(EpochLines())
         self._clock = EpochClock()
         self.add_callback(self._clock)
-        self.add_callback(MovedRun())
         self._hits: torch.Tensor | None = None
         self._seen = 0
         self._evaluated: FeatureStore | None = None
