@@ -70,10 +70,10 @@ def occupied(folder: Path) -> Iterator[None]:
         yield
     finally:
         if lock is not None:
-            if made and [path.name for path in folder.iterdir()] == [LOCK]:
-                with suppress(OSError):
-                    (folder / LOCK).unlink()
-                    folder.rmdir()
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+                if made:
+                    folder.rmdir()  # not where something is in it
             lock.release()
 
 
