@@ -19,16 +19,12 @@ FACTS = "encls_features.json"  # beside the parquet files of each configuration
 class PublishedFeatures(NamedTuple):
     """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
     `trained_on`).
-
-    `num_clips` are those that the windows were cut from, `expected_clips` those of the whole data set where it is known.
     """
 
     windows: Dataset | IterableDataset
     config: EnclsConfig
     source: str
     codec: dict
-    num_clips: int | None = None
-    expected_clips: int | None = None
 
 
 def load_published(
@@ -49,16 +45,7 @@ def load_published(
     `expected`.
     """
     name = str(name)
-    if Path(name).is_dir():
-        facts_file = Path(name) / config_name / FACTS
-        if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
-        revision = None
-    else:
-        facts_file = _facts_file(name, config_name, revision, token)
-        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    facts, revision = load_facts(name, config_name, revision, token)
     config = EnclsConfig(**{**facts["config"], "codec_config": None})
     check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
@@ -74,10 +61,7 @@ def load_published(
             f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
             f"{revision[:12]} and the windows of another one: try again with the network"
         )
-    expected_clips = (facts.get("about_source") or {}).get("expected_clips")
-    found = PublishedFeatures(
-        windows, config, facts["source"], _codec_facts(facts), facts.get("num_clips"), expected_clips
-    )
+    found = PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
     if columns is not None and "input_features" not in columns:
         return found
     shape = tuple(windows.features["input_features"].shape)
@@ -87,6 +71,30 @@ def load_published(
             f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
         )
     return found
+
+
+def load_facts(
+    name: str, config_name: str, revision: str | None = None, token: str | None = None
+) -> tuple[dict, str | None]:
+    """What a configuration says of itself, and the commit that says it, None for a folder.
+
+    `num_clips` are those that the windows were cut from. Raises `ValueError` where there is no such configuration.
+    """
+    if Path(name).is_dir():
+        facts_file = Path(name) / config_name / FACTS
+        if not facts_file.is_file():
+            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found))
+        revision = None
+    else:
+        facts_file = _facts_file(name, config_name, revision, token)
+        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
+    return json.loads(facts_file.read_text(encoding="utf-8")), revision
+
+
+def expected_clips(facts: Mapping) -> int | None:
+    """How many clips the whole of the data set has that features were made of, as far as they say."""
+    return (facts.get("about_source") or {}).get("expected_clips")
 
 
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
