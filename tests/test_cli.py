@@ -343,3 +343,18 @@ def test_sigterm_ends_as_ctrl_c_does(capsys, tmp_path, monkeypatch, name, first_
     status, _, err = run(capsys, name, *(["--output_dir", tmp_path] if name == "pretrain" else []))
     assert status == 143 and f"interrupted; {kept}" in err and "Traceback" not in err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_files_that_are_there_are_not_replaced_unasked(capsys, models, sounds, tmp_path, monkeypatch):
+    there = tmp_path / "mine"
+    there.write_text("a day of work")
+    for name, options in (
+        ("export", ["--onnx", there]),
+        ("embed", [sounds, "--output", there]),
+        ("embed", [sounds, "--output", tmp_path / "new", "--map", there]),
+    ):
+        status, _, err = run(capsys, name, *options, "--model", models / "mel")
+        assert status == 2 and f"{there} would be replaced" in err and "--overwrite" in err
+    assert there.read_text() == "a day of work" and not (tmp_path / "new").exists()
+    assert run(capsys, "embed", sounds, "--output", there, "--model", models / "mel", "--overwrite")[0] == 0
+    assert there.read_bytes().startswith(b"PAR1")

@@ -15,6 +15,7 @@ from hub_server import DROP, LOST, READ_TOKEN, USER
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.commands.publish import main as publish
 from hf_encls.commands.published_inputs import published_inputs
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.synthetic import write_synthetic
@@ -124,6 +125,19 @@ def test_a_partial_copy_is_published_as_one_and_trained_on_as_one(hub, tmp_path)
     assert "Little sounds (12 of 40 clips)" in card.text and "(12 of 40 clips)" in card.data.pretty_name
     inputs = published_inputs(DataArguments(dataset=REPO, features="log_mel", window_s=0.5), {})
     assert (inputs.num_clips, inputs.expected_clips) == (12, 40)
+
+
+def test_a_card_is_saved_over_nothing_but_a_card_of_the_same_model(hub, tmp_path):
+    folder, card = trained_model(tmp_path / "model"), tmp_path / "card.md"
+    card.write_text("My notes")
+    options = ["--model_dir", str(folder), "--push_to_hub", MODEL, "--save_card", str(card)]
+    with pytest.raises(ValueError, match="would be replaced and is no card of"):
+        publish(options)
+    assert card.read_text() == "My notes" and ("model", MODEL) not in hub.repos
+    card.unlink()
+    for _ in range(2):
+        publish(options)
+    assert f'model="{MODEL}"' in card.read_text()
 
 
 def test_windows_that_datasets_keeps_in_memory_are_loaded(hub, monkeypatch):
