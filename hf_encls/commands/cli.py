@@ -1,6 +1,6 @@
 """The command `hf-encls`: one door to every program of the package.
 
-Exit status: 0 all went well, 1 a file could not be used (it is named), 2 wrong arguments, 130 interrupted.
+Exit status: 0 all went well, 1 a file could not be used (it is named), 2 wrong arguments, 130 interrupted, 143 terminated.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import sys
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
-from hf_encls.commands.door import interrupted
+from hf_encls.commands.door import ending_cleanly, interrupted, status_of
 from hf_encls.commands.parser import near
 
 
@@ -84,9 +84,10 @@ def _run(name: str, args: list[str]) -> int:
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
     program = None
     try:
-        program = importlib.import_module(command.module).main
-        status = program([name, *args] if name in ("encode", "decode") else args)
-        sys.stdout.flush()
+        with ending_cleanly():
+            program = importlib.import_module(command.module).main
+            status = program([name, *args] if name in ("encode", "decode") else args)
+            sys.stdout.flush()
         if isinstance(status, dict):  # the comparison of `validate` says whether all is well
             return 0 if status.get("ok", True) else 1
         return status if isinstance(status, int) else 0
@@ -99,9 +100,9 @@ def _run(name: str, args: list[str]) -> int:
         if name in OTHER_PARSERS:
             _hint(program, args)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"\n{interrupted(program)}", file=sys.stderr)
-        return 130
+        return status_of(stop)
     except BrokenPipeError:  # the reader, `head` say, has gone
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

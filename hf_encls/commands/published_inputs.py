@@ -8,7 +8,7 @@ from transformers import EncodecModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
-from hf_encls.hub.pull_features import check_expected, load_published
+from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
@@ -30,7 +30,9 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    windows, config, source, told = load_published(*which, **settings, streaming=args.streaming)
+    facts, settings["revision"] = load_facts(*which, args.dataset_revision)
+    published = load_published(*which, **settings, streaming=args.streaming)
+    windows, config = published.windows, published.config
     _compare(args, config, " ".join(which))
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
     stream = None
@@ -42,7 +44,17 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     for name, value in network.items():
         setattr(config, name, value)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
-    return Inputs(windows, config, source, codec, dataset_id=dataset_id, stream=stream, codec_facts=told)
+    return Inputs(
+        windows,
+        config,
+        published.source,
+        codec,
+        dataset_id=dataset_id,
+        stream=stream,
+        codec_facts=published.codec,
+        num_clips=facts.get("num_clips"),
+        expected_clips=expected_clips(facts),
+    )
 
 
 def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None = None) -> EncodecModel:

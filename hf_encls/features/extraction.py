@@ -18,8 +18,9 @@ from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from hf_encls.audio import AudioError, load
+from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
+from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
@@ -94,8 +95,13 @@ def feature_config(
         rounded[name] = units * unit / rate
         if abs(rounded[name] - value) > 1e-9:
             logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
+    return checked_config(features=features, **rounded, **settings, **network)
+
+
+def checked_config(**settings) -> EnclsConfig:
+    """An `EnclsConfig` of these settings. Raises `ValueError` where they cannot work."""
     try:
-        return EnclsConfig(features=features, **rounded, **settings, **network)
+        return EnclsConfig(**settings)
     except StrictDataclassError as error:  # the library's own kind of error; its cause is ours
         raise ValueError(str(error.__cause__ or error)) from error
 
@@ -135,13 +141,17 @@ def extract_features(
     `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
     the same data set.
 
-    Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed since it was scanned.
+    A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
+    features, is refused: no features are kept under the identity of another file.
+
+    Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed meanwhile.
     """
     if config.representation.needs_codec:
         if codec is None or codec_hash(codec) != config.codec_hash:
             raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
         # The policy is decided before it becomes part of the features' identity.
         config = FeatureConfig.of(config, codec_config=codec_adapter(codec).as_dict())
+    clips = with_digests(clips)
     shards = plan_shards(clips, config, cache_dir)
     if not shards:
         raise ValueError("expected at least one clip, found none")
@@ -154,13 +164,13 @@ def extract_features(
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
-    names = list(clips.features["label"].names)
+    clips, names = with_digests(clips), list(clips.features["label"].names)
     identity = {
         "features": feature_identity(config),
         "classes": names,
         "clips": [
-            [row["clip_id"], row["label"], row["group"], row["fold"], digest]
-            for row, digest in zip(clips.remove_columns("audio"), _content_digests(clips), strict=True)
+            [row["clip_id"], row["label"], row["group"], row["fold"], row["digest"]]
+            for row in clips.remove_columns("audio")
         ],
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -238,7 +248,7 @@ class Extractor:
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:
-            waveforms = list(pool.map(self._read, batch["audio"]))
+            waveforms = list(pool.map(self._read, batch["audio"], batch["digest"], batch["duration_s"]))
         with torch.inference_mode():
             windows = self.frontend.stored_windows(
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
@@ -274,11 +284,21 @@ class Extractor:
                 "and is this codec trained and loaded whole?"
             )
 
-    def _read(self, audio: dict) -> np.ndarray:
+    def _read(self, audio: dict, digest: str, duration_s: float) -> np.ndarray:
+        """(N,) at the features' rate. What is decoded are the very bytes whose checksum is compared."""
+        name = audio["path"]
+        with opened(audio) as file:
+            data = file.read()
+        changed = f"{name} changed while features were made: leave the files as they are, and start again"
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(changed)
         try:
-            return load(audio, self.config.sampling_rate)
+            samples, rate = read(data)
         except AudioError as error:
-            raise ValueError(f"{audio['path']} {error}; it was fine when the folder was scanned") from error
+            raise ValueError(f"{name} {error}; it was fine when the folder was scanned") from error
+        if len(samples) / rate != duration_s:
+            raise ValueError(changed)
+        return resample(downmix(samples), rate, self.config.sampling_rate)
 
     def _silent(self, waveform: np.ndarray, count: int) -> np.ndarray:
         """Which windows (count,) hold pure silence, the mirrored end of the last one included."""
@@ -323,16 +343,3 @@ class Progress:
     def skip(self, duration_s: float) -> None:
         """Count a shard that another process computed."""
         self.bar.update(duration_s)
-
-
-def _content_digests(clips: Dataset) -> list[str]:
-    """A checksum of each clip's file, whatever its path or date: machines that share a cache differ in those."""
-
-    def digest(audio: dict) -> str:
-        if audio["bytes"] is not None:
-            return hashlib.sha256(audio["bytes"]).hexdigest()
-        with open(audio["path"], "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(digest, clips["audio"]))

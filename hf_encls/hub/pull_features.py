@@ -51,16 +51,7 @@ def load_published(
     of streamed windows is found out when they come.
     """
     name = str(name)
-    if Path(name).is_dir():
-        facts_file = Path(name) / config_name / FACTS
-        if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
-        revision = None
-    else:
-        facts_file = _facts_file(name, config_name, revision, token)
-        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
-    facts, config = _read_facts(facts_file)
+    facts, config, revision = load_facts(name, config_name, revision, token)
     check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
     try:
@@ -85,6 +76,30 @@ def load_published(
             check_windows(pa.table(batch), windows.features, where, row)
             row += len(batch)
     return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+
+
+def load_facts(
+    name: str, config_name: str, revision: str | None = None, token: str | None = None
+) -> tuple[dict, EnclsConfig, str | None]:
+    """What a configuration says of itself, its settings, and the commit that says it, None for a folder.
+
+    `num_clips` are those that the windows were cut from. Raises `ValueError` where there is no such configuration.
+    """
+    if Path(name).is_dir():
+        facts_file = Path(name) / config_name / FACTS
+        if not facts_file.is_file():
+            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found))
+        revision = None
+    else:
+        facts_file = _facts_file(name, config_name, revision, token)
+        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
+    return *_read_facts(facts_file), revision
+
+
+def expected_clips(facts: Mapping) -> int | None:
+    """How many clips the whole of the data set has that features were made of, as far as they say."""
+    return (facts.get("about_source") or {}).get("expected_clips")
 
 
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:

@@ -35,7 +35,8 @@ from hf_encls.report.codec_texts import (
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
-from hf_encls.training.results import RESULTS
+from hf_encls.training.places import home_of
+from hf_encls.training.results import RESULTS, dataset_text
 from hf_encls.training.resuming import PREVIOUS
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -63,10 +64,11 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None, *, ove
     """
     folder = Path(folder)
     results, config = (_read_json(folder / name) for name in (RESULTS, "config.json"))
-    name, pictures = folder.resolve().name, [name for name in PICTURES if (folder / name).is_file()]
+    home, pictures = home_of(folder), [name for name in PICTURES if (folder / name).is_file()]
     key = key_file(folder / "confusion_matrix.png")
     numbers = key.read_text(encoding="utf-8") if key.is_file() else ""
-    card = model_card(results, config, name=name, model=model or str(folder), pictures=pictures, numbers=numbers)
+    name = home.resolve().name
+    card = model_card(results, config, name=name, model=model or str(home), pictures=pictures, numbers=numbers)
     beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
     beside |= _attribution(None if lacks_codec(results, config) else results.get("codec"))
     return write_card(folder, str(card), beside, _earlier(folder, config), overwrite)
@@ -139,7 +141,7 @@ def model_card(
         name=name,
         model=model,
         config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
-        dataset=results["dataset"],
+        dataset=dataset_text(results),
         shown_classes=list(map(markdown, results["classes"])),
         num_classes=len(results["classes"]),
         feature_text=feature_text(config["features"]),
@@ -208,7 +210,8 @@ def feature_text(features: str) -> str:
 
 
 def _notes(results: Mapping) -> str:
-    parts = [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
+    parts = [dataset_text(results)] if dataset_text(results) != results["dataset"] else []
+    parts += [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
     parts += [codec_text(results.get("codec")), codec_warning(results).replace("*", "").replace("`", "")]
     return "; ".join(part.rstrip(".") for part in parts if part)
 
@@ -238,7 +241,7 @@ def _model_index(results: Mapping) -> list[EvalResult]:
             task_type="audio-classification",
             task_name="Audio Classification",
             dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
-            dataset_name=results["dataset"],
+            dataset_name=dataset_text(results),
             dataset_config=protocol_name(results),
             dataset_split="test",
             metric_type=kind,
