@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_encls.commands.classify import expand, load_pipe
 from hf_encls.commands.parser import Parser, add_checkpoint_options
+from hf_encls.files import new_file
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet
@@ -111,14 +112,8 @@ def write_parquet(rows: list[dict], path: Path) -> None:
     )
     columns = {name: [row[name] for row in rows] for name in ("file", "duration_s", "embedding")}
     columns["label"] = [names.index(row["label"]) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as partial, partial.open("wb") as file:
+        Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
 
 
 def project(embeddings: np.ndarray) -> tuple[np.ndarray, str]:
@@ -159,10 +154,5 @@ def draw_map(rows: list[dict], path: Path) -> None:
         axes.scatter(*points[chosen].T, color=colour, marker=mark, s=22, alpha=0.8, linewidth=0, label=shorten(name))
     axes.set(xticks=[], yticks=[], title=f"{len(rows)} files, {how}")
     figure.legend(loc="outside right upper", fontsize=8, frameon=False, ncols=1 + (len(names) - 1) // 25)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with new_file(path) as partial:
         figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
-from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
+from hf_encls.codec_training.corpus import Corpus, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, train_codec
 
@@ -121,7 +121,7 @@ def main(args: list[str] | None = None) -> dict:
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
     unheard = None
     if sound_args.measure_dir:
-        find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
+        sounds_below(sound_args.measure_dir)  # a wrong name must not be found out at the end
     accelerator = Accelerator(
         mixed_precision=training_args.mixed_precision,
         cpu=training_args.cpu,

@@ -24,9 +24,10 @@ from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
 from hf_encls.commands.train_run import run_settings, train_once
 from hf_encls.data.splits import official_folds
+from hf_encls.files import read_json, write_json
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, usage
-from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
+from hf_encls.training.results import RESULTS, over_folds, public_command, versions
 from hf_encls.training.resuming import Start, begin_folds, forget_previous, plan_folds, plan_start
 
 

@@ -21,6 +21,7 @@ from transformers import EncodecModel
 from hf_encls.audio import AudioError, load
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.shards import Shard, complete, divide
+from hf_encls.files import checksum
 from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.model.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -334,8 +335,7 @@ def _content_digests(clips: Dataset) -> list[str]:
     def digest(audio: dict) -> str:
         if audio["bytes"] is not None:
             return hashlib.sha256(audio["bytes"]).hexdigest()
-        with open(audio["path"], "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(audio["path"])
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(digest, clips["audio"]))

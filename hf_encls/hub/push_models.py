@@ -10,8 +10,9 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
+from hf_encls.files import write_text
 from hf_encls.hub.commit import Operation, Published, PublishError, push
-from hf_encls.report.cards import eval_results, write_text
+from hf_encls.report.cards import eval_results
 from hf_encls.report.codec_texts import ATTRIBUTION, lacks_codec
 from hf_encls.training.results import RESULTS
 from hf_encls.training.resuming import PREVIOUS, SETTINGS
@@ -81,9 +82,7 @@ def push_model(
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
     if save_card is not None:
-        write_text(
-            Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", sent["card"])
-        )
+        write_text(re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", sent["card"]), save_card)
     return published
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_encls.files import new_file
 from hf_encls.report.pictures import COLOURS, shorten
 
 MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
@@ -117,11 +118,6 @@ def _draw_segments(axes, segments: Sequence[dict], labels: Sequence[str], durati
 
 
 def _save(figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with new_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return Path(path)

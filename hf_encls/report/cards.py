@@ -16,6 +16,7 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.files import write_text
 from hf_encls.report.codec_texts import (
     ASSETS,
     ATTRIBUTION,
@@ -58,12 +59,12 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Pat
     results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
     pictures = [name for name in PICTURES if (folder / name).is_file()]
     card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
-    write_text(folder / "README.md", str(card))
+    write_text(str(card), folder / "README.md")
     found = eval_results(results)
     for old in set(folder.glob(".eval_results/*.yaml")) - {folder / ".eval_results" / name for name in found}:
         old.unlink()
     for name, text in found.items():
-        write_text(folder / ".eval_results" / name, text)
+        write_text(text, folder / ".eval_results" / name)
     _attribution(folder, None if lacks_codec(results, config) else results.get("codec"))
     return folder / "README.md"
 
@@ -118,7 +119,7 @@ def _attribution(folder: Path, codec: Mapping | None) -> None:
     bundled = [path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}")]
     source = bundled_folder(codec)
     if source and (source / ATTRIBUTION).is_file():
-        write_text(file, (source / ATTRIBUTION).read_text(encoding="utf-8"))
+        write_text((source / ATTRIBUTION).read_text(encoding="utf-8"), file)
     elif file.is_file() and file.read_text(encoding="utf-8") in bundled:
         file.unlink()
 
@@ -249,11 +250,3 @@ def _read_json(path: Path) -> dict:
             f"expected {path}, which a training run writes; it is not there, so there is no card to write"
         )
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from hf_encls.files import write_json
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.training.results import RESULTS
 
 
 def save_results(results: dict, folder: Path) -> None:

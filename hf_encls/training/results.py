@@ -1,15 +1,13 @@
 """What a run leaves behind: the model with its code, and its numbers; each file written whole."""
 
-import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from hf_encls.files import move_into_place, work_folder
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -20,18 +18,13 @@ CLIPS = "clips.json"  # which clips were in which part
 
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
     """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     model.cpu()
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as work:
+    with work_folder(folder) as work:
         model.save_pretrained(work)
         EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
-        # The weights are written readable by their owner only; they get the rights of any new file here.
-        mask = os.umask(0)
-        os.umask(mask)
-        for file in Path(work).iterdir():
+        for file in sorted(work.iterdir()):
             if file.is_file():
-                file.chmod(0o666 & ~mask)
-                os.replace(file, folder / file.name)
+                move_into_place(file, folder / file.name)
 
 
 def versions() -> dict[str, str]:
@@ -70,18 +63,6 @@ def _without_place(text: str) -> str:
         if kind(text).is_absolute():
             return kind(text).name
     return text
-
-
-def write_json(value: object, path: Path) -> None:
-    """Write JSON under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict:
-    """What `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def over_folds(runs: dict[int, dict]) -> dict:

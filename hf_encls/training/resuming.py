@@ -9,7 +9,8 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_encls.training.results import RESULTS, read_json, write_json
+from hf_encls.files import read_json, write_json
+from hf_encls.training.results import RESULTS
 
 SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
