@@ -64,6 +64,7 @@ def expand(sources: Sequence[str], suffixes: Collection[str] | None = None) -> l
     """
     from hf_encls.audio import EXTENSIONS
 
+    kind = "audio files" if suffixes is None else "saved codes"
     suffixes = EXTENSIONS | {".ecdc"} if suffixes is None else suffixes
     files = []
     for source in map(Path, sources):
@@ -74,7 +75,7 @@ def expand(sources: Sequence[str], suffixes: Collection[str] | None = None) -> l
         for row in found.left_out:
             print(f"{source / row['file']}: {row['reason']}", file=sys.stderr)
         if not found.files:
-            raise ValueError(f"{source} holds no file to work on (looked for {', '.join(sorted(suffixes))})")
+            raise ValueError(f"{source} holds no {kind} (looked for {', '.join(sorted(suffixes))})")
         files += found.files
     return files
 
