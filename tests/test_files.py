@@ -68,7 +68,7 @@ def test_the_disk_has_the_bytes_before_the_name(tmp_path, monkeypatch):
     real = {name: getattr(os, name) for name in ("fsync", "replace")}
 
     def fsync(descriptor: int) -> None:
-        done.append(("fsync", os.readlink(f"/proc/self/fd/{descriptor}")))
+        done.append(("fsync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
         real["fsync"](descriptor)
 
     def replace(source: Path, target: Path) -> None:
