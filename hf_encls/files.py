@@ -61,19 +61,24 @@ def work_folder(parent: str | os.PathLike) -> Iterator[Path]:
 
 
 def move_into_place(finished: Path, path: Path) -> None:
-    """Hand a finished file, or a folder with all in it, to the disk and rename it, in one file system.
-
-    It gets the rights of any new file: safetensors makes files that only their owner can read.
-    """
-    if finished.is_dir():
-        for folder, _, names in os.walk(finished, topdown=False):
-            for name in names:
-                _settle(Path(folder, name))
-            _sync_folder(Path(folder))
-    else:
-        _settle(finished)
+    """Rename a finished file, or a folder with all in it, within one file system, once the disk has it."""
+    hand_to_disk(finished)
     os.replace(finished, path)
     _sync_folder(path.parent)
+
+
+def hand_to_disk(path: Path) -> None:
+    """Return when a file, or a folder with all in it, would be there after a power cut.
+
+    Files get the rights of any new file: safetensors makes files that only their owner can read.
+    """
+    if not path.is_dir():
+        _settle(path)
+        return
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _settle(Path(folder, name))
+        _sync_folder(Path(folder))
 
 
 def write_bytes(data: bytes, path: str | os.PathLike) -> Path:
@@ -273,7 +278,7 @@ def _remove(path: Path) -> None:
     """Remove a file or folder; what cannot be removed now is swept away later."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif path.exists():
         with suppress(OSError):
             path.unlink()
 

@@ -129,10 +129,10 @@ def train_once(
         results["holds_codec"] = _attach(model, inputs)
         save_model(model, config, folder)
         write_json({part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()}, folder / CLIPS)
-        save_results(results, folder)
-        forget_previous(folder)
         if inputs.report is not None:
             inputs.report.save(folder / "left_out.json")
+        save_results(results, folder)
+        forget_previous(folder)
     trainer.accelerator.wait_for_everyone()
     return results
 

@@ -48,15 +48,16 @@ PROTOCOL_TEXTS = {
 FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectrogram in decibels"}
 
 
-def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Path:
+def write_model_card(folder: str | os.PathLike, model: str | None = None, *, results: Mapping | None = None) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
 
     Files of an earlier run in `.eval_results` are removed. Beside a bundled codec's weights goes its ATTRIBUTION.md.
-    `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError` where one of
-    the two files is missing.
+    `model` is the name that the examples use: the folder's own path where it is None; `results`, instead of
+    `results.json`, those of a run that is being written. Raises `ValueError` where one of the two files is missing.
     """
     folder = Path(folder)
-    results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
+    results = _read_json(folder / "results.json") if results is None else results
+    config = _read_json(folder / "config.json")
     pictures = [name for name in PICTURES if (folder / name).is_file()]
     card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
     write_text(str(card), folder / "README.md")
