@@ -62,23 +62,15 @@ def work_folder(parent: str | os.PathLike) -> Iterator[Path]:
 
 def move_into_place(finished: Path, path: Path) -> None:
     """Rename a finished file, or a folder with all in it, within one file system, once the disk has it."""
-    hand_to_disk(finished)
+    _settle(finished)
     os.replace(finished, path)
     _sync_folder(path.parent)
 
 
 def hand_to_disk(path: Path) -> None:
-    """Return when a file, or a folder with all in it, would be there after a power cut.
-
-    Files get the rights of any new file: safetensors makes files that only their owner can read.
-    """
-    if not path.is_dir():
-        _settle(path)
-        return
-    for folder, _, names in os.walk(path, topdown=False):
-        for name in names:
-            _settle(Path(folder, name))
-        _sync_folder(Path(folder))
+    """Return when a file, or a folder with all in it, would be there after a power cut."""
+    _settle(path)
+    _sync_folder(path.parent)
 
 
 def write_bytes(data: bytes, path: str | os.PathLike) -> Path:
@@ -284,7 +276,16 @@ def _remove(path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Give a file the rights of any new file in its folder, and hand its bytes to the disk."""
+    """Hand a file, or a folder with all in it, to the disk, but not its name.
+
+    Files get the rights of any new file: safetensors makes files that only their owner can read.
+    """
+    if path.is_dir():
+        for folder, _, names in os.walk(path, topdown=False):
+            for name in names:
+                _settle(Path(folder, name))
+            _sync_folder(Path(folder))
+        return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         mask = os.umask(0)

@@ -48,6 +48,10 @@ def main() -> None:
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
+        if asked.get("warm"):  # here, not in a child: what is imported late is there for all children then
+            command_line(asked)
+            print(json.dumps({"status": 0, "count": 0}), file=answers, flush=True)
+            continue
         counter, end = os.pipe()
         child = os.fork()
         if not child:
@@ -58,6 +62,24 @@ def main() -> None:
             status = wait(child)
             count = counts.read().strip()
         print(json.dumps({"status": status, "count": int(count or 0)}), file=answers, flush=True)
+
+
+def command_line(asked: dict) -> None:
+    kept = [os.dup(1), os.dup(2)]
+    output = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    here = Path.cwd()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(asked["folder"])
+    sys.modules["hf_encls.commands.cli"].main(asked["args"])
+    sys.stdout.flush()
+    os.chdir(here)
+    os.dup2(kept[0], 1)
+    os.dup2(kept[1], 2)
+    for descriptor in (output, *kept):
+        os.close(descriptor)
+    gc.collect()
+    gc.freeze()
 
 
 def wait(child: int) -> int:
@@ -87,10 +109,8 @@ def run(asked: dict, end: int) -> None:
         time.monotonic = time.perf_counter = lambda: 0.0
     status = 70
     try:
-        from hf_encls.commands.cli import main as command
-
         SHIM.faults_arm(asked["folder"].encode(), asked["target"], asked["action"], log)
-        status = command(asked["args"])
+        status = sys.modules["hf_encls.commands.cli"].main(asked["args"])
     except BaseException:
         traceback.print_exc()
     finally:

@@ -14,7 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk
 from hf_encls.training.metrics import evaluate_split
-from hf_encls.training.resuming import drop_old_checkpoints
+from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -131,7 +131,7 @@ class EnclsTrainer(Trainer):
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            hand_to_disk(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"))
+            hand_to_disk(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", STATE))
             self._rotate()
 
     def _rotate(self) -> None:
