@@ -4,10 +4,12 @@ libsndfile (through soundfile) decodes, soxr resamples. Nothing here needs ffmpe
 A `source` is a path, the bytes of a file, a binary file object, or a `datasets` cell `{"bytes": ..., "path": ...}`.
 """
 
+import errno
 import io
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +30,23 @@ BLOCK_SAMPLES = 1 << 18  # decoded at a time, so that a wrong header cannot make
 
 class AudioError(ValueError):
     """A source that cannot be used as audio; the message is the reason."""
+
+
+@contextmanager
+def open_wav(path: str | os.PathLike, sampling_rate: int, num_channels: int) -> Iterator[soundfile.SoundFile]:
+    """A WAV file of 16 bits to write blocks of samples into.
+
+    Raises `OSError` with its name where it was not written whole: libsndfile passes over an error at the very end.
+    """
+    try:
+        with soundfile.SoundFile(path, "w", sampling_rate, num_channels, subtype="PCM_16", format="WAV") as file:
+            yield file
+            written = file.frames
+        found = soundfile.info(path).frames
+    except soundfile.LibsndfileError as error:
+        raise OSError(errno.EIO, f"cannot be written ({error.error_string})", os.fspath(path)) from error
+    if found != written:
+        raise OSError(errno.EIO, f"was not written whole, {found} of {written} samples", os.fspath(path))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     nothing is left and what was at `path` before is untouched; an `OSError` names `path`, not the temporary file.
     """
     path = Path(path)
-    with _errors_name(path), _claimed(path.parent, path.suffix, _make_file) as temporary:
+    with errors_name(path), _claimed(path.parent, path.suffix, _make_file) as temporary:
         yield temporary
         move_into_place(temporary, path)
 
@@ -48,7 +48,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     """As `new_file` for a folder with all that is in it. `path` must not exist, or be an empty folder, at the end."""
     path = Path(path)
-    with _errors_name(path), work_folder(path.parent) as temporary:
+    with errors_name(path), work_folder(path.parent) as temporary:
         yield temporary
         move_into_place(temporary, path)
 
@@ -58,6 +58,23 @@ def work_folder(parent: str | os.PathLike) -> Iterator[Path]:
     """An empty folder in `parent` (made where it is missing) for files to come; it goes at the end."""
     with _claimed(Path(parent), "", os.mkdir) as folder:
         yield folder
+
+
+@contextmanager
+def errors_name(path: str | os.PathLike) -> Iterator[None]:
+    """Inside, an error of writing that names no file, or a temporary one, becomes an `OSError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        names = [error.filename, error.filename2]
+        if error.errno is not None and (names[0] is None or any(TEMPORARY in str(name) for name in names if name)):
+            error.filename, error.filename2 = str(path), None
+        raise
+    except Exception as error:
+        # safetensors and torch raise errors of their own where a file cannot be written.
+        if type(error).__name__ != "SafetensorError" and "inline_container" not in str(error):
+            raise
+        raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
 
 
 def move_into_place(finished: Path, path: Path) -> None:
@@ -310,15 +327,3 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
-    """Inside, an `OSError` without a name, or of a temporary file, gets the name of the file that was to be written."""
-    try:
-        yield
-    except OSError as error:
-        names = [error.filename, error.filename2]
-        if error.errno is not None and (names[0] is None or any(TEMPORARY in str(name) for name in names if name)):
-            error.filename, error.filename2 = str(path), None
-        raise

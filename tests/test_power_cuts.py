@@ -150,7 +150,13 @@ def contents(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not name.startswith("tmp/") and path.suffix != ".lock":
+        # training_args.bin says how its process was started: resumed, or not.
+        if (
+            path.is_file()
+            and not name.startswith("tmp/")
+            and path.suffix != ".lock"
+            and path.name != "training_args.bin"
+        ):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

@@ -255,6 +255,9 @@ def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):
     assert "tones" in results["command"] and secret not in str(results)
     for one in ([f"--hub_token={secret}"], ["--hub_tok", secret], ["--hub-token", secret, "--seed", "1"]):
         assert secret not in str(public_command(one, [secret])) and "--hub_tok" not in public_command(one, [secret])
+    # Resumed or not, the results are the same, and so is the command that makes them.
+    for resumed in (["--resume_from_checkpoint", "last"], ["--resume_from_checkpoint=last"], ["--resume", "last"]):
+        assert public_command(["--bf16", *resumed, "--seed", "1"]) == ["--bf16", "--seed", "1"]
     assert public_command(["--include_num_input_tokens_seen", "--bf16", "--cache_dir=/a/b"]) == [
         "--bf16",
         "--cache_dir=b",

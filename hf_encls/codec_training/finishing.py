@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import EncodecFeatureExtractor, EncodecModel
 
+from hf_encls.audio import open_wav
 from hf_encls.codec.loading import TRAINING_FACTS
 from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.card import render_codec_card
@@ -162,7 +163,6 @@ def save_example(
     model: Autoencoder, codec: EncodecModel, clip: np.ndarray, output_dir: Path, stem: str = "example"
 ) -> None:
     """One clip as WAV (the original, half a second of silence, the reconstruction) and as a picture of both."""
-    import soundfile
     from matplotlib.figure import Figure
 
     rate = codec.config.sampling_rate
@@ -172,8 +172,8 @@ def save_example(
     model.train(was_training)
     latents, y = latents.float().cpu(), y.float().cpu()
     sound = torch.cat([x, torch.zeros(len(x), rate // 2), y], dim=-1).clamp(-1, 1).T.numpy()
-    with new_file(output_dir / f"{stem}.wav") as path:
-        soundfile.write(path, sound, rate, subtype="PCM_16")
+    with new_file(output_dir / f"{stem}.wav") as path, open_wav(path, rate, sound.shape[1]) as file:
+        file.write(sound)
 
     mel = LogMel(rate, 1024, 96, 256)
     seconds = x.shape[-1] / rate

@@ -96,8 +96,7 @@ def decode_files(args: list[str]) -> int:
     files = expand(options.sources, SAVED)
     files, targets = _targets(files, options, ".wav")
 
-    import soundfile
-
+    from hf_encls.audio import open_wav
     from hf_encls.codec.bitstream import read_ecdc
     from hf_encls.codec.codes import load_codes
     from hf_encls.codec.coding import decode_blocks
@@ -113,7 +112,7 @@ def decode_files(args: list[str]) -> int:
         rate, channels = codes.layout.sampling_rate, codes.layout.channels
         with (
             new_file(target) as partial,
-            soundfile.SoundFile(partial, "w", rate, channels, subtype="PCM_16", format="WAV") as file,
+            open_wav(partial, rate, channels) as file,
         ):
             for block in decode_blocks(codecs[name], codes):
                 file.write(block.clip(-1, 1))

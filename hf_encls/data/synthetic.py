@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from hf_encls.audio import open_wav
 from hf_encls.files import new_folder
 
 VERSION = 1
@@ -52,7 +52,8 @@ def write_synthetic(folder: str | os.PathLike, *, clips_per_class: int = 20, see
                 for clip in range(clips_per_class):
                     samples = _clip(sound, np.random.default_rng([VERSION, seed, class_index, clip]))
                     path = partial / name / f"{name}_{clip:03d}.wav"
-                    soundfile.write(path, samples, SAMPLING_RATE, subtype="PCM_16", format="WAV")
+                    with open_wav(path, SAMPLING_RATE, 1) as file:
+                        file.write(samples)
             (partial / MARKER).write_text(json.dumps(identity) + "\n", encoding="utf-8")
     except OSError as error:
         # Two runs at once: the other one was first, and its files are the same.

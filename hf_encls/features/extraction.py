@@ -21,7 +21,7 @@ from transformers import EncodecModel
 from hf_encls.audio import AudioError, load
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.shards import Shard, complete, divide
-from hf_encls.files import checksum
+from hf_encls.files import checksum, errors_name
 from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.model.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -193,7 +193,8 @@ def _compute(
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
             extractor = extractor or Extractor(config, codec, device, audio_s)
-            _write(clips, config, shard, extractor, progress)
+            with errors_name(shard.path):
+                _write(clips, config, shard, extractor, progress)
 
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
 

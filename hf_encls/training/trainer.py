@@ -12,7 +12,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
-from hf_encls.files import hand_to_disk
+from hf_encls.files import errors_name, hand_to_disk
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
@@ -125,13 +125,15 @@ class EnclsTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         # Trainer's rotation goes by dates, which a clock or a broken-off removal may change, and removes before the disk
         # has the new checkpoint.
+        checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            super()._save_checkpoint(model, trial)
+            with errors_name(checkpoint):
+                super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            hand_to_disk(Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", STATE))
+            hand_to_disk(checkpoint / STATE)
             self._rotate()
 
     def _rotate(self) -> None:
