@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_encls.audio import AudioError, downmix, inspect, load, read, stream
+from hf_encls.audio import AudioError, downmix, inspect, load, open_wav, read, stream
 
 RATE = 24_000
 FORMATS = [
@@ -98,3 +98,14 @@ def test_a_wrong_length_in_the_header_allocates_nothing():
     data[at : at + 4] = (2**31).to_bytes(4, "little")
     with pytest.raises(AudioError, match="truncated"):
         read(bytes(data))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_wav_file_that_cannot_be_written_is_named(tmp_path):
+    with open_wav(tmp_path / "a.wav", 8_000, 1) as file:
+        file.write(np.zeros(10))
+        file.write(np.full(10, 0.5))
+    samples, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 8_000 and len(samples) == 20 and samples[-1] == pytest.approx(0.5, abs=1e-4)
+    with pytest.raises(OSError, match="/dev/full"), open_wav("/dev/full", 8_000, 1) as file:
+        file.write(np.zeros(100_000))
