@@ -28,6 +28,8 @@ HIDDEN = (".", "__MACOSX")  # how names begin that nobody means: hidden ones, an
 # What a file system says that cannot lock, or cannot hand a folder to the disk.
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
 
+TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "iostream error")  # in what torch.save says
+
 _swept: set[Path] = set()  # folders in which this process has looked for what others left behind
 
 
@@ -72,7 +74,8 @@ def errors_name(path: str | os.PathLike) -> Iterator[None]:
         raise
     except Exception as error:
         # safetensors and torch raise errors of their own where a file cannot be written.
-        if type(error).__name__ != "SafetensorError" and "inline_container" not in str(error):
+        is_of_torch = isinstance(error, RuntimeError) and any(text in str(error) for text in TORCH_CANNOT_WRITE)
+        if not is_of_torch and type(error).__name__ != "SafetensorError":
             raise
         raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
 

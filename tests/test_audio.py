@@ -1,6 +1,7 @@
 """Audio comes from every container that users have, and what is broken is named."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
