@@ -9,12 +9,14 @@ everything imported (fault_server.py).
 import hashlib
 import json
 import os
+import queue
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,19 +74,20 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def servers(tmp_path_factory):
     shim = tmp_path_factory.mktemp("shim") / "shim.so"
     subprocess.run(
         [COMPILER, "-O2", "-shared", "-fPIC", "-o", shim, HERE / "fault_shim.c", "-ldl", "-lpthread"], check=True
     )
-    server = Server(shim)
-    yield server
-    server.process.stdin.close()
-    server.process.wait(30)
+    servers = [Server(shim) for _ in range(SERVERS)]
+    yield servers
+    for server in servers:
+        server.process.stdin.close()
+        server.process.wait(30)
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory, server) -> Path:
+def given(tmp_path_factory, servers) -> Path:
     """What runs read: sounds, a codec, a classifier, codes, finished features."""
     folder = tmp_path_factory.mktemp("given")
     rng = np.random.default_rng(0)
@@ -99,10 +102,12 @@ def given(tmp_path_factory, server) -> Path:
     (folder / "codec.json").write_text(json.dumps(codec.config.to_dict()))
     save_small_model(folder / "classifier", "log_mel")
     (folder / "work").mkdir()
-    for kind in ("extract", "encode"):
-        server(folder / "work", run_of(kind, folder).args, warm=True)
-    shutil.move(folder / "work" / "codes", folder / "codes")
-    status, _, text = server(folder / "work", [*run_of("train", folder).args, "--max_steps", "1"])
+    for server in servers:
+        shutil.rmtree(folder / "codes", ignore_errors=True)
+        for kind in ("extract", "encode"):
+            server(folder / "work", run_of(kind, folder).args, warm=True)
+        shutil.move(folder / "work" / "codes", folder / "codes")
+    status, _, text = servers[0](folder / "work", [*run_of("train", folder).args, "--max_steps", "1"])
     assert status == 0, text
     return folder
 
@@ -199,33 +204,39 @@ def faulty(server: Server, folder: Path, run: Run, expected: dict[str, str], tar
 
 
 KINDS = ("extract", "train", "export", "encode", "decode", "pretrain")
-# The longest is divided, so that two processes share it: kind, which part, of how many.
-PARTS = [(kind, part, parts) for kind in KINDS for parts in [2 if kind == "train" else 1] for part in range(parts)]
+SERVERS = 2  # work side by side
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "part", "parts"), PARTS)
-def test_every_call_fails_in_turn(kind, part, parts, server, given, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_call_fails_in_turn(kind, servers, given, tmp_path):
     run = run_of(kind, given)
-    expected = undisturbed(server, run, tmp_path)
+    expected = undisturbed(servers[0], run, tmp_path)
     calls = (tmp_path / "log").read_text().splitlines()
-    numbers = range(1 + part, len(calls) + 1, parts)
-    cases = [(number, action) for number in numbers for action in ACTIONS]
+    cases = [(number, action) for number in range(1, len(calls) + 1) for action in ACTIONS]
     random.Random(0).shuffle(cases)
     # Each call once, with one fault or another, comes first.
-    cases.sort(key=lambda case: list(ACTIONS).index(case[1]) != case[0] // parts % len(ACTIONS))
-    needed = len(numbers) if kind in COMPLETE else 0
+    cases.sort(key=lambda case: list(ACTIONS).index(case[1]) != case[0] % len(ACTIONS))
+    needed = len(calls) if kind in COMPLETE else 0
     begin, counts, wrong = time.monotonic(), Counter(), []
-    for done, (number, action) in enumerate(cases):
+    free = queue.SimpleQueue()
+    for server in servers:
+        free.put(server)
+
+    def one(done: int, number: int, action: str) -> None:
         if SHARE_S and done >= needed and time.monotonic() - begin > SHARE_S:
-            break
-        folder = tmp_path / "case"
+            return
+        folder, server = tmp_path / f"case-{done}", free.get()
         reason = faulty(server, folder, run, expected, number, action)
+        free.put(server)
         counts[action] += 1
         if reason:
             wrong.append(f"{action} at {calls[number - 1]}: {reason}")
         shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        list(pool.map(lambda case: one(*case), [(done, *case) for done, case in enumerate(cases)]))
     print(
         f"\n{kind}: {len(calls)} calls, {sum(counts.values())} of {len(cases)} faults {dict(counts)}, {len(wrong)} wrong"
     )
