@@ -27,7 +27,6 @@ TEMPORARY = ".hf_encls-"  # how every temporary name begins
 HIDDEN = (".", "__MACOSX")  # how names begin that nobody means: hidden ones, and what macOS adds to archives
 # What a file system says that cannot lock, or cannot hand a folder to the disk.
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
-
 TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "iostream error")  # in what torch.save says
 
 _swept: set[Path] = set()  # folders in which this process has looked for what others left behind
