@@ -177,6 +177,8 @@ def again(server: Server, folder: Path, run: Run) -> str:
     status, _, text = server(folder, run.args)
     if status == 2 and RESUME in text:
         status, _, text = server(folder, [*run.args, *RESUME.split()])
+    if status == 2 and "--overwrite" in text and RESUME not in text:
+        return ""  # it says that all is there already: whether that is so is looked at next
     return "" if status == 0 else f"again: status {status}: {text[-1500:]}"
 
 
