@@ -18,7 +18,7 @@ from hf_encls.codec_training.codebooks import fit_codebooks
 from hf_encls.codec_training.corpus import Corpus
 from hf_encls.codec_training.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec_training.pretraining import MAX_VALIDATION_S, measure
-from hf_encls.files import new_file, write_text
+from hf_encls.files import new_file, write_bytes, write_text
 from hf_encls.model.identity_encls import codec_hash
 
 MAX_FRAMES = 100_000  # that codebooks are fitted to
@@ -133,7 +133,7 @@ def measure_bandwidths(codec: EncodecModel, corpus: Corpus) -> dict[str, dict[st
 
 def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
     """Write weights, config and the library's own feature extractor settings; each file in one move."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     config = codec.config
     config.architectures, config.dtype = ["EncodecModel"], "float16" if float16 else "float32"
@@ -147,8 +147,8 @@ def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
         chunk_length_s=config.chunk_length_s,
         overlap=config.overlap,
     )
-    with new_file(output_dir / "model.safetensors") as path:
-        save_file(tensors, path, {"format": "pt"})
+    # Not save_file: killed, it leaves a temporary file of its own there.
+    write_bytes(save(tensors, {"format": "pt"}), output_dir / "model.safetensors")
     with new_file(output_dir / "config.json") as path:
         config.to_json_file(path)
     with new_file(output_dir / "preprocessor_config.json") as path:
