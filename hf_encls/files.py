@@ -69,7 +69,7 @@ def errors_name(path: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
         names = [error.filename, error.filename2]
         if error.errno is not None and (names[0] is None or any(TEMPORARY in str(name) for name in names if name)):
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     except Exception as error:
         # safetensors and torch raise errors of their own where a file cannot be written.

@@ -188,8 +188,9 @@ def faulty(server: Server, folder: Path, run: Run, expected: dict[str, str], tar
     status, _, text = server(folder, run.args, target, action)
     if status == -99:
         return "hangs"
-    if action in ("full", "error") and status != 0 and "/" not in text.strip().splitlines()[-1].split(":", 1)[-1]:
-        return f"names no file: {text.strip().splitlines()[-1]}"
+    last = text.strip().splitlines()[-1]
+    if action in ("full", "error") and status != 0 and not {"/", "'"} & set(last.split(":", 1)[-1]):
+        return f"names no file: {last}"
     for name, data in (run.before | run.replaced).items():
         now = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else None
         if now != hashlib.sha256(data).hexdigest() and not (name in run.replaced and now == expected[name]):
