@@ -188,7 +188,7 @@ def faulty(server: Server, folder: Path, run: Run, expected: dict[str, str], tar
     status, _, text = server(folder, run.args, target, action)
     if status == -99:
         return "hangs"
-    last = text.strip().splitlines()[-1]
+    last = (text.strip().splitlines() or [""])[-1]
     if action in ("full", "error") and status != 0 and not {"/", "'"} & set(last.split(":", 1)[-1]):
         return f"names no file: {last}"
     for name, data in (run.before | run.replaced).items():
