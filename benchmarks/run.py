@@ -86,6 +86,8 @@ def measure(name: str, options: Namespace, results: Path) -> None:
     import torch
     from timing import machine
 
+    from hf_encls.files import write_text
+
     datasets.disable_progress_bars()
     torch.set_num_threads(options.threads)
     about = machine()
@@ -93,10 +95,7 @@ def measure(name: str, options: Namespace, results: Path) -> None:
     result = {"command": f"python benchmarks/run.py {name}", "date": date.today().isoformat(), "machine": about}
     result["rows"] = [row.as_dict() for row in rows]
     path = results / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(json.dumps(result, indent=2) + "\n", path)
     for row in rows:
         print(f"{row.name}: {row.ratio:.3g} ({_target(row.as_dict())})", flush=True)
 

@@ -4,10 +4,12 @@ libsndfile (through soundfile) decodes, soxr resamples. Nothing here needs ffmpe
 A `source` is a path, the bytes of a file, a binary file object, or a `datasets` cell `{"bytes": ..., "path": ...}`.
 """
 
+import errno
 import io
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +53,24 @@ CUT = re.compile(r"Junk after the last page|Seems to be a truncated file|File se
 
 class AudioError(ValueError):
     """A source that cannot be used as audio; the message is the reason."""
+
+
+@contextmanager
+def open_wav(path: str | os.PathLike, sampling_rate: int, num_channels: int) -> Iterator[soundfile.SoundFile]:
+    """A WAV file of 16 bits to write blocks of samples into.
+
+    Raises `OSError` with its name where it was not written whole: libsndfile passes over an error at the very end.
+    """
+    try:
+        with soundfile.SoundFile(path, "w", sampling_rate, num_channels, subtype="PCM_16", format="WAV") as file:
+            yield file
+            written = file.frames
+    except soundfile.LibsndfileError as error:
+        raise OSError(errno.EIO, f"cannot be written ({error.error_string})", os.fspath(path)) from error
+    with open(path, "rb") as whole:  # not by libsndfile, which reads around a wrong header
+        start, size = whole.read(8), whole.seek(0, os.SEEK_END)
+    if int.from_bytes(start[4:], "little") != (size - 8) % 2**32 or size < 2 * written * num_channels:
+        raise OSError(errno.EIO, "was not written whole", os.fspath(path))
 
 
 @dataclass(frozen=True)

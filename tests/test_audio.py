@@ -1,6 +1,7 @@
 """Audio comes from every container that users have, and what is broken is named."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hf_encls.audio import (
     header_duration_s,
     inspect,
     load,
+    open_wav,
     read,
     resample,
     resampled_length,
@@ -199,3 +201,14 @@ def test_samples_beyond_any_scale_are_refused():
     header[22:24] = b"\0\0"
     with pytest.raises(AudioError, match="Channel count is zero"):
         inspect(bytes(header))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_wav_file_that_cannot_be_written_is_named(tmp_path):
+    with open_wav(tmp_path / "a.wav", 8_000, 1) as file:
+        file.write(np.zeros(10))
+        file.write(np.full(10, 0.5))
+    samples, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 8_000 and len(samples) == 20 and samples[-1] == pytest.approx(0.5, abs=1e-4)
+    with pytest.raises(OSError, match="/dev/full"), open_wav("/dev/full", 8_000, 1) as file:
+        file.write(np.zeros(100_000))

@@ -363,9 +363,11 @@ def test_validate_knows_a_right_file_by_its_checksum(tmp_path, monkeypatch):
     write_noise(tmp_path / "rain" / "1-17367-A-10.wav", seconds=5.0)
     from hf_encls.data import validate as module
 
-    real = module._md5
+    real = module.checksum
     expected = checksums(ESC50)["audio/1-100032-A-0.wav"]
-    monkeypatch.setattr(module, "_md5", lambda file: expected if file == path.resolve() else real(file))
+    monkeypatch.setattr(
+        module, "checksum", lambda file, kind: expected if Path(file) == path.resolve() else real(file, kind)
+    )
     assert [row["file"] for row in validate(None, tmp_path).wrong] == ["rain/1-17367-A-10.wav"]
 
 

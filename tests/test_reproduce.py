@@ -13,6 +13,7 @@ from small_grid import history, source, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_encls.commands.inputs import FeatureArguments
+from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import paper, runner
@@ -32,7 +33,6 @@ from hf_encls.reproduction.measures import (
 )
 from hf_encls.reproduction.sources import read_source
 from hf_encls.reproduction.timing import in_turns, inference_times, summary
-from hf_encls.training.results import write_json
 from hf_encls.training.resuming import drop_broken_checkpoints
 
 # ------------------------------------------------------------------------------------------------- by hand

@@ -17,6 +17,7 @@ from small_grid import write_tones
 from hf_encls.commands.reproduce_cell import main as run_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
+from hf_encls.files import write_json
 from hf_encls.reproduction import runner, timing
 from hf_encls.reproduction.assemble import Grid, build
 from hf_encls.reproduction.collect import table_2
@@ -26,7 +27,6 @@ from hf_encls.reproduction.others import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import read_source
 from hf_encls.reproduction.timing import timing_rows
-from hf_encls.training.results import write_json
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"

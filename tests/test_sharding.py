@@ -64,7 +64,7 @@ def test_workers_divide_the_work_and_write_the_same_bytes(sounds, expected, tmp_
         finish(worker)
     assert shards(tmp_path) == expected
     assert computed(tmp_path) == Counter(expected.keys())  # each once
-    assert not list(tmp_path.glob("*/*.work")) and not list(tmp_path.glob("*/*.tmp"))
+    assert not list(tmp_path.glob("*/*.work")) and not list(tmp_path.glob("*/.hf_encls-*"))
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_killed_at_random_moments(sounds, expected, tmp_path, seed):
     for worker in last:
         finish(worker)
     assert shards(tmp_path / "cache") == expected
-    assert not list((tmp_path / "cache").glob("*/*.work")) and not list((tmp_path / "cache").glob("*/*.tmp"))
+    assert not list((tmp_path / "cache").glob("*/*.work")) and not list((tmp_path / "cache").glob("*/.hf_encls-*"))
 
 
 def test_a_killed_worker_loses_the_shard_it_is_at_only(sounds, expected, tmp_path):

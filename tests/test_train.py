@@ -23,8 +23,9 @@ from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArgume
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.hub.push_features import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.report import run_report
 from hf_encls.training.results import public_command
-from hf_encls.training.resuming import Start, begin, begin_folds, plan_folds
+from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds
 
 ROOT = Path(__file__).parents[1]
 
@@ -233,6 +234,9 @@ def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):
     assert "tones" in results["command"] and secret not in str(results)
     for one in ([f"--hub_token={secret}"], ["--hub_tok", secret], ["--hub-token", secret, "--seed", "1"]):
         assert secret not in str(public_command(one, [secret])) and "--hub_tok" not in public_command(one, [secret])
+    # Resumed or not, the results are the same, and so is the command that makes them.
+    for resumed in (["--resume_from_checkpoint", "last"], ["--resume_from_checkpoint=last"], ["--resume", "last"]):
+        assert public_command(["--bf16", *resumed, "--seed", "1"]) == ["--bf16", "--seed", "1"]
     assert public_command(["--include_num_input_tokens_seen", "--bf16", "--cache_dir=/a/b"]) == [
         "--bf16",
         "--cache_dir=b",
@@ -242,6 +246,28 @@ def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):
     assert {"README.md", "results.json", "config.json"} <= set(files)
     for name, content in files.items():
         assert secret.encode() not in content and str(tmp_path.parent).encode() not in content, name
+
+
+def test_a_run_counts_as_finished_when_all_of_it_is_there(tones, tmp_path, monkeypatch):
+    def broken_off(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_report, "write_model_card", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(tones, tmp_path / "model", "--num_train_epochs", "1")
+    assert (tmp_path / "model" / "curves.png").is_file() and not (tmp_path / "model" / "results.json").exists()
+
+
+def test_old_checkpoints_go_by_their_number_and_not_by_their_date(tmp_path):
+    for number in (10, 2, 3, 1):  # a clock that was set back, a removal that was broken off: dates say nothing
+        (tmp_path / f"checkpoint-{number}").mkdir()
+        (tmp_path / f"checkpoint-{number}" / "trainer_state.json").touch()
+    drop_old_checkpoints(tmp_path, None, None)
+    assert len(list(tmp_path.iterdir())) == 4
+    drop_old_checkpoints(tmp_path, 3, str(tmp_path / "checkpoint-1"))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "checkpoint-3", "checkpoint-10"}
+    drop_old_checkpoints(tmp_path, 1, str(tmp_path / "checkpoint-1"))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "checkpoint-10"}
 
 
 def test_accumulated_gradients_give_the_loss_of_the_whole_batch(tones, tmp_path):

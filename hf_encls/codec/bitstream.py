@@ -23,7 +23,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hf_encls.codec.codes import LAYOUTS, MAX_SAMPLES, Codes, CodesError, Layout, replace_file
+from hf_encls.codec.codes import LAYOUTS, MAX_SAMPLES, Codes, CodesError, Layout
+from hf_encls.files import write_bytes
 
 MAGIC = b"ECDC"
 HEADER = struct.Struct("!4sBI")
@@ -39,7 +40,7 @@ class BitstreamError(CodesError):
 
 def write_ecdc(codes: Codes, path: str | os.PathLike) -> Path:
     """Write codes as an `.ecdc` file."""
-    return replace_file(path, pack(codes))
+    return write_bytes(pack(codes), path)
 
 
 def read_ecdc(source: str | os.PathLike | bytes | BinaryIO) -> Codes:

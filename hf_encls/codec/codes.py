@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_encls.codec.published import PUBLISHED, PublishedCodec
+from hf_encls.files import write_bytes
 
 MAX_SAMPLES = 1 << 48  # beyond any recording: refused before it is calculated with
 
@@ -220,7 +221,7 @@ def save_codes(codes: Codes, path: str | os.PathLike) -> Path:
     if codes.scales is not None:
         tensors["audio_scales"] = np.array(codes.scales, np.float32)
     about = {"family": codes.family, "num_samples": codes.num_samples, "codebook_hash": codes.codebook_hash}
-    return replace_file(path, save(tensors, metadata={"encls": json.dumps(about)}))
+    return write_bytes(save(tensors, metadata={"encls": json.dumps(about)}), path)
 
 
 def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash: str | None = None) -> Codes:
@@ -265,16 +266,3 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping]:
             raise ValueError("its metadata is no object")
         names = [name for name in file.keys() if name in ("audio_codes", "audio_scales")]  # noqa: SIM118
         return {name: file.get_tensor(name) for name in names}, about
-
-
-def replace_file(path: str | os.PathLike, data: bytes) -> Path:
-    """Write bytes under a temporary name in the same folder, then move them into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

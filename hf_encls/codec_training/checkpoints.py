@@ -4,10 +4,8 @@ There is no state of a random generator in it: batches depend on the seed and th
 """
 
 import json
-import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,31 +16,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from hf_encls.files import new_folder
+
 STATE = "state.json"
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` make a file under a temporary name in the same folder, then move it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")  # the suffix stays: writers choose a format by it
-    try:
-        write(partial)
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def save_checkpoint(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping
 ) -> Path:
     """Write `folder/step-N` (model, optimizer, `state` and the step) and remove older ones."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    try:
-        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+    with new_folder(target) as partial:
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()}, partial / "model.safetensors"
         )
@@ -50,9 +34,6 @@ def save_checkpoint(
         (partial / STATE).write_text(json.dumps({**state, "step": step}, indent=1) + "\n", encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for old in list_checkpoints(folder)[:-2]:
         shutil.rmtree(old)
     return target

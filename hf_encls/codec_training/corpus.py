@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
 from hf_encls.codec_training.sounds import generate_sound
+from hf_encls.files import Found, find_audio
 
 SILENCE_RMS = 1e-4
 MAX_PEAK = 0.99
@@ -47,20 +48,17 @@ class Corpus:
         return Corpus([self.names[i] for i in indices], [self.clips[i] for i in indices])
 
 
-def find_audio(root: str | os.PathLike) -> list[Path]:
-    """Every audio file under a folder (or the file itself), nested as deep as may be, in a fixed order."""
+def sounds_below(root: str | os.PathLike) -> Found:
+    """Every audio file under a folder, nested as deep as may be, or the file itself."""
     root = Path(root)
     if root.is_file():
-        return [root]
+        return Found([root])
     if not root.is_dir():
         raise ValueError(f"expected a folder of audio, {root} does not exist")
-    found = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(folder, name) for name in names if _is_audio_name(name)]
-    if not found:
+    found = find_audio(root)
+    if not found.files:
         raise ValueError(f"expected audio files under {root} ({' '.join(sorted(EXTENSIONS))}), found none")
-    return sorted(found)
+    return found
 
 
 def read_corpus(
@@ -72,7 +70,11 @@ def read_corpus(
     24 kHz takes 346 MB. Raises `ValueError` where nothing usable is found.
     """
     corpus = Corpus()
-    paths = [path for root in roots for path in find_audio(root)]
+    paths = []
+    for root in roots:
+        found = sounds_below(root)
+        paths += found.files
+        corpus.left_out += [row | {"file": str(Path(root, row["file"]))} for row in found.left_out]
     room = np.inf if max_hours is None else max_hours * 3600 * sampling_rate
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         block = 64  # decoded ahead, so that max_hours bounds the work too
@@ -131,10 +133,6 @@ def draw_batch(
         crop = crop * rng.choice([-1, 1])
         batch.append(crop * min(1, MAX_PEAK / max(np.abs(crop).max(), 1e-9)))
     return np.stack(batch).astype(np.float32)
-
-
-def _is_audio_name(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
 
 
 def _crop(rng: np.random.Generator, corpora: Sequence[Corpus], shares: Sequence[float], length: int) -> np.ndarray:

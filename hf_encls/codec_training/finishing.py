@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from transformers import EncodecFeatureExtractor, EncodecModel
 
+from hf_encls.audio import open_wav
 from hf_encls.codec.loading import TRAINING_FACTS
 from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.card import render_codec_card
-from hf_encls.codec_training.checkpoints import write_atomically
 from hf_encls.codec_training.codebooks import fit_codebooks
 from hf_encls.codec_training.corpus import Corpus
 from hf_encls.codec_training.losses import LogMel, MelDistance, si_sdr
 from hf_encls.codec_training.pretraining import MAX_VALIDATION_S, measure
 from hf_encls.codec_training.progress import Say, silent, told
+from hf_encls.files import new_file, write_bytes, write_text
 from hf_encls.model.identity_encls import codec_hash
 
 MAX_FRAMES = 100_000  # that codebooks are fitted to
@@ -68,9 +69,8 @@ def finish_codec(
     results["hash"] = codec_hash(codec)
     save_codec(codec, output_dir, float16)
     save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
-    write_atomically(output_dir / TRAINING_FACTS, lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))
-    card = render_codec_card(results, name or output_dir.name)
-    write_atomically(output_dir / "README.md", lambda path: path.write_text(card, encoding="utf-8"))
+    write_text(json.dumps(results, indent=1) + "\n", output_dir / TRAINING_FACTS)
+    write_text(render_codec_card(results, name or output_dir.name), output_dir / "README.md")
     return results
 
 
@@ -139,9 +139,8 @@ def measure_bandwidths(codec: EncodecModel, corpus: Corpus, say: Say = silent) -
 
 def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
     """Write weights, config and the library's own feature extractor settings; each file in one move."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    output_dir.mkdir(parents=True, exist_ok=True)
     config = codec.config
     config.architectures, config.dtype = ["EncodecModel"], "float16" if float16 else "float32"
     tensors = {
@@ -154,9 +153,12 @@ def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
         chunk_length_s=config.chunk_length_s,
         overlap=config.overlap,
     )
-    write_atomically(output_dir / "model.safetensors", lambda path: save_file(tensors, path, {"format": "pt"}))
-    write_atomically(output_dir / "config.json", lambda path: config.to_json_file(path))
-    write_atomically(output_dir / "preprocessor_config.json", lambda path: extractor.to_json_file(path))
+    # Not save_file: killed, it leaves a temporary file of its own there.
+    write_bytes(save(tensors, {"format": "pt"}), output_dir / "model.safetensors")
+    with new_file(output_dir / "config.json") as path:
+        config.to_json_file(path)
+    with new_file(output_dir / "preprocessor_config.json") as path:
+        extractor.to_json_file(path)
 
 
 def loudest(corpus: Corpus) -> np.ndarray:
@@ -167,7 +169,6 @@ def save_example(
     model: Autoencoder, codec: EncodecModel, clip: np.ndarray, output_dir: Path, stem: str = "example"
 ) -> None:
     """One clip as WAV (the original, half a second of silence, the reconstruction) and as a picture of both."""
-    import soundfile
     from matplotlib.figure import Figure
 
     rate = codec.config.sampling_rate
@@ -177,7 +178,8 @@ def save_example(
     model.train(was_training)
     latents, y = latents.float().cpu(), y.float().cpu()
     sound = torch.cat([x, torch.zeros(len(x), rate // 2), y], dim=-1).clamp(-1, 1).T.numpy()
-    write_atomically(output_dir / f"{stem}.wav", lambda path: soundfile.write(path, sound, rate, subtype="PCM_16"))
+    with new_file(output_dir / f"{stem}.wav") as path, open_wav(path, rate, sound.shape[1]) as file:
+        file.write(sound)
 
     mel = LogMel(rate, 1024, 96, 256)
     seconds = x.shape[-1] / rate
@@ -194,7 +196,8 @@ def save_example(
         figure.colorbar(picture, ax=axes)
         axes.set_title(title, fontsize=10)
     axes.set_xlabel("Time (s)")
-    write_atomically(output_dir / f"{stem}.png", lambda path: figure.savefig(path, dpi=100))
+    with new_file(output_dir / f"{stem}.png") as path:
+        figure.savefig(path, dpi=100)
 
 
 def _version() -> str:

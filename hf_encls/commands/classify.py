@@ -3,13 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from hf_encls.commands.parser import Parser, add_model_options
 from hf_encls.escapes import csv_row, one_line
+from hf_encls.files import find_files, new_file
 
 EXAMPLES = """examples:
   hf-encls classify song.mp3 field_recordings/ --model my_model
@@ -55,27 +56,26 @@ def main(args: list[str] | None = None) -> int:
     return 1 if errors else 0
 
 
-def expand(sources: Sequence[str]) -> list[Path]:
-    """Files as they are; of folders every audio file and `.ecdc` file in them, at any depth, sorted.
+def expand(sources: Sequence[str], suffixes: Collection[str] | None = None) -> list[Path]:
+    """Files as they are; of folders every file in them with one of these endings (None: audio and `.ecdc`).
 
-    Raises `ValueError` for a folder without any.
+    What had to be passed over is printed. Raises `ValueError` for a folder without any.
     """
     from hf_encls.audio import EXTENSIONS
 
-    wanted = EXTENSIONS | {".ecdc"}
+    kind = "audio files" if suffixes is None else "saved codes"
+    suffixes = EXTENSIONS | {".ecdc"} if suffixes is None else suffixes
     files = []
     for source in map(Path, sources):
         if not source.is_dir():
             files.append(source)
             continue
-        found = sorted(
-            path
-            for path in source.rglob("*")
-            if path.suffix.lower() in wanted and path.is_file() and not path.name.startswith(".")
-        )
-        if not found:
-            raise ValueError(f"{source} holds no audio files (looked for {', '.join(sorted(wanted))})")
-        files += found
+        found = find_files(source, lambda path: path.suffix.lower() in suffixes)
+        for row in found.left_out:
+            print(f"{source / row['file']}: {row['reason']}", file=sys.stderr)
+        if not found.files:
+            raise ValueError(f"{source} holds no {kind} (looked for {', '.join(sorted(suffixes))})")
+        files += found.files
     return files
 
 
@@ -105,18 +105,16 @@ def output(path: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-        partial.replace(target)
-    except BaseException:
-        if partial.is_file() and partial.stat().st_size:
-            print(f"{target} is not finished; what was written is in {partial}", file=sys.stderr)
-        else:
-            partial.unlink(missing_ok=True)
-        raise
+    with new_file(target) as partial:
+        try:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                yield file
+        except BaseException:
+            if partial.stat().st_size:
+                kept = target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}")
+                os.replace(partial, kept)
+                print(f"{target} is not finished; what was written is in {kept}", file=sys.stderr)
+            raise
 
 
 def _table(out: TextIO, names: Sequence[str], top_k: int):

@@ -1,12 +1,12 @@
 """Audio to `.ecdc` files or saved codes, and back, through an EnCodec."""
 
-import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 from hf_encls.commands.classify import expand
 from hf_encls.commands.parser import Parser
+from hf_encls.files import new_file
 
 ENCODE = """Write audio as codes: .ecdc files (the format of EnCodec's reference implementation) or saved codes.
 
@@ -21,6 +21,7 @@ DECODE_EXAMPLES = """examples:
   hf-encls decode clip.ecdc
   hf-encls decode codes/ --codec mini --output decoded/
 """
+SAVED = frozenset({".ecdc", ".safetensors", ".npy"})
 
 
 def main(args: list[str] | None = None) -> int:
@@ -92,16 +93,10 @@ def decode_files(args: list[str]) -> int:
     parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
-    files = []
-    for source in map(Path, options.sources):
-        inside = (path for path in source.rglob("*") if path.suffix.lower() in (".ecdc", ".safetensors", ".npy"))
-        files += sorted(inside) if source.is_dir() else [source]
-    if not files:
-        raise ValueError("expected .ecdc files or saved codes, found none")
+    files = expand(options.sources, SAVED)
     files, targets = _targets(files, options, ".wav")
 
-    import soundfile
-
+    from hf_encls.audio import open_wav
     from hf_encls.codec.bitstream import read_ecdc
     from hf_encls.codec.codes import load_codes
     from hf_encls.codec.coding import decode_blocks
@@ -115,15 +110,12 @@ def decode_files(args: list[str]) -> int:
         if name not in codecs:
             codecs[name] = _codec(name, options.codec_revision, options.device)
         rate, channels = codes.layout.sampling_rate, codes.layout.channels
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with soundfile.SoundFile(partial, "w", rate, channels, subtype="PCM_16", format="WAV") as file:
-                for block in decode_blocks(codecs[name], codes):
-                    file.write(block.clip(-1, 1))
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            new_file(target) as partial,
+            open_wav(partial, rate, channels) as file,
+        ):
+            for block in decode_blocks(codecs[name], codes):
+                file.write(block.clip(-1, 1))
         return f"{codes.duration_s:.2f} s"
 
     return _each(files, targets, one)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hf_encls.data.facts import copy_text
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
-from hf_encls.training.results import write_json
+from hf_encls.files import write_json
 
 
 def main(args: list[str] | None = None) -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_encls.commands.classify import expand, load_pipe
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
+from hf_encls.files import new_file
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet
@@ -115,14 +116,8 @@ def write_parquet(rows: list[dict], path: Path) -> None:
     )
     columns = {name: [row[name] for row in rows] for name in ("file", "duration_s", "embedding")}
     columns["label"] = [names.index(row["label"]) for row in rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as partial, partial.open("wb") as file:
+        Dataset.from_dict({name: columns[name] for name in features}, features=features).to_parquet(file)
 
 
 def project(embeddings: np.ndarray) -> tuple[np.ndarray, str]:

@@ -18,12 +18,13 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
-from hf_encls.codec_training.checkpoints import STATE, list_checkpoints, write_atomically
-from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
+from hf_encls.codec_training.checkpoints import STATE, list_checkpoints
+from hf_encls.codec_training.corpus import Corpus, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
 from hf_encls.commands.door import run
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
+from hf_encls.files import write_json
 from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
 from hf_encls.training.places import occupied, put_in_place, workplace
 
@@ -38,7 +39,7 @@ def main(args: list[str] | None = None) -> dict:
     codec_args, sound_args, training_args = parser.parse_args_into_dataclasses(args)
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
     if sound_args.measure_dir:
-        find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
+        sounds_below(sound_args.measure_dir)  # a wrong name must not be found out at the end
     accelerator = Accelerator(
         mixed_precision=training_args.mixed_precision,
         cpu=training_args.cpu,
@@ -173,7 +174,7 @@ def _check_sounds(checkpoints: Path, sounds: dict, resume: bool, is_main: bool) 
         )
     PartialState().wait_for_everyone()  # nobody looks any more
     if is_main:
-        write_atomically(file, lambda path: path.write_text(json.dumps(told) + "\n", encoding="utf-8"))
+        write_json(told, file)
 
 
 def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:

@@ -26,11 +26,12 @@ from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArgume
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.commands.train_run import asked_settings, run_settings, train_once
 from hf_encls.data.splits import official_folds
+from hf_encls.files import read_json, write_json
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, usage
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
-from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
+from hf_encls.training.results import RESULTS, over_folds, public_command, versions
 from hf_encls.training.resuming import (
     Start,
     begin_folds,

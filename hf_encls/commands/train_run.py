@@ -15,11 +15,12 @@ from hf_encls.data.splits import enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report.run_report import save_results
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
-from hf_encls.training.results import CLIPS, save_model, write_json
+from hf_encls.training.results import CLIPS, save_model
 from hf_encls.training.resuming import Start, begin, forget_previous, seconds_before
 from hf_encls.training.trainer import EnclsTrainer, history
 
@@ -141,10 +142,10 @@ def train_once(
         results["holds_codec"] = _attach(model, inputs)
         save_model(model, config, folder)
         write_json({part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()}, folder / CLIPS)
-        save_results(results, folder)
-        forget_previous(folder)
         if inputs.report is not None:
             inputs.report.save(folder / "left_out.json")
+        save_results(results, folder)
+        forget_previous(folder)
     trainer.accelerator.wait_for_everyone()
     return results
 

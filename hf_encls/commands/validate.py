@@ -1,14 +1,12 @@
 """Compare a folder with the published facts of a data set: what is missing, extra or wrong. Exit status 1 if any."""
 
 import argparse
-import json
-import os
 import sys
-from pathlib import Path
 
 from hf_encls.commands.door import run
 from hf_encls.data.load import KNOWN
 from hf_encls.data.validate import validate
+from hf_encls.files import write_json
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -25,10 +23,7 @@ def main(args: list[str] | None = None) -> dict:
     result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
     print(result.text(options.most))
     if options.report:
-        path = Path(options.report)
-        partial = path.with_name(path.name + ".tmp")
-        partial.write_text(json.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(result.as_dict(), options.report)
     return result.as_dict()
 
 

@@ -2,14 +2,11 @@
 
 import errno
 import gzip
-import hashlib
 import lzma
 import os
-import shutil
 import socket
 import stat
 import tarfile
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +18,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from hf_encls.data.facts import Archive
+from hf_encls.files import checksum, move_into_place, new_folder
 
 BLOCK = 1 << 20
 TIMEOUT_S = 20.0  # without a single byte
@@ -64,7 +62,7 @@ def fetch(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / archive.file_name
-    if target.is_file() and target.stat().st_size == archive.size and _sha256(target) == archive.sha256:
+    if target.is_file() and target.stat().st_size == archive.size and checksum(target) == archive.sha256:
         return target
     reasons = []
     for address in (url,) if url else archive.urls:
@@ -93,16 +91,13 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: i
     path, folder = Path(path), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DownloadError(f"{folder} exists and is not empty: nothing was unpacked into it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     limit = min(max_unpacked, MAX_RATIO * path.stat().st_size + BLOCK)
     try:
-        partial.chmod(0o755)
-        if zipfile.is_zipfile(path):
-            _unpack_zip(path, partial, max_members, limit)
-        else:
-            _unpack_tar(path, partial, max_members, limit)
-        os.replace(partial, folder)
+        with new_folder(folder) as partial:
+            if zipfile.is_zipfile(path):
+                _unpack_zip(path, partial, max_members, limit)
+            else:
+                _unpack_tar(path, partial, max_members, limit)
     except (*BROKEN, OSError) as error:
         # A damaged offset is an invalid argument to the system; other errors of it are the disk's.
         if not isinstance(error, BROKEN) and error.errno != errno.EINVAL:
@@ -111,8 +106,6 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: i
         raise DownloadError(
             f"{path.name} cannot be unpacked, it is broken or no zip or tar archive: {reason}"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -133,9 +126,9 @@ def _fetch_one(archive: Archive, url: str, target: Path, progress: Progress) -> 
             if attempt + 1 < RETRIES:
                 continue
             raise DownloadError(f"ended after {size} of {archive.size} bytes (kept: another try goes on there)")
-        digest = _sha256(partial)
+        digest = checksum(partial)
         if size == archive.size and digest == archive.sha256:
-            os.replace(partial, target)
+            move_into_place(partial, target)
             return target
         partial.unlink()
         if not resumed:
@@ -277,8 +270,3 @@ def _check_size(size: int, limit: int) -> None:
 
 def _identity(archive: Archive) -> str:
     return f"{archive.size} bytes with sha256 {archive.sha256}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

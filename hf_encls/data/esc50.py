@@ -21,8 +21,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.data.facts import Archive, DatasetFacts, audio_files, checksums, differences, normalise, refuse_twins
+from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
+from hf_encls.files import find_audio
 
 # In the order of `target`, 0 to 49.
 CLASSES = (
@@ -112,7 +113,7 @@ def recognises(data_dir: Path) -> bool:
     """True for a folder with `meta/esc50.csv`, and for one whose audio files are all named `fold-id-take[-target]`."""
     if _find_root(data_dir) is not None:
         return True
-    files = audio_files(data_dir)
+    files = find_audio(data_dir).files
     return bool(files) and all(NAME.fullmatch(path.stem) for path in files)
 
 
@@ -190,7 +191,7 @@ def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
             continue
         group = f"freesound-{row['src_file']}"
         found.append({"path": path, "label": row["category"], "group": group, "fold": int(row["fold"])})
-    for path in audio_files(root / "audio") if (root / "audio").is_dir() else []:
+    for path in find_audio(root / "audio").files if (root / "audio").is_dir() else []:
         if path.name not in listed:
             relative = path.relative_to(root).as_posix()
             left_out.append({"file": relative, "reason": f"is not listed in {META.as_posix()}"})
@@ -252,8 +253,9 @@ def _shown(cell: str) -> str:
 def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
     """Clips by their names; the class is the target in the name, the index's, or the folder's, and they must agree."""
     index = expected_clips(ESC50)
-    found, left_out = [], []
-    for path in audio_files(root):
+    audio = find_audio(root)
+    found, left_out = [], audio.left_out
+    for path in audio.files:
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
         if match is None or (match["target"] and int(match["target"]) >= len(CLASSES)):

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.audio import EXTENSIONS
-
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
@@ -104,16 +102,6 @@ def differences(facts: DatasetFacts, clips: Dataset) -> list[str]:
     if uneven:
         found.append(f"classes with other than {facts.clips_per_class} clips: {shorten(uneven)}")
     return found
-
-
-def audio_files(root: Path) -> list[Path]:
-    """Every file below `root` that may be audio by its name, in a fixed order; hidden ones are passed over."""
-    found = []
-    for path in root.rglob("*"):
-        hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
-        if path.suffix.lower() in EXTENSIONS and not hidden and path.is_file():
-            found.append(path)
-    return sorted(found)
 
 
 def normalise(name: str) -> str:

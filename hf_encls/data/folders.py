@@ -1,6 +1,5 @@
 """Any class-named folder tree becomes a `datasets.Dataset` of clips, and a report of what was left out and why."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
 from hf_encls.data.facts import shorten
 from hf_encls.data.walk import clip_id, equal_files, walk
+from hf_encls.files import write_json
 
 LOWEST_CODEC_HZ = 24_000  # clips are resampled to a codec's rate, or for mel to one of their own
 
@@ -44,10 +44,7 @@ class ScanReport:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the report as JSON."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_json(asdict(self), path)
 
 
 def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Dataset, ScanReport]:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.data.facts import Archive, DatasetFacts, audio_files, checksums, differences, normalise, refuse_twins
+from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION
+from hf_encls.files import find_audio
 
 CLASSES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 GTZAN_GENRES = DatasetFacts(
@@ -125,7 +126,7 @@ NAME = re.compile(rf"(?P<genre>{'|'.join(CLASSES)})\.(?P<number>\d{{5}})")
 
 def recognises(data_dir: Path) -> bool:
     """True where every audio file is named `genre.NNNNN`."""
-    files = audio_files(data_dir)
+    files = find_audio(data_dir).files
     return bool(files) and all(NAME.fullmatch(path.stem) for path in files)
 
 
@@ -143,8 +144,9 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
         raise ValueError(f"expected GTZAN genres in the folder {str(root)!r}, which does not exist: check the path")
     folds = official_lists()
     groups = {name: f"equal-{pair[0]}" for pair in EQUAL_FILES for name in pair}
-    found, left_out = [], []
-    for path in audio_files(root):
+    audio = find_audio(root)
+    found, left_out = [], audio.left_out
+    for path in audio.files:
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
         if match is None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.data.facts import Archive, DatasetFacts, audio_files, differences, refuse_twins
+from hf_encls.data.facts import Archive, DatasetFacts, differences, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
+from hf_encls.files import find_audio
 
 CLASSES = ("music", "speech")
 FOLDERS = {"music_wav": "music", "speech_wav": "speech", "music": "music", "speech": "speech"}
@@ -64,8 +65,9 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
     if not data_dir.is_dir():
         raise ValueError(f"expected GTZAN music/speech in {str(data_dir)!r}, which does not exist: check the path")
     root = next((root for root in _roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
-    found, left_out = [], []
-    for path in audio_files(root):
+    audio = find_audio(root)
+    found, left_out = [], audio.left_out
+    for path in audio.files:
         label = FOLDERS.get(path.relative_to(root).parts[0].lower())
         if label is None:
             relative = path.relative_to(root).as_posix()

@@ -7,8 +7,9 @@ from types import ModuleType
 from datasets import Dataset
 
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
-from hf_encls.data.facts import DatasetFacts, audio_files, shorten
+from hf_encls.data.facts import DatasetFacts, shorten
 from hf_encls.data.folders import ScanReport, scan_folder
+from hf_encls.files import find_audio
 
 # Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name()
 # and expected_clips(); asked in this order.
@@ -56,7 +57,7 @@ def recognise(data_dir: str | Path) -> str:
 def nearly_known(data_dir: str | Path) -> list[str]:
     """A warning for a folder most of whose files, but not all, are named like those of a known data set."""
     root = Path(data_dir)
-    files = audio_files(root)
+    files = find_audio(root).files
     for module in MODULES:
         if module.NAME is None:
             continue

@@ -12,13 +12,13 @@ machine (another processor's sine can differ in the last bit of a 16-bit sample)
 import errno
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import soundfile
+
+from hf_encls.audio import open_wav
+from hf_encls.files import new_folder
 
 VERSION = 1
 SAMPLING_RATE = 24_000
@@ -45,20 +45,20 @@ def write_synthetic(folder: str | os.PathLike, *, clips_per_class: int = 20, see
     if _is_complete(folder, identity):
         return folder
     _refuse_other(folder, identity)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
     try:
-        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-        for class_index, (name, sound) in enumerate(SOUNDS.items()):
-            (partial / name).mkdir()
-            for clip in range(clips_per_class):
-                samples = _clip(sound, np.random.default_rng([VERSION, seed, class_index, clip]))
-                path = partial / name / f"{name}_{clip:03d}.wav"
-                soundfile.write(path, samples, SAMPLING_RATE, subtype="PCM_16", format="WAV")
-        (partial / MARKER).write_text(json.dumps(identity) + "\n", encoding="utf-8")
-        _move(partial, folder, identity)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with new_folder(folder) as partial:
+            for class_index, (name, sound) in enumerate(SOUNDS.items()):
+                (partial / name).mkdir()
+                for clip in range(clips_per_class):
+                    samples = _clip(sound, np.random.default_rng([VERSION, seed, class_index, clip]))
+                    path = partial / name / f"{name}_{clip:03d}.wav"
+                    with open_wav(path, SAMPLING_RATE, 1) as file:
+                        file.write(samples)
+            (partial / MARKER).write_text(json.dumps(identity) + "\n", encoding="utf-8")
+    except OSError as error:
+        # Two runs at once: the other one was first, and its files are the same.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not _is_complete(folder, identity):
+            raise
     return folder
 
 
@@ -75,16 +75,6 @@ def _refuse_other(folder: Path, identity: dict[str, int]) -> None:
     raise ValueError(
         f"{folder} exists and is not the synthetic data set {identity}: name an empty folder, or delete this one"
     )
-
-
-def _move(partial: Path, folder: Path, identity: dict[str, int]) -> None:
-    try:
-        os.replace(partial, folder)
-    except OSError as error:
-        # Two runs at once: the other one was first, and its files are the same.
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and _is_complete(folder, identity):
-            return
-        raise
 
 
 def _clip(sound: Callable[[Rng, int], np.ndarray], rng: Rng) -> np.ndarray:

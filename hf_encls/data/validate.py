@@ -1,12 +1,12 @@
 """Comparing a folder on disk with the facts of a public data set."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hf_encls.data.facts import DatasetFacts, checksums
 from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, nearly_known, recognise
+from hf_encls.files import checksum
 
 
 @dataclass
@@ -85,7 +85,7 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
         suffix, digest = digests.get(path.stem, ("", ""))
         if compare_checksums and suffix == path.suffix.lower():
             result.checksums_compared += 1
-            found = _md5(Path(audio["path"]))
+            found = checksum(audio["path"], "md5")
             if found != digest:
                 reasons.append(f"md5 is {found}, the index says {digest}: another edition, or a damaged file")
         if reasons:
@@ -104,11 +104,6 @@ def _off(facts: DatasetFacts, suffix: str, rate: int, duration_s: float, channel
     if not shortest - 1e-5 <= duration_s <= longest + 1e-5:
         span = f"{shortest:g}" if shortest == longest else f"{shortest:g} to {longest:g}"
         yield f"{duration_s:.3f} s long, expected {span}"
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _more(rows: list, most: int) -> list[str]:

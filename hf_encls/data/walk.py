@@ -1,13 +1,12 @@
-"""Finding the files of a class-named folder tree: each of them once, whatever links and copies there are."""
+"""The files of a class-named folder tree with their labels, and which of them are equal."""
 
-import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hf_encls.audio import EXTENSIONS
+from hf_encls.files import checksum, find_files
 
 # Files that live beside audio and are nobody's clip: not worth a line in the report.
 COMPANIONS = frozenset(".txt .md .csv .tsv .json .yaml .yml .pdf .png .jpg .jpeg .gif .html .xml .m3u .log".split())
@@ -19,74 +18,19 @@ def clip_id(root: Path, path: Path) -> str:
 
 
 def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list[str]]:
-    """(file, label) of every file that may be audio, in a fixed order, each file and each folder once.
+    """(file, label) of every file that may be audio, in a fixed order, each once, with rows and warnings as of `find_files`.
 
-    Links are followed after everything else, so that a file belongs to the folder it lies in. Links to files that
-    are read already come back as rows of `left_out`, such links to folders as warnings.
+    Files beside the class folders have no label.
     """
-    real = root.resolve()
-    folders, links = [root], []
-    seen_folders, seen_files = {real}, {}
-    found, left_out, warnings = [], [], []
-    while folders or links:
-        if folders:
-            folder = folders.pop(0)
-        else:
-            folder = links.pop(0)
-            if not folder.is_dir():
-                _take(root, folder, seen_files, found, left_out)
-                continue
-            target = folder.resolve()
-            if target in seen_folders or real.is_relative_to(target):
-                warnings.append(f"{clip_id(root, folder)} is a link to {target}, which is read already: passed over")
-                continue
-            seen_folders.add(target)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            left_out.append({"file": clip_id(root, folder), "reason": f"this folder cannot be read: {error.strerror}"})
-            continue
-        for entry in entries:
-            path = folder / entry.name
-            if _is_folder(entry):
-                if entry.name.startswith((".", "__MACOSX")):
-                    continue
-                (links if entry.is_symlink() else folders).append(path)
-                if not entry.is_symlink():
-                    seen_folders.add(path.resolve())
-            elif folder != root and _may_be_audio(entry.name):  # files beside the class folders have no label
-                if entry.is_symlink():
-                    links.append(path)
-                else:
-                    _take(root, path, seen_files, found, left_out)
-    return sorted(found, key=lambda row: _order(row[0].relative_to(root))), left_out, warnings
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
-
-
-def _take(root: Path, path: Path, seen: dict[Path, Path], found: list, left_out: list) -> None:
-    """Add a file, unless it was found under another name."""
-    try:
-        first = seen.setdefault(path.resolve(), path)
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
-        left_out.append({"file": clip_id(root, path), "reason": "this link leads to itself or nowhere"})
-        return
-    if first is path:
-        found.append((path, path.relative_to(root).parts[0]))
-    else:
-        reason = f"is the same file as {clip_id(root, first)}, by a link: it is used once"
-        left_out.append({"file": clip_id(root, path), "reason": reason})
+    found = find_files(root, lambda path: path.parent != root and _may_be_audio(path.name))
+    rows = [(path, path.relative_to(root).parts[0]) for path in found.files]
+    return sorted(rows, key=lambda row: _order(row[0].relative_to(root))), found.left_out, found.warnings
 
 
 def _may_be_audio(name: str) -> bool:
     """By its name. A strange one inside a class folder is tried too: it is reported rather than passed over."""
     suffix = Path(name).suffix.lower()
-    return not name.startswith(".") and (suffix in EXTENSIONS or suffix not in COMPANIONS)
+    return suffix in EXTENSIONS or suffix not in COMPANIONS
 
 
 def _order(relative: Path) -> list[tuple[bool, str]]:
@@ -109,7 +53,6 @@ def equal_files(paths: Sequence[Path], pool: ThreadPoolExecutor) -> dict[Path, P
 
 def _digest(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     except OSError:
         return None

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from hf_encls.files import checksum, move_into_place, write_text
+
 logger = logging.getLogger(__name__)
 
 SHARD_S = 240.0  # seconds of audio in a shard: what a killed worker loses at most
@@ -50,10 +52,9 @@ class Shard:
     def publish(self, finished: Path) -> None:
         """Move a finished file to its place. The seal comes last: without it a file does not count."""
         self._seal.unlink(missing_ok=True)
-        seal = self._seal.with_suffix(".tmp")
-        seal.write_text(json.dumps(_seal_of(finished)), encoding="utf-8")
-        os.replace(finished, self.path)
-        os.replace(seal, self._seal)
+        seal = json.dumps(_seal_of(finished))
+        move_into_place(finished, self.path)
+        write_text(seal, self._seal)
 
 
 def divide(durations_s: Sequence[float], folder: Path, key: str) -> list[Shard]:
@@ -112,5 +113,4 @@ def complete(missing: Sequence[Shard], compute: Callable[[Shard], None], found: 
 
 
 def _seal_of(path: Path) -> dict:
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+    return {"sha256": checksum(path), "bytes": path.stat().st_size}

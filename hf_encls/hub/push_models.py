@@ -15,9 +15,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
 from hf_encls.escapes import markdown, python
+from hf_encls.files import write_text
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
-from hf_encls.report.card_files import CARD, read_card, write_text
+from hf_encls.report.card_files import CARD, read_card
 from hf_encls.report.cards import cards_as_made, eval_results
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
 from hf_encls.report.merging import merge, notice
@@ -103,9 +104,8 @@ def push_model(
     if last["kept"]:
         logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
     if save_card is not None:
-        write_text(
-            Path(save_card), re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
-        )
+        card = re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
+        write_text(card, save_card)
     return published
 
 

@@ -9,13 +9,13 @@ import json
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from hf_encls.files import new_file
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import SHORTEST_REST
@@ -40,11 +40,8 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
     model = plain_copy(model)
     graph = Graph(model).eval()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     example = 0.1 * torch.randn(2 * model.config.window_samples + 3 * model.config.step_samples + 1234)
-    try:
+    with new_file(path) as partial:
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
             # The tracer, not torch.export: the codec computes its padding with tensors, which torch.export refuses.
@@ -66,9 +63,6 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
         difference = compare(model, partial)
         if not difference <= TOLERANCE:
             raise ExportError(f"expected the graph's probabilities within {TOLERANCE}, found {difference:.2g} beside")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return difference
 
 

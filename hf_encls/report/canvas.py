@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hf_encls.escapes import one_line
+from hf_encls.files import new_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,32 +147,22 @@ def save_figure(
     which they are.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _choose_fonts(figure)
     unknown = key(list(classes))
     beside = key_file(path)
     if unknown:
         logger.warning("No font of this machine draws some names, so %s has numbers: %s", path.name, key_text(unknown))
-        _write(beside, lambda file: file.write_text(key_text(unknown).replace(", class ", "\nclass ") + "\n", "utf-8"))
+        write_text(key_text(unknown).replace(", class ", "\nclass ") + "\n", beside)
     else:
         beside.unlink(missing_ok=True)
     options = {"bbox_inches": "tight"} if tight else {}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), new_file(path) as file:
         # Of titles and file names; classes have their key.
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
-        _write(path, lambda file: figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}, **options))
+        figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}, **options)
     return path
 
 
 def key_file(picture: Path) -> Path:
     """Where the key to a picture's numbers is, if it needs one."""
     return picture.with_name(f"{picture.stem}.classes.txt")
-
-
-def _write(path: Path, write) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """The card of a folder, and the small files that are written beside it: what people made of them stays."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hf_encls.files import write_text
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import Page, Wrote, adopted, generated, read_page, seal_of
 
@@ -55,13 +55,13 @@ def write_card(
     page, kept = merge(there, generated(card), overwrite=overwrite, files=seals)
     for name, text in beside.items():
         if overwrite or _seal(folder / name) in {None, seals[name], *written.get(name, ())}:
-            write_text(folder / name, text)
+            write_text(text, folder / name)
         else:
             kept.append(name)
     for name, known in written.items():
         if name not in beside and _seal(folder / name) in known:
             (folder / name).unlink()
-    write_text(folder / CARD, str(page))
+    write_text(str(page), folder / CARD)
     if kept:
         logger.warning(notice(kept, str(folder / CARD), f"write_model_card({str(folder)!r}, overwrite=True)"))
     return folder / CARD
@@ -70,14 +70,6 @@ def write_card(
 def written_files(page: Page) -> Mapping[str, str]:
     """The files beside a page that hf_encls wrote: path -> seal of its text."""
     return (page.wrote or Wrote()).files
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename. Line ends are written as they are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(text.encode("utf-8"))
-    os.replace(temporary, path)
 
 
 def _seal(file: Path) -> str | None:

@@ -54,16 +54,24 @@ PROTOCOL_TEXTS = {
 }
 
 
-def write_model_card(folder: str | os.PathLike, model: str | None = None, *, overwrite: bool = False) -> Path:
+def write_model_card(
+    folder: str | os.PathLike,
+    model: str | None = None,
+    *,
+    results: Mapping | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
 
     What people wrote in the README stays, and a part or an entry that they changed stays as they left it, unless
     `overwrite`. Files of an earlier run in `.eval_results` are removed. Beside a bundled codec's weights goes its
-    ATTRIBUTION.md. `model` is the name that the examples use: the folder's own path where it is None. Raises `ValueError`
+    ATTRIBUTION.md. `model` is the name that the examples use: the folder's own path where it is None; `results`, instead
+    of `results.json`, those of a run that is being written. Raises `ValueError`
     where one of the two files is missing, where the README cannot be merged, or is somebody's own (unless `overwrite`).
     """
     folder = Path(folder)
-    results, config = (_read_json(folder / name) for name in (RESULTS, "config.json"))
+    results = _read_json(folder / RESULTS) if results is None else results
+    config = _read_json(folder / "config.json")
     home, pictures = home_of(folder), [name for name in PICTURES if (folder / name).is_file()]
     key = key_file(folder / "confusion_matrix.png")
     numbers = key.read_text(encoding="utf-8") if key.is_file() else ""

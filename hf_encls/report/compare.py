@@ -18,9 +18,10 @@ from transformers import Pipeline, pipeline
 from hf_encls.audio import load
 from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
+from hf_encls.files import read_json
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
-from hf_encls.training.results import CLIPS, RESULTS, read_json
+from hf_encls.training.results import CLIPS, RESULTS
 
 SEED = 42  # what training draws its split with unasked: transformers' default
 

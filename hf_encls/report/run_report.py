@@ -1,22 +1,28 @@
 """A run for people: results.json with its pictures and its card, its title, its tables, how to use its model."""
 
+import json
 from pathlib import Path
 
 from hf_encls.escapes import python
+from hf_encls.files import write_json
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
-from hf_encls.training.results import RESULTS, dataset_text, write_json
+from hf_encls.training.results import RESULTS, dataset_text
 
 
 def save_results(results: dict, folder: Path) -> None:
-    """Write results.json, then what is made of it: curves.png, confusion_matrix.png, README.md."""
-    write_json(results, folder / RESULTS)
+    """Write what is made of results, curves.png, confusion_matrix.png, README.md, then results.json.
+
+    It comes last: it says that all of a run is there.
+    """
+    results = json.loads(json.dumps(results))  # as they will be read
     if results["history"]:
         features, best = results["features"], results.get("best_epoch")
         save_curves({features: results["history"]}, folder / "curves.png", title(results), {features: best})
     save_confusion_matrix(results["confusion_matrix"], results["classes"], folder / "confusion_matrix.png")
-    write_model_card(folder)
+    write_model_card(folder, results=results)
+    write_json(results, folder / RESULTS)
 
 
 def title(results: dict) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from hf_encls.codec.loading import codec_facts
+from hf_encls.files import write_json, write_text
 from hf_encls.report.cards import has_heard
 from hf_encls.reproduction import collect, evidence, paper, pictures, shapes
 from hf_encls.reproduction.finished import Finished, finished
@@ -19,7 +20,7 @@ from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.sources import Source
 from hf_encls.reproduction.texts import TEXTS
 from hf_encls.reproduction.timing import processor, timing_rows
-from hf_encls.training.results import versions, write_json
+from hf_encls.training.results import versions
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing"  # folder of what was measured, one file for each data set
@@ -57,9 +58,7 @@ def write_report(grid: Grid, compare: Sequence[str] = (), timing_clips: int = 8)
     write_json(report, target / REPORT)
     write_json({run.cell.id: _columns(run.results["history"]) for run in runs}, target / CURVES)
     page = target / PAGE
-    temporary = target / f"{PAGE}.tmp"
-    temporary.write_text(render(json.loads((target / REPORT).read_text(encoding="utf-8"))), encoding="utf-8")
-    os.replace(temporary, page)
+    write_text(render(json.loads((target / REPORT).read_text(encoding="utf-8"))), page)
     return page
 
 

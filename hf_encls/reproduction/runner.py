@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.training.results import RESULTS
 from hf_encls.training.resuming import progress
 
 ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from hf_encls.audio import read, resample
+from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction.finished import Finished
-from hf_encls.training.results import write_json
 
 REPEATS = 7
 PARTS = ("representation", "classification", "total")

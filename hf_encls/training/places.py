@@ -16,7 +16,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.files import move_into_place, write_json
+from hf_encls.training.results import RESULTS
 
 SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
 LOCK = ".run.lock"
@@ -127,7 +128,7 @@ def put_in_place(place: Path) -> None:
         return
     folder, new = place.parent, sorted(path.name for path in place.iterdir())
     write_json({"new": new, "old": [name for name in _left_by_ours(folder) if name not in new]}, place / CONTENTS)
-    os.replace(place, folder / DONE)
+    move_into_place(place, folder / DONE)
     settle(folder)
 
 
@@ -204,4 +205,4 @@ def _move(source: Path, target: Path) -> None:
         return
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
-    os.replace(source, target)
+    move_into_place(source, target)

@@ -1,9 +1,6 @@
 """What a run leaves behind: the model with its code, and its numbers; each file written whole."""
 
-import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from hf_encls.data.facts import copy_text
+from hf_encls.files import errors_name, move_into_place, work_folder
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -21,18 +19,13 @@ CLIPS = "clips.json"  # which clips were in which part
 
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
     """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     model.cpu()
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as work:
+    with errors_name(folder), work_folder(folder) as work:
         model.save_pretrained(work)
         EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
-        # The weights are written readable by their owner only; they get the rights of any new file here.
-        mask = os.umask(0)
-        os.umask(mask)
-        for file in Path(work).iterdir():
+        for file in sorted(work.iterdir()):
             if file.is_file():
-                file.chmod(0o666 & ~mask)
-                os.replace(file, folder / file.name)
+                move_into_place(file, folder / file.name)
 
 
 def versions() -> dict[str, str]:
@@ -43,19 +36,21 @@ def versions() -> dict[str, str]:
 
 def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ()) -> list[str]:
     """A command line as it may be published: options that name a token are left out with their values, and so is every
-    argument with one of `secrets` in it; of an absolute path only the last part stays.
+    argument with one of `secrets` in it; of an absolute path only the last part stays. Whether the run was resumed is
+    left out too: the command is the one that makes the same results from nothing.
     """
     secrets = [secret for secret in secrets if secret]
     shown: list[str] = []
-    value_of_token = False
+    value_left_out = False
     for argument in arguments:
         is_option = argument.startswith("--")
         name, equals, value = argument.partition("=") if is_option else ("", "", argument)
-        if value_of_token and not is_option:
-            value_of_token = False
+        if value_left_out and not is_option:
+            value_left_out = False
             continue
-        value_of_token = "token" in name.lower() and not equals
-        if "token" in name.lower():
+        is_left_out = "token" in name.lower() or name.startswith("--resu")  # it may be abbreviated
+        value_left_out = is_left_out and not equals
+        if is_left_out:
             continue
         if any(secret in argument for secret in secrets):  # of an option that was abbreviated
             if not is_option and shown and shown[-1].startswith("--"):
@@ -71,18 +66,6 @@ def _without_place(text: str) -> str:
         if kind(text).is_absolute():
             return kind(text).name
     return text
-
-
-def write_json(value: object, path: Path) -> None:
-    """Write JSON under a temporary name, then rename it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict:
-    """What `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def dataset_text(results: Mapping) -> str:

@@ -1,7 +1,6 @@
 """How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_encls.files import move_into_place, read_json, write_json
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
-from hf_encls.training.results import RESULTS, read_json, write_json
+from hf_encls.training.results import RESULTS
 
-STATE = "trainer_state.json"
+STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
@@ -136,7 +136,7 @@ def _find_best_again(checkpoint: Path) -> None:
 def set_results_aside(folder: Path) -> None:
     """Results of an earlier run get another name until there are new ones."""
     if (folder / RESULTS).is_file():
-        os.replace(folder / RESULTS, folder / PREVIOUS)
+        move_into_place(folder / RESULTS, folder / PREVIOUS)
 
 
 def forget_previous(folder: Path) -> None:
@@ -154,12 +154,28 @@ def drop_broken_checkpoints(folder: Path) -> None:
     """Remove checkpoints that were being written when the process was killed: the trainer's state comes last."""
     for checkpoint in _checkpoints(folder):
         if progress(checkpoint) is None:
-            shutil.rmtree(checkpoint)
+            _remove(checkpoint)
 
 
 def _drop_checkpoints(folder: Path) -> None:
     for checkpoint in _checkpoints(folder):
-        shutil.rmtree(checkpoint)
+        _remove(checkpoint)
+
+
+def drop_old_checkpoints(folder: Path, limit: int | None, best: str | None) -> None:
+    """Remove the oldest checkpoints until `limit` are left (None or 0: none goes); the newest and the best stay."""
+    checkpoints = sorted(_checkpoints(folder), key=_step)
+    kept = {checkpoint.name for checkpoint in checkpoints[-1:]} | {Path(best).name if best else ""}
+    surplus = [checkpoint for checkpoint in checkpoints if checkpoint.name not in kept]
+    room = max(0, limit - (len(checkpoints) - len(surplus))) if limit else len(surplus)
+    for checkpoint in surplus[: len(surplus) - room]:
+        _remove(checkpoint)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; broken off in the middle, it counts as broken."""
+    (checkpoint / STATE).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
 
 
 def progress(checkpoint: Path) -> float | None:

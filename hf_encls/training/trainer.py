@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
+from hf_encls.files import errors_name, hand_to_disk
 from hf_encls.training.metrics import evaluate_split
+from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -106,15 +109,38 @@ class EnclsTrainer(Trainer):
                 logs["epoch_s"] = time.monotonic() - self._clock.started
         super().log(logs, *args, **kwargs)
 
+    def train(self, *args, **kwargs):
+        output = super().train(*args, **kwargs)
+        self._rotate()  # an earlier process may have been killed before it did
+        return output
+
+    def _save_rng_state(self, output_dir) -> None:
+        # The last file but the state, which says that the checkpoint is whole: the disk must have the others before.
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            hand_to_disk(Path(output_dir))
+        self.accelerator.wait_for_everyone()
+
     def _save_checkpoint(self, model, trial) -> None:
-        # Trainer takes the checkpoint with the oldest date for the oldest: after a clock was set back, that is the newest.
+        # Trainer's rotation goes by dates, which a clock or a broken-off removal may change, and removes before the disk
+        # has the new checkpoint.
+        checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            super()._save_checkpoint(model, trial)
+            with errors_name(checkpoint):
+                super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:
-            rotate_checkpoints(self._get_output_dir(trial=trial), limit, self.state.best_model_checkpoint)
+            hand_to_disk(checkpoint / STATE)
+            self._rotate()
+
+    def _rotate(self) -> None:
+        if self.args.should_save:
+            drop_old_checkpoints(
+                Path(self.args.output_dir), self.args.save_total_limit, self.state.best_model_checkpoint
+            )
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         self._evaluated = dataloader.dataset
