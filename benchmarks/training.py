@@ -12,12 +12,12 @@ from datasets import Array2D, ClassLabel, Dataset, Features, Value, load_dataset
 from timing import Row, in_turns, work_folder
 from transformers import TrainerCallback
 
-from hf_encls.commands.train_arguments import EnclsTrainingArguments
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import StreamedPart, small_table
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.trainer import EnclsTrainer, collate
 
 CLASSES = 50

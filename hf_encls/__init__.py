@@ -18,7 +18,17 @@ _PLACES = {
     "EnclsFeatureExtractor": "hf_encls.model.feature_extraction_encls",
     "EnclsForAudioClassification": "hf_encls.model.modeling_encls",
     "EnclsPipeline": "hf_encls.inference.pipeline",
+    "EnclsTrainingArguments": "hf_encls.training.arguments",
     "FeatureConfig": "hf_encls.model.configuration_encls",
+    "Run": "hf_encls.training.run",
+    "evaluate": "hf_encls.training.run",
+    "extract_features": "hf_encls.features.extraction",
+    "feature_config": "hf_encls.features.extraction",
+    "load_codec": "hf_encls.codec.loading",
+    "scan_folder": "hf_encls.data.folders",
+    "segment": "hf_encls.inference.pipeline",
+    "train": "hf_encls.training.run",
+    "write_synthetic": "hf_encls.data.synthetic",
 }
 __all__ = [*_PLACES, "__version__"]
 

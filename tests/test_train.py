@@ -19,11 +19,12 @@ from transformers import pipeline
 
 from hf_encls.commands.inputs import prepare
 from hf_encls.commands.train import main
-from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments
+from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.hub.push_features import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report import run_report
+from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.results import public_command
 from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds
 

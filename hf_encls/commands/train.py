@@ -10,6 +10,7 @@ the learning curves, a confusion matrix and a card.
 """
 
 import copy
+import functools
 import logging
 import sys
 import time
@@ -22,14 +23,14 @@ from datasets import Dataset
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
 from hf_encls.commands.published_inputs import codec_of, published_inputs
-from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
+from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
-from hf_encls.commands.train_run import asked_settings, run_settings, train_once
 from hf_encls.data.splits import official_folds
 from hf_encls.files import read_json, write_json
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
-from hf_encls.report.run_report import folds_table, usage
+from hf_encls.report.run_report import folds_table, save_results, usage
+from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
 from hf_encls.training.results import RESULTS, over_folds, public_command, versions
 from hf_encls.training.resuming import (
@@ -41,6 +42,9 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
+from hf_encls.training.run import Run, WindowSource, asked_settings, run_settings, train
+
+logger = logging.getLogger(__name__)
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -91,7 +95,8 @@ def main(args: list[str] | None = None) -> dict:
             print(warning, flush=True)
         command = public_command(command, [training_args.hub_token])
         about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
-        results = _train(inputs, data_args, training_args, place, features_s, about)
+        about["times_s"] = {"features": features_s}
+        results = _train(inputs, data_args, training_args, place, about)
         if push_to_hub and training_args.process_index == 0:
             from hf_encls.hub.push_features import push_model
 
@@ -104,7 +109,6 @@ def _train(
     data_args: DataArguments,
     training_args: EnclsTrainingArguments,
     place: Path,
-    features_s: float,
     about: dict,
 ) -> dict:
     """Train every fold in `place` and put what was made where it belongs; what `results.json` holds."""
@@ -129,7 +133,7 @@ def _train(
             continue
         own = copy.copy(training_args)
         own.output_dir = str(start.folder)
-        runs[fold] = train_once(inputs, own, start, data_args.memory_limit_gb, features_s, about)
+        runs[fold] = _train_fold(inputs, own, start, data_args.memory_limit_gb, about)
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
     if is_main:
         if len(folds) > 1:
@@ -139,6 +143,48 @@ def _train(
         put_in_place(place)
         print(usage(results, home_of(starts[folds[0]].folder), _example(inputs)))
     return results
+
+
+def _train_fold(
+    inputs: Inputs, training_args: EnclsTrainingArguments, start: Start, memory_limit_gb: float | None, about: dict
+) -> dict:
+    """Train one model, write it and what was measured into `start.folder`; what `results.json` holds."""
+    limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
+    run = train(
+        inputs.windows,
+        inputs.config,
+        protocol=start.settings["protocol"],
+        fold=start.settings["fold"],
+        codec=inputs.codec,
+        args=training_args,
+        source=WindowSource(limit, inputs.stream),
+        start=start,
+        say=functools.partial(print, flush=True),
+    )
+    times_s = about["times_s"] | run.results["times_s"]
+    data = {"dataset": inputs.dataset, "dataset_id": inputs.dataset_id}
+    data |= {"clips": inputs.num_clips, "expected_clips": inputs.expected_clips}
+    run.results = data | run.results | about | {"times_s": times_s | {"total": sum(times_s.values())}}
+    if training_args.process_index == 0:
+        if not run.results["holds_codec"]:
+            run.results["holds_codec"] = _attach(run)
+        run.save_model(start.folder)
+        if inputs.report is not None:
+            inputs.report.save(start.folder / "left_out.json")
+        save_results(run.results, start.folder)
+        forget_previous(start.folder)
+    PartialState().wait_for_everyone()
+    return run.results
+
+
+def _attach(run: Run) -> bool:
+    """Put the codec that made published features into the checkpoint; False where it cannot be had."""
+    try:
+        run.model.attach_codec(codec_of(run.model.config))
+    except ValueError as error:
+        logger.warning("the model is saved without its codec and takes input_features only: %s", error)
+        return False
+    return True
 
 
 def _folds(inputs: Inputs, args: DataArguments) -> list[int | None]:
@@ -166,7 +212,9 @@ def _starts(
     """How the run of each fold begins; a fold of None: the only one."""
     asked, anew = training_args.resume_from_checkpoint, training_args.overwrite
     settings = {
-        fold: run_settings(inputs, training_args, data_args.protocol, data_args.fold if fold is None else fold)
+        fold: run_settings(
+            inputs.windows, inputs.config, training_args, data_args.protocol, data_args.fold if fold is None else fold
+        )
         for fold in folds
     }
     if len(folds) > 1:

@@ -4,11 +4,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.training.arguments import EnclsTrainingArguments
 
 
 @dataclass
@@ -67,57 +67,6 @@ class ModelArguments:
         metadata={"help": "band: each band by the statistics of the training windows. none: as in the paper."},
     )
     dropout: float = field(default=0.5, metadata={"help": "Dropout before the last layer."})
-
-
-@dataclass
-class EnclsTrainingArguments(TrainingArguments):
-    """transformers' TrainingArguments with the defaults that suit a small CNN."""
-
-    output_dir: str = field(default="encls_model", metadata={"help": "Where the model and its results are written."})
-    overwrite: bool = field(
-        default=False,
-        metadata={"help": "Replace the finished model in output_dir; it stays until the new one is finished."},
-    )
-    num_train_epochs: float = field(default=15.0, metadata={"help": "Passes over the training windows."})
-    learning_rate: float = field(
-        default=1e-3, metadata={"help": "Adam's learning rate; constant unless a scheduler is named."}
-    )
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Windows in a training batch."})
-    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Windows in an evaluation batch."})
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Gradients are clipped to this norm; 0: never."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to validate: no, steps, epoch."})
-    save_strategy: str = field(
-        default="epoch", metadata={"help": "When to write a checkpoint: no, steps, epoch, best."}
-    )
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log: no, steps, epoch."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep, the best one included."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best model, not the last."})
-    metric_for_best_model: str | None = field(default="accuracy", metadata={"help": "What best means, on validation."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of it is better."})
-    logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Leave losses that are no numbers out of the log; looks at each step's loss."}
-    )
-    report_to: str = field(default="tensorboard", metadata={"help": "Where to log: tensorboard, none, wandb, ..."})
-    # Our data set hands out batches of what the model takes, from memory.
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Leave as it is: no columns to remove."})
-    dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})
-
-    def __post_init__(self):
-        if self.dataloader_num_workers:
-            raise ValueError(
-                f"expected --dataloader_num_workers 0, found {self.dataloader_num_workers}: the windows lie in memory "
-                "already, or on the accelerator, where no worker reaches them, and of a stream each worker would hand out "
-                "all windows again. Leave the option out"
-            )
-        asked = int(os.environ.get("WORLD_SIZE", "1"))
-        if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
-            self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
-        super().__post_init__()
-        if self.world_size != asked:
-            raise ValueError(
-                f"expected {asked} processes, as the launcher says, found {self.world_size} working together"
-            )
 
 
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:

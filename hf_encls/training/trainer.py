@@ -32,7 +32,7 @@ class EpochLines(TrainerCallback):
         self.train: dict[str, float] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
+        if state.is_world_process_zero and not args.disable_tqdm:
             per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
             layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
             self.bar = tqdm(

@@ -1,0 +1,275 @@
+"""train(): windows of features in, a trained model and its scores out."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset, IterableDataset
+from transformers import PreTrainedModel, set_seed
+
+from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
+from hf_encls.fast.memory import keep_freed_memory
+from hf_encls.features.extraction import feature_identity
+from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.files import write_json
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.results import CLIPS, RESULTS, save_model
+from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
+from hf_encls.training.trainer import EnclsTrainer, history
+
+# Of transformers' arguments, those that a result depends on.
+OPTIMISATION = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
+    *("label_smoothing_factor", "bf16", "fp16"),
+)
+
+
+@dataclass
+class Run:
+    """A trained model and what was measured of it.
+
+    Args:
+        model: the network, with the frozen codec in it where one was given.
+        results: what `results.json` holds: settings, scores of `train`, `validation` and `test`, the history, the leak.
+        parts: the ids of the clips in each part.
+    """
+
+    model: EnclsForAudioClassification
+    results: dict
+    parts: dict[str, list[str]]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the checkpoint with its code, `clips.json` and, last, `results.json`."""
+        self.save_model(folder)
+        write_json(self.results, Path(folder) / RESULTS)
+
+    def save_model(self, folder: str | Path) -> None:
+        """The same without `results.json`, which says that all of a run is there."""
+        save_model(self.model, self.model.config, Path(folder))
+        write_json(self.parts, Path(folder) / CLIPS)
+
+
+@dataclass
+class WindowSource:
+    """How windows are kept while a model trains.
+
+    Args:
+        memory_limit_bytes: larger sets stay on disk; None: everything in memory.
+        stream: the windows, read anew in each epoch; the data set that `train` is given has their small columns only.
+    """
+
+    memory_limit_bytes: int | None = None
+    stream: IterableDataset | None = None
+
+
+def train(
+    windows: Dataset,
+    config: EnclsConfig,
+    *,
+    protocol: str = "clip",
+    fold: int | None = None,
+    codec: PreTrainedModel | None = None,
+    args: EnclsTrainingArguments | None = None,
+    source: WindowSource | None = None,
+    start: Start | None = None,
+    say: Callable[[str], object] = lambda line: None,
+) -> Run:
+    """Train a classifier on windows of features, and score it on clips that it has not heard.
+
+    Args:
+        windows: what `extract_features` makes, or published features.
+        config: how they were made (`feature_config`), and the network.
+        protocol: `clip` (60/20/20 of the clips), `official` (the data set's own folds or lists; `fold` says which one
+            tests) or `paper` (60/20/20 of the windows: it leaks).
+        codec: it is put into the finished checkpoint, which takes sounds then; needed for windows of codes.
+        args: of the Trainer. Checkpoints go into `args.output_dir`, from which `args.resume_from_checkpoint` goes on.
+        source: how the windows are kept, in memory where nothing is said.
+        start: how the run begins, where that was planned already (`plan_start`).
+        say: called, in one process, with the leak count and with what will be trained.
+
+    Every process of a distributed run calls this; each gets the same results. Raises `ValueError` where the protocol
+    cannot be kept, an unfinished run in `args.output_dir` would be lost, or the one there has other settings.
+
+    >>> import hf_encls, tempfile
+    >>> sounds, folder = tempfile.mkdtemp(), tempfile.mkdtemp()
+    >>> _ = hf_encls.write_synthetic(sounds + "/sounds")
+    >>> clips, _ = hf_encls.scan_folder(sounds + "/sounds")
+    >>> config = hf_encls.feature_config("log_mel", clips, hop_length=1024)
+    >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
+    >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
+    >>> run = hf_encls.train(windows, config, args=args)
+    >>> 0 <= run.results["test"]["clip"]["accuracy"] <= 1
+    True
+    >>> run.save(folder)
+    """
+    args = EnclsTrainingArguments() if args is None else args
+    source = source or WindowSource()
+    settings = run_settings(windows, config, args, protocol, fold) if start is None else start.settings
+    start = start or plan_start(Path(args.output_dir), args.resume_from_checkpoint, settings, anew=args.overwrite)
+    keep_freed_memory()
+    set_seed(args.seed)
+    classes = list(windows.features["label"].names)
+    splits = make_splits(windows, protocol, seed=args.seed, fold=fold)
+    leak = leak_check(windows, splits)
+    said = say if args.process_index == 0 else lambda line: None
+    said((f"fold {fold}: " if fold else "") + leak.text())
+    enforce(leak, protocol)
+    stores = _stores(
+        windows,
+        splits,
+        source,
+        args,
+        codebooks_of(codec, config.num_codebooks) if config.representation.integers else None,
+    )
+    model = _network(config, stores["train"], classes)
+    processes = f"{args.world_size} process{'es' if args.world_size > 1 else ''}"
+    size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
+    said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
+    _begin(start)
+    trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
+    before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    training_s = before_s + time.monotonic() - started
+    epochs = history(trainer.state.log_history)
+    results = {
+        **_settings(config, protocol, fold, args.seed),
+        "classes": classes,
+        "leak": leak.as_dict(),
+        **_scores(trainer, stores, classes),
+        "epochs": len(epochs),
+        "best_epoch": _best_epoch(epochs),
+        "history": epochs,
+        "processes": args.world_size,
+        "device": args.device.type,
+        "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
+        "times_s": {"training": training_s},
+    }
+    model.cpu()
+    if codec is not None and config.representation.needs_codec:
+        model.attach_codec(codec)
+    return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
+
+
+def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> dict:
+    """Scores of a model on windows of features that it has not seen, as `results.json` has them of a part.
+
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
+    the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+
+    >>> import hf_encls  # doctest: +SKIP
+    >>> hf_encls.evaluate(model, windows)["clip"]["accuracy"]  # doctest: +SKIP
+    0.83
+    """
+    names = windows.features["label"].names
+    expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    if names != expected:
+        raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    books = (
+        codebooks_of(model.frontend.codec, model.config.num_codebooks)
+        if model.config.representation.integers
+        else None
+    )
+    store = FeatureStore(Windows(windows, codebooks=books), np.arange(len(windows)))
+    rows = []
+    with torch.inference_mode():
+        for begin_at in range(0, len(store), batch_size):
+            batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
+            rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
+    return evaluate_split(torch.cat(rows).numpy(), store.labels, store.clip_ids, store.silent)
+
+
+def run_settings(
+    windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
+) -> dict[str, object]:
+    """What makes a run this one and no other, as JSON."""
+    network = {name: getattr(config, name) for name in ("standardization", "dropout")}
+    return asked_settings(args, protocol, fold, network) | {
+        "classes": list(windows.features["label"].names),
+        "features": feature_identity(config),
+        "windows": len(windows),
+    }
+
+
+def asked_settings(
+    args: EnclsTrainingArguments, protocol: str, fold: int | None, network: Mapping
+) -> dict[str, object]:
+    """The part of `run_settings` that is known before anything is read."""
+    devices = args.world_size * args.gradient_accumulation_steps
+    return {
+        "protocol": protocol,
+        "fold": fold,
+        "seed": args.seed,
+        **network,
+        **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
+        "batch_size": args.train_batch_size * devices,
+        "num_train_epochs": args.num_train_epochs,
+        "max_steps": args.max_steps,
+    }
+
+
+def _begin(start: Start) -> None:
+    everyone = PartialState()
+    everyone.wait_for_everyone()  # nobody looks any more at what goes now
+    if everyone.is_main_process:
+        begin(start)
+    everyone.wait_for_everyone()
+
+
+def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -> dict:
+    return {
+        "features": config.feature_name,
+        "sampling_rate": config.sampling_rate,
+        "window_s": config.window_s,
+        "step_s": config.step_s,
+        "hop_length": config.hop_length if "hop_length" in config.representation.options else None,
+        "standardization": config.standardization,
+        "protocol": protocol,
+        "fold": fold,
+        "seed": seed,
+    }
+
+
+def _stores(
+    windows: Dataset, splits: dict[str, np.ndarray], source: WindowSource, args, books: torch.Tensor | None
+) -> dict[str, FeatureStore]:
+    if source.stream is not None:
+        from hf_encls.features.streaming import StreamedPart
+
+        seeds = {"train": args.seed}
+        return {part: StreamedPart(source.stream, windows, splits[part], seeds.get(part), books) for part in PARTS}
+    device = args.device if args.device.type == "cuda" else None
+    kept = Windows(windows, memory_limit_bytes=source.memory_limit_bytes, device=device, codebooks=books)
+    return {part: FeatureStore(kept, splits[part]) for part in PARTS}
+
+
+def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
+    """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
+    names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
+    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | names | {"codec_config": None}))
+    if config.standardization == "band":
+        model.set_standardization(*train.statistics())
+    return model
+
+
+def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
+    out: dict = {}
+    for part, store in stores.items():
+        probabilities = trainer.probabilities(store)
+        out[part] = evaluate_split(probabilities, store.labels, store.clip_ids, store.silent)
+    predictions = probabilities.argmax(-1)  # of the last part: test
+    out["per_class"] = per_class(predictions, store.labels, classes)
+    out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()
+    return out
+
+
+def _best_epoch(epochs: list[dict]) -> int | None:
+    scored = [row for row in epochs if "validation_accuracy" in row]
+    return max(scored, key=lambda row: row["validation_accuracy"])["epoch"] if scored else None

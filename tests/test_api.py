@@ -1,0 +1,71 @@
+"""The package as a library: what `hf_encls.NAME` gives, and that the examples in its docstrings run."""
+
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+import hf_encls
+from hf_encls.training import run as run_module
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on the synthetic sounds, with what it was made of."""
+    folder = tmp_path_factory.mktemp("api")
+    hf_encls.write_synthetic(folder / "sounds", clips_per_class=6)
+    clips, _ = hf_encls.scan_folder(folder / "sounds")
+    codec = hf_encls.load_codec("untrained")
+    config = hf_encls.feature_config("latents", clips, codec, codec_id="untrained")
+    windows = hf_encls.extract_features(clips, config, codec, folder / "cache")
+    args = hf_encls.EnclsTrainingArguments(
+        str(folder / "run"), num_train_epochs=2, report_to="none", disable_tqdm=True
+    )
+    lines = []
+    run = hf_encls.train(windows, config, codec=codec, args=args, say=lines.append)
+    return run, windows, clips, lines
+
+
+def test_every_public_name_is_there():
+    for name in hf_encls.__all__:
+        assert getattr(hf_encls, name) is not None
+
+
+def test_the_example_of_train_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(run_module, optionflags=doctest.ELLIPSIS)
+    assert result.attempted > 5 and not result.failed
+
+
+def test_a_run_is_a_model_its_results_and_its_parts(trained, tmp_path):
+    run, windows, clips, lines = trained
+    assert lines[0].startswith("leak") or "leak" in lines[0]
+    assert set(run.parts) == {"train", "validation", "test"}
+    assert sorted(clip for part in run.parts.values() for clip in part) == sorted(clips["clip_id"])
+    run.save(tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "results.json").read_text())["test"] == json.loads(
+        json.dumps(run.results["test"])
+    )
+    pipe = hf_encls.EnclsPipeline.from_pretrained(tmp_path / "model")  # the codec is in it: it takes sounds
+    path = clips[0]["audio"]["path"]
+    assert pipe(path)[0]["label"] in windows.features["label"].names
+    segments = hf_encls.segment(path, tmp_path / "model", min_duration_s=0.5)
+    assert segments[0]["start"] == 0 and segments == hf_encls.segment(path, pipe, min_duration_s=0.5)
+
+
+def test_evaluate_gives_the_scores_of_the_run(trained):
+    run, windows, _, _ = trained
+    test = windows.select(np.flatnonzero(np.isin(windows["clip_id"][:], run.parts["test"])))
+    scores = hf_encls.evaluate(run.model, test)
+    for unit in ("window", "clip"):
+        for name, value in run.results["test"][unit].items():
+            assert scores[unit][name] == pytest.approx(value, abs=1e-5)
+
+
+def test_evaluate_refuses_windows_of_other_classes(trained):
+    run, windows, _, _ = trained
+    names = ["other", *windows.features["label"].names[1:]]
+    other = windows.cast_column("label", windows.features["label"].__class__(names=names))
+    with pytest.raises(ValueError, match="another data set"):
+        hf_encls.evaluate(run.model, other)
