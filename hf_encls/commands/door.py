@@ -1,7 +1,15 @@
-"""What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines."""
+"""What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines.
 
+Exit status: 1 what the program needs is not there or cannot be used (a file, room on the disk, memory, the Hub), 2 wrong
+arguments, 130 interrupted. What is none of these is a fault of the program, and keeps its stack of lines.
+"""
+
+import errno
+import io
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 # What an interrupt leaves, by program; the others say so themselves, or have nothing that is finished.
@@ -12,22 +20,77 @@ KEPT = {
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",
 }
+TODO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there, or name another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name another place, or ask for the right to use it"),
+}
 
 
 def run(main: Callable[[], object]) -> None:
-    """Call `main`; a `ValueError` ends with its message and status 2, Ctrl-C with status 130."""
+    """Call `main` and end the program with what `status_of` says, where that is not 0."""
+    status = status_of(main, main)
+    if status:
+        sys.exit(status)
+
+
+def status_of(call: Callable[[], object], program: Callable | None) -> int:
+    """The exit status of `call`, once what went wrong is said in one line; its own number, where it returns one.
+
+    `program` is the function whose work an interrupt leaves behind.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal has no letters for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        main()
+        status = call()
+        sys.stdout.flush()
+        return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
-        print(f"\n{interrupted(main)}", file=sys.stderr)
-        sys.exit(130)
+        print(f"\n{interrupted(program)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        _forget_output()
+        return 1
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            return 1
+        _forget_output()
+        return 1
 
 
-def interrupted(main: Callable) -> str:
+def line_of(error: Exception) -> str | None:
+    """What to tell a user of the disk, the memory, the Hub; None for an error that is a fault of the program."""
+    if isinstance(error, OSError):
+        if error.errno is None:  # the Hub's, and those that libraries make of it
+            return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        reason = error.strerror or os.strerror(error.errno)
+        todo = TODO.get(error.errno)
+        return ": ".join([*names[:1], reason[:1].lower() + reason[1:], *([todo] if todo else [])])
+    text = str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return f"there is not enough memory for this ({' '.join(text.split())[:150] or 'none is left'})"
+    if type(error).__module__.startswith(("httpx", "httpcore", "urllib3", "requests")):
+        return f"the network failed: {' '.join(text.split()) or type(error).__name__}"
+    return None
+
+
+def interrupted(main: Callable | None) -> str:
     """The line for Ctrl-C: what of the program's work is kept, where that is so."""
     code = getattr(main, "__code__", None)  # not __module__: that is __main__ for a script
     kept = KEPT.get(Path(code.co_filename).stem) if code else None
     return f"interrupted; {kept}" if kept else "interrupted"
+
+
+def _forget_output() -> None:
+    """What could not be written to the terminal's side is not tried again at the end of the process."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

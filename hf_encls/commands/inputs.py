@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
 from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, load_codec, short_name
+from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import load_clips
 from hf_encls.data.synthetic import write_synthetic
@@ -104,6 +106,8 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     Raises `ValueError` for anything that a user can mend: paths, names, files, lengths.
     """
     check_applies(args, args.features)
+    if args.cache_dir is not None:
+        check_folder(args.cache_dir, "--cache_dir")
     state = PartialState()
     synthetic = args.data_dir is None
     data_dir = args.data_dir
@@ -111,7 +115,7 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
         raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
     if synthetic:
         data_dir = SYNTHETIC_FOLDER
-        with state.main_process_first():
+        with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
     if state.is_main_process:
@@ -139,7 +143,8 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
         **network,
     )
     # Every process takes part; they share the work through the cache folder.
-    windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
+        windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     name = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
     return Inputs(windows, config, name, codec, report, facts, clips=clips, codec_facts=told)
 

@@ -1,14 +1,14 @@
 """Compare a folder with the published facts of a data set: what is missing, extra or wrong. Exit status 1 if any."""
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 
 from hf_encls.commands.door import run
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.data.load import KNOWN
 from hf_encls.data.validate import validate
+from hf_encls.training.results import write_json
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -20,15 +20,13 @@ def main(args: list[str] | None = None) -> dict:
     )
     parser.add_argument("--no_checksums", action="store_true", help="names and audio only, no md5")
     parser.add_argument("--most", type=int, default=20, help="files to print of each kind")
-    parser.add_argument("--report", help="write the whole comparison into this JSON file")
+    parser.add_argument("--report", type=output_file, help="write the whole comparison into this JSON file")
     options = parser.parse_args(args)
     result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
     print(result.text(options.most))
     if options.report:
-        path = Path(options.report)
-        partial = path.with_name(path.name + ".tmp")
-        partial.write_text(json.dumps(result.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        with writing(options.report):
+            write_json(result.as_dict(), Path(options.report))
     return result.as_dict()
 
 

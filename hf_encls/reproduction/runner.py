@@ -125,7 +125,8 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
     command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
     before, share = bar.n, _share(folder)
     bar.update(share * cell.work())
-    bar.initial += share * cell.work()  # done in an earlier start: it says nothing about the speed of this one
+    if not bar.disable:  # done in an earlier start: it says nothing about the speed of this one
+        bar.initial += share * cell.work()
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}

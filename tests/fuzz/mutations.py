@@ -13,7 +13,25 @@ NASTY = [
     *("", " ", "x", "0", "1", "nan", "-1", "1e9", "../../x", "a\nb", "\0", "\ud800", "é" * 300, "float32", "cuda"),
     *([], {}, [[]], [None], [1, "x"], {"a": {}}, {"0": None}, [0] * 1000),
 ]
-INTEGERS = [0, 1, 2, 3, 127, 128, 255, 256, 32_767, 65_535, 10**6, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1]
+INTEGERS = [
+    0,
+    1,
+    2,
+    3,
+    127,
+    128,
+    255,
+    256,
+    32_767,
+    65_535,
+    10**6,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**63,
+    2**64 - 1,
+]
 
 
 def broken_bytes(random: Random, data: bytes, other: bytes = b"") -> tuple[bytes, str]:
@@ -93,7 +111,17 @@ def nasty_like(random: Random, value: object) -> object:
     """A value in the place of `value`: near it, or of another kind."""
     if isinstance(value, bool) or not isinstance(value, int | float) or random.random() < 0.4:
         return copy.deepcopy(random.choice(NASTY))
-    changes = [value + 1, value - 1, -value, value * 2, value // 2, value * 10**6, float(value), str(value), value + 0.5]
+    changes = [
+        value + 1,
+        value - 1,
+        -value,
+        value * 2,
+        value // 2,
+        value * 10**6,
+        float(value),
+        str(value),
+        value + 0.5,
+    ]
     return random.choice(changes)
 
 
@@ -199,7 +227,24 @@ def broken_rows(random: Random, text: str) -> bytes:
     kind, at = random.random(), random.randrange(len(rows))
     if kind < 0.45:
         row = rows[at]
-        cells = ["", " ", "0", "-1", "99", "1e9", "nan", "x", "../../x.wav", '"', '"a\nb"', "é", "²", "٣", "=1+1", "/etc/passwd"]
+        cells = [
+            "",
+            " ",
+            "0",
+            "-1",
+            "99",
+            "1e9",
+            "nan",
+            "x",
+            "../../x.wav",
+            '"',
+            '"a\nb"',
+            "é",
+            "²",
+            "٣",
+            "=1+1",
+            "/etc/passwd",
+        ]
         column = random.randrange(len(row))
         row[column] = random.choice([*cells, rows[random.randrange(len(rows))][column]])
     elif kind < 0.55:

@@ -10,9 +10,11 @@ cases.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 for name, value in {
@@ -32,6 +34,8 @@ def main(args: list[str] | None = None) -> int:
     from targets import TARGETS, heavy_imports
 
     heavy_imports()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also in the background, where a shell has them ignored
+        signal.signal(number, signal.default_int_handler)
     chosen = [target for target in TARGETS if not options.targets or target.name in options.targets]
     with tempfile.TemporaryDirectory(prefix="fuzz-seeds-") as folder:
         root = Path(folder)
@@ -45,12 +49,15 @@ def main(args: list[str] | None = None) -> int:
             return int(verdict.kind in BAD)
         in_a_process(_prepare, chosen, root)
         total = sum(target.share for target in chosen)
-        jobs = [(target, n) for target in chosen for n in range(max(1, round(options.cases * target.share / total)))]
-        counts, reasons = defaultdict(Counter), defaultdict(list)
-        for (target, number), verdict in verdicts(jobs, options.seed, root, options.processes):
-            counts[target.name][verdict.kind] += 1
-            if verdict.kind in BAD:
-                reasons[target.name, verdict.kind, verdict.why].append(number)
+        numbers = {target: range(max(1, round(options.cases * target.share / total))) for target in chosen}
+        jobs = [(n / len(those), target, n) for target, those in numbers.items() for n in those]
+        jobs = [job[1:] for job in sorted(jobs, key=lambda job: job[0])]  # all targets side by side
+        counts, reasons = {target.name: Counter() for target in chosen}, defaultdict(list)
+        with suppress(KeyboardInterrupt):  # Ctrl-C: the table of what was done
+            for (target, number), verdict in verdicts(jobs, options.seed, root, options.processes):
+                counts[target.name][verdict.kind] += 1
+                if verdict.kind in BAD:
+                    reasons[target.name, verdict.kind, verdict.why].append(number)
     print(table(counts, KINDS))
     for (name, kind, why), numbers in sorted(reasons.items(), key=lambda item: -len(item[1])):
         print(f"{len(numbers):>6}  {kind:<8}{name}:{min(numbers)}  {why}")

@@ -27,7 +27,12 @@ def heavy_imports() -> None:
         importlib.import_module(command.module)
     for name in (
         *("hf_encls.commands.compare", "hf_encls.report.compare", "hf_encls.inference.pipeline", "hf_encls.audio"),
-        *("hf_encls.hub.push_models", "hf_encls.inference.embeddings", "hf_encls.codec.coding", "hf_encls.report.cards"),
+        *(
+            "hf_encls.hub.push_models",
+            "hf_encls.inference.embeddings",
+            "hf_encls.codec.coding",
+            "hf_encls.report.cards",
+        ),
         *("hf_encls.reproduction.assemble", "hf_encls.inference.formats", "hf_encls.inference.picture"),
         *("matplotlib.backends.backend_agg", "sklearn.manifold", "pyarrow.parquet", "small_models"),
     ):

@@ -56,19 +56,28 @@ def _zip(random: Random, members: list) -> bytes:
 def _tar(random: Random, members: list, name: str) -> bytes:
     file = io.BytesIO()
     mode = {"a.tar": "w", "a.tar.gz": "w:gz", "a.tar.xz": "w:xz"}[name]
-    with tarfile.open(fileobj=file, mode=mode, format=random.choice([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]), errors="replace") as archive:
+    with tarfile.open(
+        fileobj=file,
+        mode=mode,
+        format=random.choice([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+        errors="replace",
+    ) as archive:
         for each, content in members:
             info = tarfile.TarInfo(each.encode("utf-8", "replace").decode().replace("\0", "_")[:99])
             info.size = len(content)
             if random.random() < 0.05:
-                info.type = random.choice([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, b"x", b"Z"])
+                info.type = random.choice(
+                    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, b"x", b"Z"]
+                )
                 info.linkname = "/etc/passwd"
             archive.addfile(info, io.BytesIO(content))
     return file.getvalue()
 
 
 def _possible(work: Path, name: str, result: Result) -> str | None:
-    outside = {path.name for path in work.iterdir()} - {name, "in"} | {p.name for p in (work / "in").iterdir()} - {"out"}
+    outside = {path.name for path in work.iterdir()} - {name, "in"} | {p.name for p in (work / "in").iterdir()} - {
+        "out"
+    }
     if outside:
         return "files outside of the folder"
     found = list((work / "in" / "out").rglob("*"))

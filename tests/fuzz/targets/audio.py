@@ -49,7 +49,7 @@ class Audio:
         name, other = random.choice(names), random.choice(names)
         data = (root / "sounds" / name).read_bytes()
         broken, how = broken_bytes(random, data, (root / "sounds" / other).read_bytes())
-        short = how == "truncate" and name in COUNTED and 64 < len(data) - len(broken)
+        short = how == "truncate" and name in COUNTED and len(data) - len(broken) > 64
         program = random.choice(["classify", "classify", "segment", "embed", "extract"])
         note = f"{name} {how} {program}"
         if program in ("embed", "extract"):

@@ -9,6 +9,7 @@ from random import Random
 
 from harness import Case, Result
 from mutations import broken_bytes, broken_json, broken_tensors, read_tensors
+
 from targets.audio import scores_are_wrong
 
 

@@ -8,6 +8,7 @@ from random import Random
 
 from harness import Case, Result
 from mutations import broken_json, broken_tensors
+
 from targets.audio import scores_are_wrong
 
 KINDS = {"mel": "log_mel", "latents": "encodec_24khz", "latents48": "encodec_48khz", "codes": "encodec_24khz_codes"}
@@ -38,7 +39,9 @@ class Models:
         if part == "model.safetensors":
             path.write_bytes(broken_tensors(random, data, (root / other / part).read_bytes()))
         else:
-            path.write_bytes(broken_json(random, data) if random.random() < 0.95 else (root / other / part).read_bytes())
+            path.write_bytes(
+                broken_json(random, data) if random.random() < 0.95 else (root / other / part).read_bytes()
+            )
         sound = root / "sounds" / "x" / "a.wav"
         program = random.choice(["classify", "classify", "segment", "embed"])
         args = {

@@ -8,13 +8,55 @@ from pathlib import Path
 from random import Random
 
 from harness import Case, Result
+
 from targets.audio import features_are_wrong, scores_are_wrong
 
-NUMBERS = ["0", "-1", "1", "2", "0.5", "1e-9", "1e9", "1e308", "nan", "inf", "-inf", "999999999999999999999", "x", "", "²"]
-DEVICES = ["cuda", "cuda:0", "cuda:99", "mps", "xpu", "nonsense", "", "cpu:7", "meta", "cpu", "0", "-1", "xla", "privateuseone"]
+NUMBERS = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "0.5",
+    "1e-9",
+    "1e9",
+    "1e308",
+    "nan",
+    "inf",
+    "-inf",
+    "999999999999999999999",
+    "x",
+    "",
+    "²",
+]
+DEVICES = [
+    "cuda",
+    "cuda:0",
+    "cuda:99",
+    "mps",
+    "xpu",
+    "nonsense",
+    "",
+    "cpu:7",
+    "meta",
+    "cpu",
+    "0",
+    "-1",
+    "xla",
+    "privateuseone",
+]
 # No places of the system: who may write there would find them replaced.
 PATHS = ["", ".", "nowhere", "nowhere/x", "/proc/x", "a\0b", "x" * 300, "~x/y", "model", "a.wav", "a.wav/x", "sounds"]
-KINDS = ["mel", "log_mel", "encodec_24khz", "encodec_48khz", "encodec_24khz_codes", "x", "", "encodec_0khz", "encodec_16khz"]
+KINDS = [
+    "mel",
+    "log_mel",
+    "encodec_24khz",
+    "encodec_48khz",
+    "encodec_24khz_codes",
+    "x",
+    "",
+    "encodec_0khz",
+    "encodec_16khz",
+]
 
 
 class Options:
@@ -49,65 +91,146 @@ class Options:
             del args[at : at + 2]
         args += [f"--{option}={value}"]
         names = (option, option.replace("_", "-"), option.replace("_", " "), *([value] if value else []))
-        return Case([program, *args], (*names, *OTHER_WORDS.get(option, ())), partial(_possible, program), f"{program} {option}={value!r}")
+        return Case(
+            [program, *args],
+            (*names, *OTHER_WORDS.get(option, ())),
+            partial(_possible, program),
+            f"{program} {option}={value!r}",
+        )
 
 
 OTHER_WORDS = {
-    "output": ("a.wav", "written"), "map": (".png",), "hop_length": ("hop",), "step_s": ("step",), "window_s": ("window",),
-    "features": ("kind",), "model": ("checkpoint",),
+    "output": ("a.wav", "written"),
+    "map": (".png",),
+    "hop_length": ("hop",),
+    "step_s": ("step",),
+    "window_s": ("window",),
+    "features": ("kind",),
+    "model": ("checkpoint",),
 }
-_CLASSIFY = {"top_k": NUMBERS, "batch_size": NUMBERS, "device": DEVICES, "output": PATHS, "model": PATHS, "revision": ["x", ""]}
+_CLASSIFY = {
+    "top_k": NUMBERS,
+    "batch_size": NUMBERS,
+    "device": DEVICES,
+    "output": PATHS,
+    "model": PATHS,
+    "revision": ["x", ""],
+}
 _FEATURES = {
-    "window_s": NUMBERS, "step_s": NUMBERS, "hop_length": NUMBERS, "features": KINDS, "cache_dir": PATHS, "codec": PATHS,
-    "bandwidth": NUMBERS, "codec_policy": ["x", "", "codec", "whole"], "codec_dtype": ["x", "", "tf32", "bfloat16", "float64"],
-    "data_name": ["x", "", "esc50", "gtzan_genres", "folder"], "data_dir": PATHS,
+    "window_s": NUMBERS,
+    "step_s": NUMBERS,
+    "hop_length": NUMBERS,
+    "features": KINDS,
+    "cache_dir": PATHS,
+    "codec": PATHS,
+    "bandwidth": NUMBERS,
+    "codec_policy": ["x", "", "codec", "whole"],
+    "codec_dtype": ["x", "", "tf32", "bfloat16", "float64"],
+    "data_name": ["x", "", "esc50", "gtzan_genres", "folder"],
+    "data_dir": PATHS,
 }
-_CODEC = ["--features", "encodec_24khz", "--codec", "codec", "--window_s", "0.4", "--cache_dir", "c", "--data_dir", "sounds"]
+_CODEC = [
+    "--features",
+    "encodec_24khz",
+    "--codec",
+    "codec",
+    "--window_s",
+    "0.4",
+    "--cache_dir",
+    "c",
+    "--data_dir",
+    "sounds",
+]
 _MEL = ["--features", "log_mel", "--window_s", "0.4", "--cache_dir", "c", "--data_dir", "sounds"]
 PROGRAMS = {
     "classify": (["a.wav", "--model", "model", "--format", "jsonl"], _CLASSIFY),
     "segment": (
         ["a.wav", "--model", "model"],
         {
-            **{name: NUMBERS for name in ("step_s", "median_s", "switch_penalty", "min_duration_s")},
-            **{"device": DEVICES, "output": PATHS, "plot": PATHS, "model": PATHS, "smoothing": ["x", "viterbi", "median"]},
+            **dict.fromkeys(("step_s", "median_s", "switch_penalty", "min_duration_s"), NUMBERS),
+            **{
+                "device": DEVICES,
+                "output": PATHS,
+                "plot": PATHS,
+                "model": PATHS,
+                "smoothing": ["x", "viterbi", "median"],
+            },
         },
     ),
-    "embed": (["sounds", "--model", "model", "--output", "e.parquet"], {"output": PATHS, "map": PATHS, "device": DEVICES}),
+    "embed": (
+        ["sounds", "--model", "model", "--output", "e.parquet"],
+        {"output": PATHS, "map": PATHS, "device": DEVICES},
+    ),
     "encode": (
         ["a.wav", "--codec", "codec", "--output", "a.ecdc"],
         {"bandwidth": NUMBERS, "device": DEVICES, "output": PATHS, "codec": PATHS, "format": ["x", "safetensors"]},
     ),
     "extract": (_CODEC, _FEATURES),
     "train": (
-        [*_MEL, "--max_steps", "1", "--report_to", "none", "--output_dir", "m", "--save_strategy", "no", "--use_cpu", "true"],
+        [
+            *_MEL,
+            "--max_steps",
+            "1",
+            "--report_to",
+            "none",
+            "--output_dir",
+            "m",
+            "--save_strategy",
+            "no",
+            "--use_cpu",
+            "true",
+        ],
         {
-            **{name: NUMBERS for name in ("dropout", "seed", "learning_rate", "num_train_epochs", "memory_limit_gb", "fold")},
-            **{name: NUMBERS for name in ("per_device_train_batch_size", "save_total_limit", "warmup_steps")},
-            **{"protocol": ["x", "paper", "official"], "standardization": ["x", "none"], "output_dir": PATHS, "data_dir": PATHS},
+            **dict.fromkeys(
+                ("dropout", "seed", "learning_rate", "num_train_epochs", "memory_limit_gb", "fold"), NUMBERS
+            ),
+            **dict.fromkeys(("per_device_train_batch_size", "save_total_limit", "warmup_steps"), NUMBERS),
+            **{
+                "protocol": ["x", "paper", "official"],
+                "standardization": ["x", "none"],
+                "output_dir": PATHS,
+                "data_dir": PATHS,
+            },
             **{"resume_from_checkpoint": PATHS, "optim": ["x", "sgd"], "report_to": ["x", "wandb"], "dataset": PATHS},
         },
     ),
-    "validate": (["--data_dir", "sounds"], {"data_dir": PATHS, "dataset": ["x", "esc50"], "report": PATHS, "most": NUMBERS}),
+    "validate": (
+        ["--data_dir", "sounds"],
+        {"data_dir": PATHS, "dataset": ["x", "esc50"], "report": PATHS, "most": NUMBERS},
+    ),
     "pretrain": (
         [
             *("--data_dir", "sounds", "--num_filters", "2", "--max_steps", "1", "--batch_size", "1", "--cpu", "true"),
             *("--output_dir", "p", "--crop_s", "0.1"),
         ],
         {
-            **{name: NUMBERS for name in ("num_filters", "sampling_rate", "audio_channels", "target_bandwidths", "crop_s")},
-            **{name: NUMBERS for name in ("batch_size", "learning_rate", "validation_share", "decay_share", "max_hours")},
-            **{name: NUMBERS for name in ("anchor_bands", "anchor_weight", "generated_share", "save_steps", "log_steps")},
+            **dict.fromkeys(
+                ("num_filters", "sampling_rate", "audio_channels", "target_bandwidths", "crop_s"), NUMBERS
+            ),
+            **dict.fromkeys(("batch_size", "learning_rate", "validation_share", "decay_share", "max_hours"), NUMBERS),
+            **dict.fromkeys(("anchor_bands", "anchor_weight", "generated_share", "save_steps", "log_steps"), NUMBERS),
             **{"output_dir": PATHS, "data_dir": PATHS, "config": PATHS, "init": PATHS, "measure_dir": PATHS},
         },
     ),
     "reproduce": (
         ["--esc50", "sounds", "--report_only", "--output_dir", "r", "--inputs", "log_mel", "--timing_clips", "0"],
-        {"epochs": NUMBERS, "hop_length": NUMBERS, "output_dir": PATHS, "esc50": PATHS, "seeds": NUMBERS, "data_dir": PATHS},
+        {
+            "epochs": NUMBERS,
+            "hop_length": NUMBERS,
+            "output_dir": PATHS,
+            "esc50": PATHS,
+            "seeds": NUMBERS,
+            "data_dir": PATHS,
+        },
     ),
     "publish": (
         [*_MEL, "--push_to_hub", "me/x"],
-        {"push_to_hub": [*PATHS, "me/x/y", "-", "me/x y"], "model_dir": PATHS, "config_name": PATHS, "license": ["x", ""]},
+        {
+            "push_to_hub": [*PATHS, "me/x/y", "-", "me/x y"],
+            "model_dir": PATHS,
+            "config_name": PATHS,
+            "license": ["x", ""],
+        },
     ),
 }
 

@@ -21,10 +21,10 @@ class Published:
     def prepare(self, root: Path) -> None:
         import numpy as np
         from datasets import ClassLabel, Dataset
+        from small_models import CLASSES
 
         from hf_encls.features.extraction import feature_columns, feature_config
         from hf_encls.hub.pull_features import FACTS
-        from small_models import CLASSES
 
         config = feature_config("log_mel", window_s=WINDOW_S, num_bands=32)
         count = 36
@@ -43,7 +43,8 @@ class Published:
         features.to_parquet(root / "set" / "log_mel" / "train.parquet", batch_size=12)
         facts = {"config": config.to_dict(), "source": "Little sounds", "codec": {}}
         (root / "set" / "log_mel" / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-        card = "---\nconfigs:\n- config_name: log_mel\n  data_files:\n  - split: train\n    path: log_mel/*.parquet\n---\n# x\n"
+        files = "  data_files:\n  - split: train\n    path: log_mel/*.parquet\n"
+        card = f"---\nconfigs:\n- config_name: log_mel\n{files}---\n# x\n"
         (root / "set" / "README.md").write_text(card, encoding="utf-8")
 
     def case(self, random: Random, root: Path, work: Path) -> Case:
@@ -64,7 +65,7 @@ class Published:
         path.write_bytes(data)
         args = ["train", "--dataset", "set", "--features", "log_mel", "--window_s", WINDOW_S, "--max_steps", 1]
         args += ["--output_dir", "m", "--save_strategy", "no", "--load_best_model_at_end", "false"]
-        args += ["--report_to", "none", "--use_cpu", "true"] + random.choice([[], [], ["--streaming"]])
+        args += ["--report_to", "none", "--use_cpu", "true", *random.choice([[], [], ["--streaming"]])]
         return Case(args, ("set", part), partial(_possible, folder), f"{part} {how} {args[-1]}")
 
 

@@ -119,7 +119,13 @@ class Settings:
         import yaml
 
         settings = {
-            **{"data_dir": str(root / "sounds"), "cache_dir": "c", "features": "log_mel", "window_s": 0.4, "step_s": 0.2},
+            **{
+                "data_dir": str(root / "sounds"),
+                "cache_dir": "c",
+                "features": "log_mel",
+                "window_s": 0.4,
+                "step_s": 0.2,
+            },
             **{"output_dir": "model", "max_steps": 1, "num_train_epochs": 1, "report_to": "none", "use_cpu": True},
             **{"protocol": "clip", "seed": 3, "dropout": 0.5, "standardization": "band", "learning_rate": 1e-3},
             **{"per_device_train_batch_size": 8, "save_strategy": "no", "load_best_model_at_end": False},

@@ -7,6 +7,7 @@ from random import Random
 
 from harness import Case, Result
 from mutations import broken_rows
+
 from targets.audio import features_are_wrong
 
 
