@@ -23,7 +23,30 @@ EXTENSIONS = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .au .snd .aif .aiff .aifc .caf .w64 .rf64 .wve .paf .sph .nist .voc .ircam".split()
 )
 
+# Containers that do not say how long their sound is (or whose word libsndfile does not pass on): one that was cut short
+# cannot be told from a whole one.
+LENGTHLESS = {
+    "PAF": "an Ensoniq PARIS file",
+    "IRCAM": "an IRCAM file",
+    "PVF": "a Portable Voice Format file",
+    "XI": "a FastTracker instrument",
+    "MAT5": "a MATLAB 5 file",
+}
+
 BLOCK_SAMPLES = 1 << 18  # decoded at a time, so that a wrong header cannot make us allocate gigabytes
+MAX_BLOCK_VALUES = (
+    1 << 24
+)  # samples times channels of a block: a thousand channels do not make it a thousand times larger
+MIN_HZ, MAX_HZ = 1_000, 768_000  # other sampling rates are wrong headers, or no sounds
+MAX_PEAK = 2.0**31  # of samples in whole numbers, the largest there are; beyond it sums and squares overflow
+
+
+# What libsndfile's log says of containers that are shorter than they say: RIFF and its like, AIFF, AU, 8SVX; WVE.
+SIZES = re.compile(
+    r"^\s*(?:(?:data|riff|SSND|BODY)\s*(?:size)?\s*:|Data length)\s*(\d+)\s*\(?should be (\d+)", re.M | re.I
+)
+# Ogg; VOC; MATLAB 4.
+CUT = re.compile(r"Junk after the last page|Seems to be a truncated file|File seems to be truncated")
 
 
 class AudioError(ValueError):
@@ -44,14 +67,18 @@ class AudioInfo:
 def inspect(source: Source) -> AudioInfo:
     """Decode a source to its end without keeping it, and say what it is.
 
-    Raises `AudioError` with the reason when it is missing, empty, not audio, truncated, of zero length, or holds
-    samples that are not finite.
+    Raises `AudioError` with the reason when it is missing, empty, not audio, truncated, of zero length, of a sampling
+    rate that no sound has, in a container that cannot tell whether it is whole, or holds samples that are not finite or
+    beyond any scale.
     """
     with _open(source) as file:
         num_samples = num_bad = 0
         for block in _blocks(file, BLOCK_SAMPLES):
             num_samples += len(block)
-            num_bad += int(np.count_nonzero(~np.isfinite(block).all(axis=1)))
+            bad = _not_finite(block)
+            num_bad += bad
+            if not bad:
+                check_peak(block)
         _check_complete(file, num_samples)
         if num_bad:
             share = "all" if num_bad == num_samples else str(num_bad)
@@ -74,14 +101,14 @@ def read(source: Source) -> tuple[np.ndarray, int]:
         blocks = list(_blocks(file, BLOCK_SAMPLES))
         samples = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
         _check_complete(file, len(samples))
-        _check_finite(samples)
+        _check_samples(samples)
         return samples, file.samplerate
 
 
 def load(source: Source, sampling_rate: int | None = None) -> np.ndarray:
     """Decode a source to mono float32 (N,), at `sampling_rate` hertz (its own where None).
 
-    Raises `AudioError` as `inspect` does.
+    Raises `AudioError` as `inspect` does, and where nothing is left at `sampling_rate`.
     """
     samples, own_rate = read(source)
     return resample(downmix(samples), own_rate, sampling_rate or own_rate)
@@ -99,13 +126,14 @@ def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10
         num_samples = 0
         for block in _blocks(file, max(1, round(block_s * file.samplerate))):
             num_samples += len(block)
-            _check_finite(block)
+            _check_samples(block)
             mono = downmix(block)
             if resampler is not None:
                 mono = resampler.resample_chunk(mono)
             if len(mono):
                 yield mono
         _check_complete(file, num_samples)
+        _check_length(num_samples, file.samplerate, rate)
         if resampler is not None:
             rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             if len(rest):
@@ -133,10 +161,34 @@ def downmix(samples: np.ndarray) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """(N,) at `from_hz` -> (N * to_hz / from_hz,) at `to_hz`, by soxr's high quality filter."""
+    """(N,) at `from_hz` -> (N * to_hz / from_hz,) at `to_hz`, by soxr's high quality filter.
+
+    Raises `AudioError` for a rate that no sound has, and where nothing is left.
+    """
+    check_rate(from_hz)
     if from_hz == to_hz:
         return samples
+    _check_length(len(samples), from_hz, to_hz)
     return soxr.resample(samples, from_hz, to_hz).astype(np.float32, copy=False)
+
+
+def resampled_length(num_samples: int, from_hz: int, to_hz: int) -> int:
+    """Samples that `resample` makes of `num_samples`."""
+    return int(num_samples * to_hz / from_hz + 0.5)
+
+
+def check_rate(hz: float) -> None:
+    """Raise `AudioError` for a sampling rate that no sound has."""
+    if not MIN_HZ <= hz <= MAX_HZ:
+        raise AudioError(
+            f"has a sampling rate of {hz} Hz: expected {MIN_HZ} to {MAX_HZ}; write it anew with its true rate"
+        )
+
+
+def check_peak(samples: np.ndarray) -> None:
+    """Raise `AudioError` for samples beyond any scale."""
+    if samples.size and (peak := max(float(samples.max()), -float(samples.min()))) > MAX_PEAK:
+        raise AudioError(f"has samples of up to {peak:.3g}: expected floats between -1 and 1")
 
 
 def describe(source: Source) -> str:
@@ -171,10 +223,46 @@ def _open(source: Source) -> soundfile.SoundFile:
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
         # A name such as x.raw makes soundfile ask for the layout of headerless audio: a TypeError.
         raise AudioError(f"is not audio that libsndfile reads ({_reason(error)})") from error
+    try:
+        check_rate(file.samplerate)
+        _check_container(file, source)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
+def _check_container(file: soundfile.SoundFile, source: str | BinaryIO) -> None:
+    """Raise where a cut file could not be told from a whole one, or can be told before it is decoded."""
+    if file.format in LENGTHLESS:
+        raise AudioError(
+            f"is {LENGTHLESS[file.format]} ({file.format}), which does not say how long its sound is, so that a truncated "
+            "one cannot be told from a whole one: convert it to WAV or FLAC"
+        )
+    if file.format == "NIST":  # libsndfile takes the length from the file's size, whatever the header says
+        count = re.search(rb"^sample_count -i (\d{1,18})\s*$", _first_bytes(source, 1024), re.M)
+        if count is None:
+            raise AudioError(
+                "is a NIST SPHERE file without sample_count, so that a truncated one cannot be told from a whole one: "
+                "convert it to WAV or FLAC"
+            )
+        _check_promise(int(count[1]), file.frames)
+
+
+def _first_bytes(source: str | BinaryIO, size: int) -> bytes:
+    if isinstance(source, str):
+        with open(source, "rb") as file:
+            return file.read(size)
+    position = source.tell()
+    source.seek(0)
+    try:
+        return source.read(size)
+    finally:
+        source.seek(position)
+
+
 def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
+    size = min(size, max(1, MAX_BLOCK_VALUES // file.channels))
     while True:
         try:
             block = file.read(size, dtype="float32", always_2d=True)
@@ -188,24 +276,44 @@ def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
 def _check_complete(file: soundfile.SoundFile, num_samples: int) -> None:
     """Raise where fewer samples came than the header promises. libsndfile mends sizes silently and says so in its log."""
     log = file.extra_info
-    sizes = re.finditer(r"^\s*(?:data|riff|SSND)\s*(?:size)?\s*:\s*(\d+)\s*\(should be (\d+)\)", log, re.M | re.I)
     # RIFF sizes a few bytes off are a common harmless fault, and all ones means "not known" (a stream).
-    for promised, there in (map(int, size.groups()) for size in sizes):
+    for promised, there in (map(int, sizes.groups()) for sizes in SIZES.finditer(log)):
         if there + 16 < promised < 0xFFFFFFFF - 64:
             raise AudioError(f"is truncated: its header promises {promised} bytes, {there} are there")
-    if "Junk after the last page" in log:
-        raise AudioError("is truncated: its last Ogg page is not complete")
+    if CUT.search(log):
+        raise AudioError("is truncated: its end is missing")
     if num_samples == 0:
         raise AudioError("has no samples (zero length)")
     # A frame count of 2**63 - 1 means that libsndfile could not know it (a pipe, a stream without sizes).
-    if num_samples < file.frames < 2**62:
-        raise AudioError(f"is truncated: its header promises {file.frames} samples, {num_samples} are there")
+    if file.frames < 2**62:
+        _check_promise(file.frames, num_samples)
+    if file.format in ("AVR", "MPC2K"):
+        for promised in re.findall(r"^\s*Frames\s*: (\d+)", log, re.M):
+            _check_promise(int(promised), num_samples)
 
 
-def _check_finite(samples: np.ndarray) -> None:
-    bad = int(np.count_nonzero(~np.isfinite(samples).all(axis=-1)))
+def _check_promise(promised: int, there: int) -> None:
+    if there < promised:
+        raise AudioError(f"is truncated: its header promises {promised} samples, {there} are there")
+
+
+def _check_length(num_samples: int, from_hz: int, to_hz: int) -> None:
+    if num_samples and not resampled_length(num_samples, from_hz, to_hz):
+        raise AudioError(f"has no samples at {to_hz} Hz: it is too short ({num_samples} at {from_hz} Hz)")
+
+
+def _not_finite(samples: np.ndarray) -> int:
+    """How many samples (N,) or frames of samples (N, channels) hold NaN or infinity."""
+    finite = np.isfinite(samples)
+    return int(np.count_nonzero(~(finite if samples.ndim == 1 else finite.all(axis=-1))))
+
+
+def _check_samples(samples: np.ndarray) -> None:
+    """Raise `AudioError` where samples (N,) or (N, channels) are not finite, or beyond any scale."""
+    bad = _not_finite(samples)
     if bad:
         raise AudioError(f"{bad} of {len(samples)} samples are not finite numbers (NaN or infinity)")
+    check_peak(samples)
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_encls.audio import AudioError, downmix, inspect, load, read, stream
+from hf_encls import audio
+from hf_encls.audio import (
+    AudioError,
+    downmix,
+    header_duration_s,
+    inspect,
+    load,
+    read,
+    resample,
+    resampled_length,
+    stream,
+)
 
 RATE = 24_000
 FORMATS = [
@@ -98,3 +109,93 @@ def test_a_wrong_length_in_the_header_allocates_nothing():
     data[at : at + 4] = (2**31).to_bytes(4, "little")
     with pytest.raises(AudioError, match="truncated"):
         read(bytes(data))
+
+
+WRITTEN = [
+    (container, subtype)
+    for container in soundfile.available_formats()
+    if container not in ("RAW", "SD2")  # headerless: no container; two files, one of them hidden
+    for subtype in soundfile.available_subtypes(container)
+]
+REFUSED = {"PAF", "IRCAM", "PVF", "XI", "MAT5"}
+
+
+@pytest.mark.parametrize(("container", "subtype"), WRITTEN)
+def test_half_of_a_file_is_never_taken_for_a_shorter_clip(container, subtype, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        data = file_bytes(sound(1), container, subtype, 8_000 if container == "WVE" else RATE)
+    except soundfile.LibsndfileError:
+        pytest.skip("libsndfile reads this one only")
+    path = tmp_path / f"half.{container.lower()}"
+    path.write_bytes(data[: len(data) // 2])
+    for source in (data[: len(data) // 2], path, io.BytesIO(data[: len(data) // 2])):
+        with pytest.raises(AudioError):
+            inspect(source)
+    with pytest.raises(AudioError):
+        load(path)
+    with pytest.raises(AudioError):
+        list(stream(path))
+    if container in REFUSED:
+        with pytest.raises(AudioError, match=rf"\({container}\).*cannot be told from a whole one.*WAV or FLAC"):
+            inspect(data)
+    elif not subtype.startswith("DWVW"):  # libsndfile does not read what it writes
+        assert inspect(data).num_samples >= 8_000
+
+
+def test_a_nist_header_without_a_length_is_refused():
+    data = file_bytes(sound(), "NIST")
+    assert inspect(io.BytesIO(data)).num_samples == 48_000
+    with pytest.raises(AudioError, match="without sample_count"):
+        inspect(data.replace(b"sample_count -i 48000\n", b"sample_other -i 48000\n"))
+
+
+def test_rates_that_no_sound_has():
+    for rate in (1, 999, 768_001, 10_000_000):
+        data = file_bytes(sound(0.1), rate=rate)
+        for read_it in (inspect, load, lambda source: list(stream(source)), header_duration_s):
+            with pytest.raises(AudioError, match=f"sampling rate of {rate} Hz: expected 1000 to 768000"):
+                read_it(data)
+    assert load(file_bytes(sound(0.1, rate=1_000), rate=1_000), RATE).shape == (2_400,)
+    assert load(file_bytes(sound(0.1, rate=768_000), rate=768_000), RATE).shape == (2_400,)
+
+
+def test_nothing_left_after_resampling_is_said():
+    data = file_bytes(sound()[:10], rate=768_000)
+    assert inspect(data).num_samples == 10
+    for read_it in (load, lambda *given: list(stream(*given))):
+        with pytest.raises(AudioError, match=r"no samples at 24000 Hz: it is too short \(10 at 768000 Hz\)"):
+            read_it(data, RATE)
+    one = file_bytes(sound()[:1])
+    assert load(one, RATE).shape == (1,) and np.concatenate(list(stream(one, 48_000))).shape == (2,)
+
+
+@pytest.mark.parametrize("rate", [1_000, 8_000, 44_100, 768_000])
+@pytest.mark.parametrize("to_hz", [8_000, 24_000, 44_100])
+def test_the_length_after_resampling_is_known(rate, to_hz):
+    for length in [*range(1, 60), 1001]:
+        expected = resampled_length(length, rate, to_hz)
+        if expected:
+            assert len(resample(np.ones(length, np.float32), rate, to_hz)) == expected
+
+
+@pytest.mark.parametrize("channels", [33, 1000])
+def test_many_channels_are_averaged_in_blocks_of_bounded_size(channels, monkeypatch):
+    monkeypatch.setattr(audio, "MAX_BLOCK_VALUES", 5_000)
+    samples = sound(0.01, channels=channels)
+    data = file_bytes(samples, subtype="FLOAT")
+    assert inspect(data).num_channels == channels
+    blocks = list(stream(data))
+    assert max(map(len, blocks)) <= 5_000 // channels
+    np.testing.assert_allclose(np.concatenate(blocks), samples.mean(axis=1), atol=1e-7)
+
+
+def test_samples_beyond_any_scale_are_refused():
+    data = file_bytes(np.full((100, 2), 3e38, np.float32), subtype="FLOAT")
+    for read_it in (inspect, load, lambda source: list(stream(source))):
+        with pytest.raises(AudioError, match="3e[+]38: expected floats between -1 and 1"):
+            read_it(data)
+    header = bytearray(file_bytes(sound()))
+    header[22:24] = b"\0\0"
+    with pytest.raises(AudioError, match="Channel count is zero"):
+        inspect(bytes(header))

@@ -197,6 +197,30 @@ def test_encode_classify_decode(capsys, models, sounds, bad, tmp_path):
     assert run(capsys, "classify", saved, "--model", models / "codes")[0] == 0
 
 
+def test_odd_clips_are_one_error_each(capsys, models, sounds, tmp_path):
+    odd = sounds / "cats"
+    for name, count, rate in (("brief", 1, 384_000), ("fast", 100, 10_000_000), ("slow", 2_000, 1)):
+        soundfile.write(odd / f"{name}.wav", np.full(count, 0.1), rate)
+    soundfile.write(odd / "whole.paf", np.full(1000, 0.1), 44_100, format="PAF")
+    expected = {
+        "brief": "too short",
+        "fast": "10000000 Hz",
+        "slow": "1 Hz",
+        "whole": "cannot be told from a whole one",
+    }
+    model = ("--model", models / "mel")
+    status, out, _ = run(capsys, "classify", odd, *model, "--format", "csv")
+    errors = {Path(row["file"]).stem: row["error"] for row in csv.DictReader(io.StringIO(out)) if row["error"]}
+    assert status == 1 and set(errors) == set(expected)
+    status, out, err = run(capsys, "embed", sounds, *model, "--output", tmp_path / "e.parquet")
+    assert status == 1 and err.count(": ERROR ") == 4 and "3 embeddings" in out
+    for name, reason in expected.items():
+        assert reason in errors[name] and reason in next(line for line in err.splitlines() if f"{name}." in line)
+        path = next(odd.glob(f"{name}.*"))
+        status, _, said = run(capsys, "segment", path, *model)
+        assert status == 1 and reason in said and len(said.splitlines()) == 1
+
+
 def test_embed_writes_parquet_and_a_map(capsys, models, sounds, bad, tmp_path):
     from datasets import load_dataset
 

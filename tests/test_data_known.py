@@ -168,12 +168,26 @@ def test_table_that_names_a_missing_file_and_file_that_no_table_names(tmp_path):
         ("1-1001-A-0.wav,1,", "../1-1001-A-0.wav,1,", "expected a plain file name"),
         ("1-1001-B-0.wav,1,", "1-1001-A-0.wav,1,", "twice"),
         ("filename,fold", "file,fold", "no column filename"),
+        (",0,dog,True,1001,A\n", ",0,rain,True,1001,A\n", r"line 2 says category 'rain' \(10\) .* its target says 0"),
+        (",0,dog,True,1001,A\n", ",10,rain,True,1001,A\n", r"line 2 .*'rain' \(10\) .* the file's name says 0"),
+        (",0,dog,True,1001,A\n", ",0,doge,True,1001,A\n", "line 2 says category 'doge' .* no class of ESC-50"),
+        (",0,dog,True,1001,A\n", ",0,,True,1001,A\n", "line 2 says category ''"),
+        (",0,dog,True,1001,A\n", "\n", "line 2 has 2 cells, expected 7"),
+        (",0,dog,True,1001,A\n", ",0,dog,True,1001,A,more\n", "line 2 has 8 cells, expected 7"),
+        (",0,dog,True,1001,A\n", ',0,"dog,True,1001,A\n', "is damaged"),
+        ("1-1001-A-0.wav,1,", "x.wav,\N{SUPERSCRIPT TWO},", "line 2 says fold '²' .* expected 1 to 5"),
+        ("1-1001-A-0.wav,1,", "x.wav,,", "line 2 says fold '' .* expected 1 to 5"),
+        ("1-1001-A-0.wav,1,", "x" * 10_000 + ".wav,1,", "line 2 names the file 'xxx.*expected a plain file name"),
+        ("1-1001-A-0.wav,1,", "1-1001-A-0\0.wav,1,", "line 2 "),
+        ("1-1001-A-0.wav,1,", "x" * 200_000 + ".wav,1,", "line 2 is damaged"),
+        ("1-1001-B-0.wav,1,", "\udcff,1,", "line 3 is not UTF-8"),
     ],
 )
 def test_a_table_that_contradicts_the_files_is_an_error(tmp_path, old, new, message):
     root = esc50_archive(tmp_path)
     table = root / "meta" / "esc50.csv"
-    table.write_text(table.read_text().replace(old, new))
+    text = table.read_text().replace(old, new, 1)
+    table.write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         load_clips(root)
 

@@ -167,6 +167,31 @@ def test_latents_that_are_no_numbers_are_refused(folder, tmp_path):
         extract_features(clips, config, codec, tmp_path / "cache")
 
 
+def test_odd_clips_do_not_end_an_extraction(folder, tmp_path):
+    for name, count, rate in (
+        ("fast", 100, 10_000_000),
+        ("slow", 200_000, 1),
+        ("brief", 10, 768_000),
+        ("one", 1, 24_000),
+    ):
+        soundfile.write(folder / "a" / f"{name}.wav", np.full(count, 0.1), rate)
+    clips, report = scan_folder(folder)
+    assert len(report.left_out) == 3
+    codec = small_codec(24)
+    for kind in ("encodec_24khz", "log_mel"):
+        config = feature_config(kind, clips, codec)
+        windows = extract_features(clips, config, codec, tmp_path / "cache")
+        assert set(windows["clip_id"][:]) == set(clips["clip_id"][:]) and "a/one.wav" in windows["clip_id"][:]
+
+
+def test_a_clip_too_loud_for_float16_is_named(folder, tmp_path):
+    soundfile.write(folder / "b" / "loud.wav", np.full(24_000, 2e9), 24_000, subtype="FLOAT")
+    clips, _ = scan_folder(folder)
+    codec = small_codec(24)
+    with pytest.raises(ValueError, match=r"within float16, found larger ones in those of b/loud.wav"):
+        extract_features(clips, feature_config("encodec_24khz", clips, codec), codec, tmp_path / "cache")
+
+
 def test_precisions_are_kinds_of_features():
     one, other = (
         feature_identity(feature_config("encodec_24khz", codec=small_codec(24), codec_dtype=name))

@@ -1,6 +1,7 @@
 """Class-named folder trees become data sets; what is left out is named with its reason."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -73,6 +74,31 @@ def test_bad_files_are_left_out_and_named(tree, tmp_path):
     with pytest.raises(ValueError, match=r"--strict.*5 files") as error:
         scan_folder(tree, strict=True)
     assert "cut.wav" in str(error.value)
+
+
+def test_clips_that_would_end_an_extraction_are_left_out(tree):
+    for name, count, rate in (("fast", 100, 10_000_000), ("slow", 200_000, 1), ("brief", 10, 768_000)):
+        soundfile.write(tree / "ambient" / f"{name}.wav", np.full(count, 0.1), rate)
+    soundfile.write(tree / "ambient" / "one.wav", np.full(1, 0.1), 16_000)
+    soundfile.write(tree / "ambient" / "loud.wav", np.full(100, 3e38), 16_000, subtype="FLOAT")
+    soundfile.write(tree / "ambient" / "whole.nist", np.full(1000, 0.1), 16_000, format="NIST")
+    soundfile.write(tree / "ambient" / "whole.paf", np.full(1000, 0.1), 16_000, format="PAF")
+    whole = (tree / "ambient" / "whole.nist").read_bytes()
+    (tree / "ambient" / "half.nist").write_bytes(whole[: len(whole) // 2])
+    clips, report = scan_folder(tree)
+    reasons = {row["file"].removeprefix("ambient/"): row["reason"] for row in report.left_out}
+    expected = {
+        "fast.wav": "sampling rate of 10000000 Hz: expected 1000 to 768000",
+        "slow.wav": "sampling rate of 1 Hz",
+        "brief.wav": "too short: nothing of its 10 samples at 768000 Hz is left at 16000 Hz",
+        "loud.wav": "up to 3e[+]38",
+        "whole.paf": "is an Ensoniq PARIS file",
+        "half.nist": "truncated: its header promises 1000 samples",
+    }
+    assert set(reasons) == set(expected)
+    for name, reason in expected.items():
+        assert re.search(reason, reasons[name])
+    assert {"ambient/one.wav", "ambient/whole.nist"} < set(clips["clip_id"][:])
 
 
 def test_errors_say_what_was_expected_and_found(tmp_path):

@@ -105,7 +105,7 @@ def test_a_killed_worker_loses_the_shard_it_is_at_only(sounds, expected, tmp_pat
     assert {Path(name).stem for name in computed(tmp_path)} == {Path(name).stem for name in expected} - done
 
 
-@pytest.mark.parametrize("damage", ["a byte", "cut", "gone", "seal gone", "seal damaged"])
+@pytest.mark.parametrize("damage", ["a byte", "cut", "gone", "seal gone", "seal damaged", "seal of no text"])
 def test_a_damaged_shard_is_computed_again_and_no_other(sounds, expected, tmp_path, damage):
     finish(start(sounds, tmp_path))
     for note in tmp_path.glob("*.computed"):
@@ -121,8 +121,11 @@ def test_a_damaged_shard_is_computed_again_and_no_other(sounds, expected, tmp_pa
         path.unlink()
     elif damage == "seal gone":
         path.with_suffix(".json").unlink()
-    else:
+    elif damage == "seal damaged":
         path.with_suffix(".json").write_text("{")
+    else:
+        seal = path.with_suffix(".json")
+        seal.write_bytes(seal.read_bytes().replace(b"s", b"\xff", 1))
     finish(start(sounds, tmp_path))
     assert shards(tmp_path) == expected
     assert computed(tmp_path) == Counter([path.name])

@@ -167,9 +167,9 @@ def _rms(crop: np.ndarray) -> float:
 def _read(path: Path, sampling_rate: int, num_channels: int) -> np.ndarray | str:
     try:
         samples, own_rate = read(path)
+        one = num_channels == 1 or samples.shape[1] == 1
+        channels = [downmix(samples)] if one else list(samples.T[:num_channels])
+        out = np.stack([resample(np.ascontiguousarray(channel), own_rate, sampling_rate) for channel in channels])
     except (AudioError, OSError) as error:
         return str(error)
-    one = num_channels == 1 or samples.shape[1] == 1
-    channels = [downmix(samples)] if one else list(samples.T[:num_channels])
-    out = np.stack([resample(np.ascontiguousarray(channel), own_rate, sampling_rate) for channel in channels])
     return np.repeat(out, num_channels, axis=0) if len(out) == 1 else out

@@ -13,6 +13,8 @@ found in the file names.
 """
 
 import csv
+import io
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +103,8 @@ ESC10 = replace(
 )
 FACTS = (ESC50, ESC10)
 META = Path("meta", "esc50.csv")
+NEEDED = {"filename", "fold", "category", "src_file"}  # columns of it
+ANEW = "get the table anew"
 NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z])(?:-(?P<target>\d{1,2}))?")
 
 
@@ -173,31 +177,14 @@ def _find_root(data_dir: Path) -> Path | None:
 
 def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
     """Clips listed in `meta/esc50.csv`, and what does not fit it."""
-    needed = {"filename", "fold", "category", "src_file"}
-    with (root / META).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = needed - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{root / META} has no column {', '.join(sorted(missing))}: it is not ESC-50's table")
-        rows = list(reader)
     found, left_out, listed = [], [], set()
-    for row in rows:
+    for line, row in _table_rows(root / META):
         name = row["filename"]
         path = root / "audio" / name
-        # A name with a folder in it would reach outside of audio/.
-        if not name or Path(name).name != name:
-            raise ValueError(f"{META} names the file {name!r}: expected a plain file name in audio/")
+        _check_row(row, f"{root / META}, line {line}")
         if name in listed:
-            raise ValueError(f"{META} lists {name} twice")
+            raise ValueError(f"{root / META}, line {line} lists {name} twice: {ANEW}")
         listed.add(name)
-        match = NAME.fullmatch(path.stem)
-        if match and (match["fold"] != row["fold"] or match["source"] != row["src_file"]):
-            raise ValueError(
-                f"{META} says fold {row['fold']} and source {row['src_file']} for {name}, whose name says fold "
-                f"{match['fold']} and source {match['source']}: get the table anew"
-            )
-        if not row["fold"].isdigit():
-            raise ValueError(f"{META} says fold {row['fold']!r} for {name}: expected a number")
         if not path.is_file():
             left_out.append({"file": f"audio/{name}", "reason": f"is listed in {META.as_posix()} but not there"})
             continue
@@ -208,6 +195,58 @@ def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
             relative = path.relative_to(root).as_posix()
             left_out.append({"file": relative, "reason": f"is not listed in {META.as_posix()}"})
     return found, left_out
+
+
+def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line number, cells) of the table's rows. Raises `ValueError` where it is no table, or a row is not whole."""
+    data = table.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{table}, line {line} is not UTF-8 text ({error.reason}): {ANEW}") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        missing = NEEDED - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{table} has no column {', '.join(sorted(missing))}: it is not ESC-50's table; {ANEW}")
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"{table}, line {reader.reader.line_num} is damaged ({error}): {ANEW}") from error
+    for line, row in rows:
+        cells = sum(value is not None for key, value in row.items() if key is not None) + len(row.get(None, ()))
+        if cells != len(reader.fieldnames):
+            raise ValueError(f"{table}, line {line} has {cells} cells, expected {len(reader.fieldnames)}: {ANEW}")
+    return rows
+
+
+def _check_row(row: dict[str, str], where: str) -> None:
+    """Raise `ValueError` where a row contradicts itself, or the name of its file."""
+    name, category, target = row["filename"], row["category"], row.get("target")
+    # A name with a folder in it would reach outside of audio/.
+    if not name or Path(name).name != name or len(os.fsencode(name)) > 255 or not name.isprintable():
+        raise ValueError(f"{where} names the file '{_shown(name)}': expected a plain file name in audio/; {ANEW}")
+    match = NAME.fullmatch(Path(name).stem)
+    if match and (match["fold"] != row["fold"] or match["source"] != row["src_file"]):
+        raise ValueError(
+            f"{where} says fold {_shown(row['fold'])} and source {_shown(row['src_file'])} for {name}, whose name says fold "
+            f"{match['fold']} and source {match['source']}: {ANEW}"
+        )
+    if not re.fullmatch("[1-5]", row["fold"]):
+        raise ValueError(f"{where} says fold '{_shown(row['fold'])}' for {name}: expected 1 to 5; {ANEW}")
+    if category not in CLASSES:
+        raise ValueError(f"{where} says category '{_shown(category)}' for {name}: it is no class of ESC-50; {ANEW}")
+    true = str(CLASSES.index(category))
+    for source, number in (("its target", target), ("the file's name", match and match["target"])):
+        if number and number.lstrip("0") != true.lstrip("0"):
+            raise ValueError(
+                f"{where} says category {category!r} ({true}) for {name}, but {source} says {_shown(number)}: {ANEW}"
+            )
+
+
+def _shown(cell: str) -> str:
+    """A cell for a message: one line, not endless."""
+    return repr(cell if len(cell) <= 80 else f"{cell[:80]}...")[1:-1]
 
 
 def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:

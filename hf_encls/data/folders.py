@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,9 +11,11 @@ from pathlib import Path
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 from tqdm.auto import tqdm
 
-from hf_encls.audio import AudioError, inspect
+from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
 from hf_encls.data.facts import shorten
 from hf_encls.data.walk import clip_id, equal_files, walk
+
+LOWEST_CODEC_HZ = 24_000  # clips are resampled to a codec's rate, or for mel to one of their own
 
 
 @dataclass
@@ -77,8 +79,9 @@ def inspect_clips(
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
-    `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's. Files without
-    a `group` that are equal to the byte share one, so that a copy never leaks; the report names them.
+    `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's. So short a clip
+    that nothing of it is left at the lowest rate that features of these clips can have is left out too. Files without a
+    `group` that are equal to the byte share one, so that a copy never leaks; the report names them.
     Raises `ValueError` as `scan_folder` does.
     """
     report = ScanReport(str(root), left_out=list(left_out))
@@ -87,7 +90,7 @@ def inspect_clips(
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(_inspect, (candidate["path"] for candidate in candidates))
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
-        for candidate, result in bar:
+        for candidate, result in _without_vanishing(list(bar)):
             name = clip_id(root, candidate["path"])
             if isinstance(result, str):
                 report.left_out.append({"file": name, "reason": result})
@@ -173,7 +176,17 @@ def _about_copies(records: Sequence[dict]) -> list[str]:
     return found
 
 
-def _inspect(path: Path):
+def _without_vanishing(checked: list[tuple[dict, AudioInfo | str]]) -> Iterator[tuple[dict, AudioInfo | str]]:
+    """Candidates with what was found; those of which resampling would leave nothing with the reason."""
+    lowest = min([LOWEST_CODEC_HZ, *(found.sampling_rate for _, found in checked if not isinstance(found, str))])
+    for candidate, found in checked:
+        if isinstance(found, AudioInfo) and not resampled_length(found.num_samples, found.sampling_rate, lowest):
+            length = f"{found.num_samples} samples at {found.sampling_rate} Hz"
+            found = f"is too short: nothing of its {length} is left at {lowest} Hz"
+        yield candidate, found
+
+
+def _inspect(path: Path) -> AudioInfo | str:
     try:
         return inspect(path)
     except (AudioError, OSError) as error:

@@ -258,17 +258,7 @@ class Extractor:
             windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"expected finite {self.config.features}, found NaN or infinity: the codec's weights or its precision "
-                f"({self.config.codec_dtype}) do not work here; load the codec again, or take --codec_dtype float32"
-                if self.config.is_codec
-                else f"expected finite {self.config.features}, found NaN or infinity: is the audio within -1 to 1?"
-            )
-        if self.dtype == np.float16 and np.abs(values).max() > np.finfo(np.float16).max:
-            raise ValueError(
-                "expected latents within float16, found larger ones: is this codec trained and loaded whole?"
-            )
+        self._check(values, np.repeat(batch["clip_id"], counts))
         repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
         return {
             "input_features": values.astype(self.dtype),
@@ -276,6 +266,26 @@ class Extractor:
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
             **repeated,
         }
+
+    def _check(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
+        """Raise `ValueError` where windows (W, C, T) hold what cannot be trained on; the first such clip is named."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            first = clip_ids[np.flatnonzero(~finite.all(axis=(1, 2)))[0]]
+            found = f"expected finite {self.config.features}, found NaN or infinity in those of {first}"
+            raise ValueError(
+                f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
+                "codec again, or take --codec_dtype float32"
+                if self.config.is_codec
+                else f"{found}: is the audio within -1 to 1?"
+            )
+        largest = np.finfo(np.float16).max
+        if self.dtype == np.float16 and np.abs(values).max() > largest:
+            first = clip_ids[np.flatnonzero((np.abs(values) > largest).any(axis=(1, 2)))[0]]
+            raise ValueError(
+                f"expected latents within float16, found larger ones in those of {first}: is its audio within -1 to 1, "
+                "and is this codec trained and loaded whole?"
+            )
 
     def _read(self, audio: dict) -> np.ndarray:
         try:

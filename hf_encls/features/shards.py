@@ -34,15 +34,16 @@ class Shard:
         return self.path.with_suffix(".json")
 
     def is_complete(self) -> bool:
-        """Whether the file is there and is what was written. A damaged one is removed."""
+        """Whether the file is there and is what was written. The seal of a damaged one is removed."""
+        damage = "its checksum differs"
         try:
             if json.loads(self._seal.read_text(encoding="utf-8")) == _seal_of(self.path):
                 return True
         except FileNotFoundError:
             return False
-        except json.JSONDecodeError:
-            pass
-        logger.warning("%s is damaged (its checksum differs): it is computed again", self.path)
+        except (ValueError, RecursionError):  # no UTF-8, no JSON, a number of a million digits, a million brackets
+            damage = f"its seal {self._seal.name} cannot be read"
+        logger.warning("%s is damaged (%s): it is computed again", self.path, damage)
         self._seal.unlink(missing_ok=True)
         return False
 

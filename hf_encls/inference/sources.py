@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_encls.audio import AudioError, describe, downmix, header_duration_s, resample, stream
+from hf_encls.audio import AudioError, check_peak, check_rate, describe, downmix, header_duration_s, resample, stream
 from hf_encls.codec.bitstream import MAGIC, is_ecdc, read_ecdc
 from hf_encls.codec.codes import Codes, CodesError, from_arrays, load_codes
 
@@ -158,12 +158,12 @@ def _array(samples, from_hz: int, to_hz: int) -> Clip:
         raise AudioError("expected at least one sample, found an empty array")
     if not (isinstance(from_hz, int | np.integer) or float(from_hz).is_integer()) or not from_hz > 0:
         raise AudioError(f"expected a sampling rate in whole hertz above 0, found {from_hz}")
+    check_rate(from_hz)
     bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
     if bad:
         raise AudioError(f"expected finite samples, found {bad} NaN or infinite of {samples.size}")
+    check_peak(samples)
     mono = resample(downmix(samples), int(from_hz), to_hz)
     size = max(1, round(ARRAY_BLOCK_S * to_hz))
-    if not len(mono):
-        raise AudioError(f"has no samples at {to_hz} Hz: it is too short ({len(samples)} at {from_hz} Hz)")
     blocks = (mono[i : i + size] for i in range(0, len(mono), size))
     return Clip("array", blocks, expected_s=len(samples) / from_hz)
