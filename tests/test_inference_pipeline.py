@@ -178,8 +178,31 @@ def test_another_step_than_in_training(folders):
     assert after.step_s == pytest.approx(8 / 75)  # whole frames
     assert len(after.probabilities) > len(before.probabilities)
     np.testing.assert_allclose(after.probabilities[0], before.probabilities[0], atol=1e-5)
-    with pytest.raises(ValueError, match="one frame"):
-        pipe.set_step(0.001)
+    for step_s in (0.001, 0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="one frame"):
+            pipe.set_step(step_s)
+
+
+@pytest.mark.parametrize("kind", ["encodec_24khz", "log_mel"])
+@pytest.mark.parametrize("duration_s", [2.0, 62.0])  # a batch, and a stream
+def test_a_step_is_the_pipelines_own(kind, duration_s, folders, tmp_path):
+    pipe = EnclsPipeline.from_pretrained(folders[kind], device="cpu")
+    published = pipe.model.config.to_dict()
+    wave = noise(duration_s, pipe.model.config.sampling_rate)
+    whole = pipe.model(input_values=torch.from_numpy(wave[None, :50_000])).num_windows
+    pipe.set_step(0.4)
+    found = pipe.analyse(wave)
+    assert pipe.model.config.to_dict() == published
+    assert pipe.model(input_values=torch.from_numpy(wave[None, :50_000])).num_windows == whole
+    pipe.save_pretrained(tmp_path / "saved")
+    saved = EnclsPipeline.from_pretrained(tmp_path / "saved", device="cpu")
+    assert saved.model.config.step_s == published["step_s"]
+    # A model that was made with this step says the same.
+    saved.model.config.step_s = found.step_s
+    expected = saved.analyse(wave)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    np.testing.assert_array_equal(found.starts_s, expected.starts_s)
+    assert found.timeline(smoothing="median") == expected.timeline(smoothing="median")
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
         (["--features", "mfcc"], "expected features"),
         (["--window_s", "0.01"], "too short"),
         (["--codec", "mini"], "needs none"),
-        (["--features", "encodec_24khz", "--codec", "no/such-codec"], "Without a network"),
+        (["--features", "encodec_24khz", "--codec", "no/such-codec"], "HF_HUB_OFFLINE is set: give mini"),
         (["--resume_from_checkpoint", "last"], "found none"),
         (["--dataset", "some/features"], "found both"),
         (["--dataloader_num_workers", "2"], "lie in memory already"),

@@ -8,8 +8,12 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import EncodecConfig, EncodecModel
 
+from hf_encls.checkpoints import find_checkpoint
+from hf_encls.model.configuration_encls import EnclsConfig, checked_encodec
 from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
+from hf_encls.model.limits_encls import check_object
+from hf_encls.model.loading_encls import check_weights, readable, where_of
 
 # The checkpoints that real data is classified with, by the kind of features that names their rate.
 DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}
@@ -19,7 +23,7 @@ ASSETS = Path(__file__).with_name("assets")
 
 
 class CodecNotFoundError(ValueError):
-    """A codec that is neither bundled, nor a folder, nor reachable on the Hub."""
+    """A codec that is neither bundled, nor a folder, nor reachable on the Hub, or is not whole."""
 
 
 def bundled_codecs() -> list[str]:
@@ -28,39 +32,83 @@ def bundled_codecs() -> list[str]:
 
 
 def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> EncodecModel:
-    """Load an `EncodecModel` in float32: a bundled short name, a local folder, or a Hub id.
+    """Load an `EncodecModel`, frozen and in float32: a bundled short name, a local folder, or a Hub id.
 
-    The name `untrained` gives a narrow codec with random weights, always the same ones, to compare with. Raises
-    `CodecNotFoundError` when it is none of them or cannot be reached; an untrained codec never stands in.
+    The name `untrained` gives a narrow codec with random weights, always the same ones, to compare with. A checkpoint
+    without any weights of the decoder, or of the quantizer, gives a codec without that part.
+
+    Raises `CodecNotFoundError`, a line that names the file, when it is none of them, cannot be reached, or is not whole;
+    an untrained codec never stands in.
     """
     name = str(name_or_path)
     if name == UNTRAINED:
         return untrained_codec()
     source = str(ASSETS / name) if name in bundled_codecs() else name
+    where = where_of(source)
     try:
-        codec, info = EncodecModel.from_pretrained(
-            source, revision=revision, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        config, local = _read_config(source, revision)
+        with readable(where):
+            codec, info = EncodecModel.from_pretrained(
+                source,
+                config=config,
+                revision=revision,
+                local_files_only=local,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # the library's error names no tensor
+                output_loading_info=True,
+            )
+        for part in ("decoder", "quantizer"):
+            own = {f"{part}.{key}" for key in getattr(codec, part).state_dict()}
+            if own <= set(info["missing_keys"]):
+                setattr(codec, part, None)
+                info["missing_keys"] = set(info["missing_keys"]) - own
+        check_weights(codec, info, where)
+    except ValueError as error:
+        raise CodecNotFoundError(str(error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise CodecNotFoundError(
-            f"expected an EncodecModel at {name!r}, and it could not be loaded ({_first_line(error)}). Without a network: "
-            f"copy a checkpoint folder (config.json, model.safetensors) here and name it with --codec DIR, or take "
-            f"--codec {' or '.join(bundled_codecs()) or 'DIR'}, or --features log_mel, which needs no codec"
+            f"expected an EncodecModel at {name!r}, and it could not be loaded ({_first_line(error)}): {_instead()}"
         ) from error
-    missing = sorted(key for key in info["missing_keys"] if key.startswith("encoder."))
-    if missing:
-        raise CodecNotFoundError(
-            f"expected the weights of an EncodecModel at {name!r}, found {len(missing)} encoder weights missing "
-            f"({', '.join(missing[:3])}, ...): that is another kind of checkpoint"
-        )
-    return codec.eval()
+    return codec.eval().requires_grad_(False)
+
+
+def codec_config(name_or_path: str | os.PathLike, revision: str | None = None) -> EncodecConfig:
+    """The configuration of a codec, from where `load_codec` takes codecs. Raises `CodecNotFoundError` as that does."""
+    name = str(name_or_path)
+    try:
+        return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, revision)[0]
+    except (ValueError, OSError) as error:
+        raise CodecNotFoundError(str(error)) from error
+
+
+def _read_config(source: str, revision: str | None) -> tuple[EncodecConfig, bool]:
+    """(the configuration, whether the checkpoint is on this machine)."""
+    local = find_checkpoint(source, revision, "a codec (EncodecModel)", _instead())
+    file = Path(source) / "config.json"
+    check_object(file)
+    values, _ = EncodecConfig.get_config_dict(source, revision=revision, local_files_only=local)
+    kind = values.pop("model_type", None)
+    if kind != EncodecConfig.model_type:
+        advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        raise ValueError(f"{file}: expected a codec (model_type {EncodecConfig.model_type}), found {kind!r}{advice}")
+    try:
+        return checked_encodec(values), local
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _instead() -> str:
+    names = [f"{name}, which is bundled" for name in bundled_codecs()]
+    choices = [*names, "a folder with config.json and model.safetensors of an EncodecModel", "USER/NAME on the Hub"]
+    return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
 
 
 def untrained_codec(num_filters: int = 8) -> EncodecModel:
     """A narrow 24 kHz codec with random weights, the same ones at every call. Its latents are random projections."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return EncodecModel(EncodecConfig(num_filters=num_filters)).eval()
+        return EncodecModel(EncodecConfig(num_filters=num_filters)).eval().requires_grad_(False)
 
 
 def short_name(name_or_path: str | os.PathLike) -> str:

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,8 +87,6 @@ def load_pipe(options):
     from hf_encls.inference.pipeline import EnclsPipeline
 
     name = options.model
-    if not Path(name).is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(f"expected a checkpoint, a folder or USER/NAME on the Hub, found neither at {name!r}")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:

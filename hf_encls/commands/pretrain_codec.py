@@ -16,7 +16,7 @@ from pathlib import Path
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
-from hf_encls.codec.loading import codec_facts, load_codec
+from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
 from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
@@ -237,14 +237,18 @@ def _build(arguments: CodecArguments, seed: int) -> EncodecModel:
                 f"--init brings its own architecture: leave out "
                 f"{', '.join('--' + name for name in fixed) or '--config'}"
             )
-        codec = load_codec(arguments.init)
+        codec = load_codec(arguments.init).requires_grad_(True)
+        if codec.decoder is None or codec.quantizer is None:
+            raise ValueError(
+                f"expected a whole codec at --init {arguments.init}, found one without decoder or codebooks"
+            )
         if "target_bandwidths" in changes and changes["target_bandwidths"] != codec.config.target_bandwidths:
             weights = {name: value for name, value in codec.state_dict().items() if not name.startswith("quantizer.")}
             codec = EncodecModel(EncodecConfig(**{**codec.config.to_dict(), **changes}))
             codec.load_state_dict(weights, strict=False)
         return codec
     if arguments.config:
-        config = EncodecConfig.from_pretrained(arguments.config)
+        config = codec_config(arguments.config)
         config = EncodecConfig(**{**config.to_dict(), **changes})
     else:
         config = EncodecConfig(**{**(STEREO_48KHZ if arguments.preset == "48khz" else {}), **changes})

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoConfig
+from transformers import EncodecConfig, PreTrainedConfig
 
 from hf_encls.audio import resample
+from hf_encls.checkpoints import find_checkpoint
 from hf_encls.codec.loading import bundled_codecs, load_codec
 from hf_encls.features.extraction import feature_config
 from hf_encls.model.configuration_encls import EnclsConfig, encodec_config
@@ -122,16 +123,23 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
     if name in bundled_codecs():
         model = _of_codec(name)
     else:
+        instead = f"give the folder of one, or a bundled codec ({', '.join(bundled_codecs())})"
+        local = find_checkpoint(name, None, "a checkpoint or a codec", instead)
         try:
-            kind = AutoConfig.from_pretrained(name).model_type
+            values, _ = PreTrainedConfig.get_config_dict(name, local_files_only=local)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"expected a checkpoint or a codec at {name!r}, and it could not be read: {error}"
             ) from error
-        if kind == "encodec":
+        kind = values.get("model_type")
+        if kind not in (EncodecConfig.model_type, EnclsConfig.model_type):
+            raise ValueError(
+                f"expected a checkpoint or a codec at {name!r}, found model_type {kind!r} in its config.json"
+            )
+        if kind == EncodecConfig.model_type:
             model = _of_codec(name)
         else:
-            model = EnclsForAudioClassification.from_pretrained(name, use_safetensors=True)
+            model = EnclsForAudioClassification.from_pretrained(name, use_safetensors=True, local_files_only=local)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return EmbeddingModel(model).to(device)
 

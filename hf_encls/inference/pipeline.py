@@ -1,9 +1,12 @@
 """EnclsPipeline: labels and timelines of whatever holds a sound, of any length, at any rate."""
 
+import copy
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import AudioClassificationPipeline
 
 from hf_encls.audio import AudioError
+from hf_encls.checkpoints import find_model
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.inference.sources import Clip, name_of, open_source
@@ -99,25 +103,47 @@ class EnclsPipeline(AudioClassificationPipeline):
         revision: str | None = None,
         **settings,
     ) -> "EnclsPipeline":
-        """A pipeline from a folder or Hub id, in one line. `settings` are defaults of every call, as in `__call__`."""
-        model = EnclsForAudioClassification.from_pretrained(name_or_path, revision=revision, use_safetensors=True)
-        extractor = EnclsFeatureExtractor.from_pretrained(name_or_path, revision=revision)
+        """A pipeline from a folder or Hub id, in one line. `settings` are defaults of every call, as in `__call__`.
+
+        Raises `ValueError` where there is no such checkpoint, it cannot be reached, or it is not whole.
+        """
+        where = {"revision": revision, "local_files_only": find_model(name_or_path, revision)}
+        model = EnclsForAudioClassification.from_pretrained(name_or_path, use_safetensors=True, **where)
+        extractor = EnclsFeatureExtractor.from_pretrained(name_or_path, **where)
+        if extractor.sampling_rate != model.config.sampling_rate:
+            raise ValueError(
+                f"{Path(name_or_path) / 'preprocessor_config.json'}: expected sampling_rate {model.config.sampling_rate}, "
+                f"as in config.json, found {extractor.sampling_rate}: the two files are of different models"
+            )
         return cls(
             model=model.eval(), feature_extractor=extractor, task="audio-classification", device=device, **settings
         )
+
+    _step_s: float | None = None  # None: the model's own
+
+    @property
+    def grid(self) -> EnclsConfig:
+        """The model's configuration, with the step that `set_step` gave."""
+        config = self.model.config
+        if self._step_s is None:
+            return config
+        config = copy.copy(config)
+        config.step_s = self._step_s
+        return config
 
     def set_step(self, step_s: float) -> None:
         """Distance in seconds between windows from now on, rounded to whole frames; it is the resolution of timelines.
 
         A model can be used with another step than it was trained with: the network sees single windows. A clip's scores
-        are then the mean of other windows. Raises `ValueError` for less than one frame.
+        are then the mean of other windows. The step is the pipeline's own: the model and its configuration stay as they
+        are. Raises `ValueError` for less than one frame.
         """
         config = self.model.config
-        units = round(step_s * config.sampling_rate / config.samples_per_unit)
+        units = round(step_s * config.sampling_rate / config.samples_per_unit) if math.isfinite(step_s) else 0
         if units < 1:
             unit_s = config.samples_per_unit / config.sampling_rate
             raise ValueError(f"expected a step of at least {unit_s:.4f} s, one frame, found {step_s}")
-        config.step_s = units * config.samples_per_unit / config.sampling_rate
+        self._step_s = units * config.samples_per_unit / config.sampling_rate
 
     def _sanitize_parameters(self, function_to_apply: str | None = None, **settings):
         # The library calls this at construction and at each call: what is not given must not undo what was.
@@ -234,7 +260,7 @@ class EnclsPipeline(AudioClassificationPipeline):
 
     def _of_codes(self, clip: Clip) -> Analysis:
         """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
-        config = self.model.config
+        config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
         rows = []
         with torch.inference_mode():
@@ -270,7 +296,8 @@ class EnclsPipeline(AudioClassificationPipeline):
         return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, self.model.config.num_labels), np.float32)
 
     def _analysis(self, name: str, rows: np.ndarray, duration_s: float) -> Analysis:
-        return Analysis(name, rows, window_starts_s(self.model.config, len(rows)), duration_s, self.model.config)
+        grid = self.grid
+        return Analysis(name, rows, window_starts_s(grid, len(rows)), duration_s, grid)
 
     @property
     def _frontend(self) -> torch.nn.Module:
@@ -279,7 +306,11 @@ class EnclsPipeline(AudioClassificationPipeline):
                 f"this checkpoint was saved without its codec ({self.model.config.codec_id}): give it the codec with "
                 "pipe.model.attach_codec(codec)"
             )
-        return self.model.frontend
+        if self._step_s is None:
+            return self.model.frontend
+        frontend = copy.copy(self.model.frontend)  # the same weights under another grid
+        frontend.config = self.grid
+        return frontend
 
 
 class _Counter:

@@ -1,9 +1,14 @@
 """EnclsConfig: what a checkpoint is, and how its features are made."""
 
+import math
 import re
+from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import EncodecConfig, PreTrainedConfig
+
+from .limits_encls import MOST_WEIGHTS, check_encodec, check_network, check_object
 
 MEL_KINDS = ("mel", "log_mel")
 POLICIES = ("whole", "contiguous", "codec")
@@ -94,6 +99,36 @@ class EnclsConfig(PreTrainedConfig):
     pool_size: int = 2
     dropout: float = 0.5
 
+    def __post_init__(self, **kwargs):
+        # The library makes a table of as many names, and looks the type up in torch, before anything is validated.
+        check_network(self, kwargs.get("num_labels"))
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As [`PreTrainedConfig.from_pretrained`]. Raises `ValueError` that names the file where it is no such one."""
+        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)
+        check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "config.json"))
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As [`PreTrainedConfig.from_dict`]. Raises `ValueError` for values that cannot work."""
+        place = kwargs.get("name_or_path") or config_dict.get("name_or_path")
+        where = f"{Path(place) / 'config.json'}: " if place else ""
+        found = config_dict.get("model_type", None if place else cls.model_type)
+        if found is None:  # the library makes a configuration of defaults where a folder has none
+            raise ValueError(f"{where}expected the configuration of a classifier, found none: it could not be loaded")
+        if found != cls.model_type:
+            advice = "; a codec goes to --codec, or to load_codec" if found == EncodecConfig.model_type else ""
+            raise ValueError(f"{where}expected a classifier (model_type {cls.model_type}), found {found!r}{advice}")
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except StrictDataclassError as error:  # the library's own kind of error, of several lines; its cause is ours
+            raise ValueError(where + reason_of(error)) from error
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}{error}") from error
+
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Refuses what cannot work, with what would."""
         rate_khz = codec_khz(self.features)
@@ -117,7 +152,7 @@ class EnclsConfig(PreTrainedConfig):
             raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
         if len(self.conv_channels) != 2:
             raise ValueError(f"expected two conv_channels, found {list(self.conv_channels)}")
-        if not self.window_s > 0 or not self.step_s > 0:
+        if not 0 < self.window_s < math.inf or not 0 < self.step_s < math.inf:
             raise ValueError(f"expected window_s and step_s above 0, found {self.window_s} and {self.step_s}")
         if self.window_units < 1 or self.step_units < 1:
             raise ValueError(
@@ -136,6 +171,15 @@ class EnclsConfig(PreTrainedConfig):
                 f"window_s={self.window_s} is too short for the network: {self.num_frames} frames, it needs {needed} "
                 f"({needed_s:.3f} s or more)"
             )
+        weights = self.conv_channels[1] * height * width * self.num_labels
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {self.window_s}, "
+                f"num_bands {self.num_bands}, conv_channels {list(self.conv_channels)} and {self.num_labels} labels ask "
+                "for too much"
+            )
+        if self.codec_config is not None:
+            encodec_config(self)
 
     @property
     def is_codec(self) -> bool:
@@ -210,4 +254,27 @@ def encodec_config(config: EnclsConfig) -> EncodecConfig:
             f"this checkpoint was saved without its codec ({config.codec_id}): it takes input_features; give it the codec "
             "with model.attach_codec(EncodecModel.from_pretrained(...)) to classify waveforms"
         )
-    return EncodecConfig(**{key: value for key, value in config.codec_config.items() if key != "model_type"})
+    kind = config.codec_config.get("model_type", EncodecConfig.model_type)
+    if kind != EncodecConfig.model_type:
+        raise ValueError(f"expected a codec_config of model_type {EncodecConfig.model_type}, found {kind!r}")
+    try:
+        return checked_encodec({key: value for key, value in config.codec_config.items() if key != "model_type"})
+    except ValueError as error:
+        raise ValueError(f"codec_config: {error}") from error
+
+
+def checked_encodec(settings: dict) -> EncodecConfig:
+    """A codec's configuration of its settings. Raises `ValueError`, one line, for one that cannot be built."""
+    try:
+        codec = EncodecConfig(**settings)
+    except StrictDataclassError as error:
+        raise ValueError(reason_of(error)) from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    check_encodec(codec)
+    return codec
+
+
+def reason_of(error: StrictDataclassError) -> str:
+    """What a configuration of the library says is wrong with it, in one line."""
+    return " ".join(str(error.__cause__ or error).split())

@@ -1,10 +1,13 @@
 """EnclsFeatureExtractor: waveform(s) -> input_values + attention_mask. No codec inside, so it pickles."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 from transformers.utils import TensorType, logging
+
+from .limits_encls import check_object
 
 logger = logging.get_logger(__name__)
 
@@ -27,6 +30,12 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
     def __init__(self, feature_size: int = 1, sampling_rate: int = 24_000, padding_value: float = 0.0, **kwargs):
         kwargs.setdefault("return_attention_mask", True)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As [`SequenceFeatureExtractor.from_pretrained`]. Raises `ValueError` for a file that is no JSON object."""
+        check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "preprocessor_config.json"))
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     def __call__(
         self,

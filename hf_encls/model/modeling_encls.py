@@ -11,6 +11,7 @@ from transformers.modeling_outputs import ModelOutput
 from .configuration_encls import EnclsConfig, pooled_size
 from .frontend_encls import check_codec, default_policy, make_frontend
 from .identity_encls import check_identity
+from .loading_encls import check_weights, readable, where_of
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
 
@@ -81,6 +82,26 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         self.feature_mean = nn.Buffer(torch.zeros(config.num_bands))
         self.feature_scale = nn.Buffer(torch.ones(config.num_bands))
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info: bool = False, **kwargs):
+        """As [`PreTrainedModel.from_pretrained`], except that a checkpoint must be whole.
+
+        Raises `ValueError` that names the file where weights are missing, damaged, not finite, or of other shapes than
+        the configuration's; with `ignore_mismatched_sizes=True` those of other shapes are made anew.
+        """
+        where = where_of(pretrained_model_name_or_path, kwargs.get("subfolder"))
+        remade = kwargs.pop("ignore_mismatched_sizes", False)
+        with readable(where):
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *model_args,
+                ignore_mismatched_sizes=True,  # the library's error names no tensor
+                output_loading_info=True,
+                **kwargs,
+            )
+        check_weights(model, info, where, remade)
+        return (model, info) if output_loading_info else model
 
     def forward(
         self,
@@ -187,10 +208,11 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         return torch.cat([self.classify(part) for part in windows.split(WINDOWS_PER_PASS)])
 
     def train(self, mode: bool = True):
-        """Training mode for the network; the frozen frontend stays in evaluation mode."""
+        """Training mode for the network; the frontend stays in evaluation mode, and frozen."""
         super().train(mode)
         if self.frontend is not None:
-            self.frontend.eval()
+            # Loading makes new parameters, which train, and ends with eval(); a training begins with train().
+            self.frontend.eval().requires_grad_(False)
         return self
 
 

@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import Pipeline, pipeline
 
 from hf_encls.audio import load
+from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
@@ -163,6 +164,7 @@ def compare(
     for name, model in models.items():
         pipe = model
         if not isinstance(model, Pipeline):
+            find_model(model)
             pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
         label_mapping = _label_mapping(name, pipe, names)
         rate = pipe.feature_extractor.sampling_rate

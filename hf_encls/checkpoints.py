@@ -1,0 +1,98 @@
+"""Where a checkpoint is: a folder, or a name on the Hub, which is asked once and quickly before anything is loaded."""
+
+import logging
+import os
+import re
+import threading
+from pathlib import Path
+
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError
+
+logger = logging.getLogger(__name__)
+
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+ANSWER_S = 2.5  # that the Hub has for its answer, unless HF_HUB_ETAG_TIMEOUT says otherwise
+
+
+class CheckpointNotFoundError(ValueError):
+    """A checkpoint that is neither a folder nor to be had from the Hub."""
+
+
+def find_checkpoint(name: str | os.PathLike, revision: str | None, what: str, instead: str) -> bool:
+    """Whether a checkpoint is on this machine, in a folder or in the cache: the `local_files_only` of `from_pretrained`.
+
+    The cache stands in for a Hub that cannot be reached, and is the only source under `HF_HUB_OFFLINE`.
+
+    Args:
+        name: a folder, or USER/NAME on the Hub.
+        revision: of a name on the Hub.
+        what: what is expected there, for the messages: "a codec".
+        instead: what can be given where there is no network or no such thing, for the messages.
+
+    Raises `CheckpointNotFoundError`, within seconds, where it is neither here nor to be had.
+    """
+    name = os.fspath(name)
+    if Path(name).is_dir():
+        return True
+    expected = f"expected {what} at {name!r}"
+    if Path(name).exists():
+        raise CheckpointNotFoundError(f"{expected}, found a file: name the folder that it lies in")
+    if not HUB_NAME.fullmatch(name):
+        raise CheckpointNotFoundError(f"{expected}, a folder or USER/NAME on the Hub, found neither: {instead}")
+    cached = isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+    if constants.HF_HUB_OFFLINE:
+        reason = "HF_HUB_OFFLINE is set"
+    else:
+        reason = _unreachable(name, revision, expected)
+        if reason is None:
+            return False
+    if cached:
+        logger.info("%s: taken from the cache (%s)", name, reason)
+        return True
+    raise CheckpointNotFoundError(f"{expected}, found no such folder nor a copy in the cache, and {reason}: {instead}")
+
+
+def find_model(name: str | os.PathLike, revision: str | None = None) -> bool:
+    """As `find_checkpoint` for a model that classifies."""
+    instead = "give the folder that training wrote, or the name of a model that this machine can fetch"
+    return find_checkpoint(name, revision, "a model", instead)
+
+
+def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
+    """Why the Hub cannot be asked for a checkpoint; None where it has it. Raises where it answers that it has not."""
+    url = hf_hub_url(name, "config.json", revision=revision)
+    own = constants.HF_HUB_ETAG_TIMEOUT
+    wait_s = ANSWER_S if own == constants.DEFAULT_ETAG_TIMEOUT else float(own)
+    answers: list = []
+
+    def ask() -> None:
+        try:
+            answers.append(get_hf_file_metadata(url, timeout=wait_s))
+        except Exception as error:  # the HTTP library's own, which is another one in each version of huggingface_hub
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(wait_s)  # and no longer: looking up an address knows no time limit
+    hub = constants.ENDPOINT
+    if not answers:
+        return f"{hub} gave no answer within {wait_s:g} s (HF_HUB_ETAG_TIMEOUT=30 waits longer)"
+    answer = answers[0]
+    if isinstance(answer, HfHubHTTPError):
+        status = answer.response.status_code
+        if status == 429 or status >= 500:  # busy: the download waits and tries again
+            return None
+        raise CheckpointNotFoundError(
+            f"{expected}, found no such folder, and {hub} says {status}: {_first_line(answer)}"
+        ) from answer
+    if isinstance(answer, Exception):
+        return f"{hub} could not be reached ({_first_line(answer)})"
+    return None if answer.commit_hash else f"what answers at {hub} is not the Hub"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # A refusal's first line is its number, the second says what it is about.
+    text = next((line for line in lines if "Request ID" not in line), type(error).__name__)
+    return text[:200].rstrip(".")
