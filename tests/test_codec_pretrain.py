@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from itertools import pairwise
 
@@ -101,10 +102,11 @@ def test_interrupted_and_resumed_run_ends_like_an_unbroken_one(config_file, tmp_
         if str(lines[0]).startswith("step 5/"):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(pretrain_codec, "print", press_ctrl_c, raising=False)
-        stopped = pretrain_codec.main([*args, "--output_dir", str(tmp_path / "broken")])
-    assert 5 <= stopped["steps"] < 10 and not (tmp_path / "broken/model.safetensors").exists()
+        pretrain_codec.main([*args, "--output_dir", str(tmp_path / "broken")])
+    (stopped,) = (tmp_path / "broken/checkpoints").glob("step-*")
+    assert 5 <= int(stopped.name[5:]) < 10 and not (tmp_path / "broken/model.safetensors").exists()
     resumed = pretrain_codec.main([*args, "--output_dir", str(tmp_path / "broken")])
     assert resumed["steps"] == 10 and "resuming after step" in capsys.readouterr().out
     for name in ("model.safetensors", "checkpoints/step-00000010/optimizer.safetensors"):
@@ -118,6 +120,50 @@ def test_resume_refuses_another_recipe(config_file, tmp_path):
     pretrain_codec.main(args)
     with pytest.raises(ValueError, match=r"learning_rate was 0\.0005, is 0\.001"):
         pretrain_codec.main([*args, "--learning_rate", "0.001"])
+
+
+def test_a_finished_codec_is_not_replaced_unasked(trained, config_file, tmp_path, monkeypatch):
+    folder = tmp_path / "codec"
+    shutil.copytree(trained[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    args = [*QUICK, "--config", config_file, "--max_steps", "4", "--output_dir", str(folder)]
+
+    def refused(*args):
+        raise AssertionError("sounds were read")
+
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*--overwrite"):
+        patch.setattr(pretrain_codec, "read_sounds", refused)
+        pretrain_codec.main(args)
+
+    def killed(*args, **settings):
+        assert {path: path.read_bytes() for path in before} == before
+        raise KeyboardInterrupt
+
+    other = [*args, "--overwrite", "true", "--learning_rate", "0.001"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretrain_codec, "finish_codec", killed)
+        pretrain_codec.main(other)
+    results = pretrain_codec.main(other)  # only what was missing
+    assert results["recipe"]["learning_rate"] == 0.001 and codec_hash(load_codec(folder)) == results["hash"]
+    assert not list(folder.glob(".*"))
+    assert json.loads((folder / "codec_training.json").read_text())["recipe"]["learning_rate"] == 0.001
+
+
+def test_a_run_is_not_gone_on_with_on_other_sounds(config_file, tmp_path, monkeypatch):
+    tone(tmp_path / "sounds/a.wav")
+    tone(tmp_path / "sounds/b.wav")
+    args = [*QUICK, "--config", config_file, "--max_steps", "4", "--output_dir", str(tmp_path / "codec")]
+    args += ["--data_dir", str(tmp_path / "sounds")]
+
+    def killed(*args, **settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(pretrain_codec, "finish_codec", killed)
+        pretrain_codec.main(args)
+    tone(tmp_path / "sounds/c.wav")
+    with pytest.raises(ValueError, match="begun with other sounds .*clips"):
+        pretrain_codec.main(args)
 
 
 def test_init_goes_on_from_a_checkpoint(trained, tmp_path):

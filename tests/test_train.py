@@ -14,6 +14,7 @@ import torch
 from hub_server import USER
 from miniature_data import esc50_archive
 from small_models import small_codec
+from small_runs import SMALL, equal, newest, train, weights, write_tones
 from transformers import pipeline
 
 from hf_encls.commands.inputs import prepare
@@ -26,39 +27,11 @@ from hf_encls.training.results import public_command
 from hf_encls.training.resuming import Start, begin, begin_folds, plan_folds
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--features", "log_mel", "--window_s", "0.3", "--num_train_epochs", "2", "--report_to", "none"]
 
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory) -> Path:
-    """Three classes of noisy tones, eight clips each."""
-    folder = tmp_path_factory.mktemp("data") / "tones"
-    rng = np.random.default_rng(0)
-    for label, pitch in (("low", 200), ("mid", 900), ("high", 3000)):
-        (folder / label).mkdir(parents=True)
-        for number in range(8):
-            time = np.arange(14_400) / 16_000
-            sound = 0.3 * np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * time) + rng.standard_normal(14_400) * 0.02
-            soundfile.write(folder / label / f"{number}.wav", sound, 16_000)
-    return folder
-
-
-def train(tones: Path, folder: Path, *more: str) -> dict:
-    args = ["--data_dir", str(tones), "--output_dir", str(folder), "--cache_dir", str(tones.parent / "cache")]
-    return main([*args, *SMALL, *more])
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return EnclsForAudioClassification.from_pretrained(folder).state_dict()
-
-
-def newest(folder: Path) -> Path:
-    return max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-
-
-def equal(one: Path, two: Path) -> bool:
-    a, b = weights(one), weights(two)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    return write_tones(tmp_path_factory.mktemp("data") / "tones")
 
 
 @pytest.fixture(scope="module")
@@ -126,22 +99,22 @@ def test_resuming_ends_where_an_unbroken_run_ends(tones, tmp_path):
     assert equal(tmp_path / "whole", tmp_path / "broken")
 
 
-def test_a_run_that_is_done_again_does_not_look_finished(trained, tones, tmp_path, monkeypatch):
+def test_a_run_that_goes_on_does_not_look_finished(trained, tones, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     shutil.copytree(trained[0], folder)
+    longer = ["--num_train_epochs", "3", "--resume_from_checkpoint", "last"]
 
     def killed(self, *args, **kwargs):
-        assert not (folder / "results.json").exists() and not list(folder.glob("checkpoint-*"))
+        assert not (folder / "results.json").exists()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
         context.setattr("hf_encls.training.trainer.EnclsTrainer.train", killed)
-        train(tones, folder)
+        train(tones, folder, *longer)
     assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
-    shutil.copytree(trained[0] / newest(trained[0]).name, folder / newest(trained[0]).name)
     with pytest.raises(ValueError, match="unfinished run"):
         train(tones, folder)
-    train(tones, folder, "--resume_from_checkpoint", "last")
+    assert train(tones, folder, *longer)["epochs"] == 3
     assert (folder / "results.json").exists() and not (folder / "results.previous.json").exists()
 
 
@@ -241,7 +214,9 @@ def test_folds_of_an_earlier_run_do_not_get_into_this_one(tmp_path):
 def test_a_settings_file_may_say_whether_to_resume(trained, tones, tmp_path, value):
     folder, file = tmp_path / "model", tmp_path / "settings.yaml"
     shutil.copytree(trained[0], folder)
+    overwrite = "true" if value == "false" else "false"
     file.write_text(
+        f"overwrite: {overwrite}\n"
         f"data_dir: {tones}\noutput_dir: {folder}\ncache_dir: {tones.parent / 'cache'}\nfeatures: log_mel\n"
         f"window_s: 0.3\nnum_train_epochs: 3\nreport_to: none\nresume_from_checkpoint: {value}\n"
     )

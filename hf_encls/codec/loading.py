@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -102,6 +103,22 @@ def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
     choices = [*names, "a folder with config.json and model.safetensors of an EncodecModel", "USER/NAME on the Hub"]
     return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
+
+
+def is_here(name_or_path: str | os.PathLike) -> bool:
+    """Whether a codec needs no fetching: a bundled one, or a folder. Asks nobody.
+
+    Raises `CodecNotFoundError` for what is no folder and cannot be a name on the Hub either.
+    """
+    name = str(name_or_path)
+    if name == UNTRAINED or name in bundled_codecs() or Path(name).is_dir():
+        return True
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise CodecNotFoundError(
+            f"expected a codec at {name!r}: a folder, {', '.join([*bundled_codecs(), UNTRAINED])}, or USER/NAME on the Hub; "
+            "found none of these: check the path"
+        )
+    return False
 
 
 def untrained_codec(num_filters: int = 8) -> EncodecModel:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -92,12 +93,12 @@ def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
+def stop_requests() -> Iterator[Callable[[], int]]:
     """Inside, Ctrl-C and SIGTERM only ask to stop (a second one stops at once).
 
-    Yields a call that says whether one came.
+    Yields a call that says which one came: its number, 0 for none. `stop_now` does afterwards what it is there for.
     """
-    asked = []
+    asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if asked:
@@ -106,7 +107,14 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: asked[0] if asked else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_now(number: int) -> NoReturn:
+    """End as the signal that was waited with would have; another process's counts as Ctrl-C."""
+    if number == signal.SIGTERM:
+        signal.raise_signal(signal.SIGTERM)
+    raise KeyboardInterrupt

@@ -2,8 +2,9 @@
 
 import json
 import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from torch import Tensor, nn
 from transformers import EncodecModel
 
 from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
-from hf_encls.codec_training.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint, stop_requests
+from hf_encls.codec_training.checkpoints import (
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    stop_now,
+    stop_requests,
+)
 from hf_encls.codec_training.corpus import Corpus, draw_batch
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
 
@@ -120,9 +127,10 @@ def train_codec(
     on_validation: Callable[[int, Autoencoder], object] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> tuple[int, list[dict]]:
-    """Train `codec` in place and return (steps done, history); fewer steps than asked for after Ctrl-C.
+    """Train `codec` in place and return (steps done, history).
 
-    Its encoder and decoder stay on the accelerator's device.
+    After Ctrl-C or SIGTERM, in whichever process, the step is finished and a checkpoint written before all of them end
+    as that signal has it. Its encoder and decoder stay on the accelerator's device.
 
     The newest checkpoint in `checkpoints` is gone on from where `resume`, to the bit on the same machine. Raises
     `ValueError` when it was made with another recipe (`max_steps` may change as long as its fall has not begun).
@@ -133,10 +141,14 @@ def train_codec(
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
     step, history = 0, []
     model.to(accelerator.device)
-    found = list_checkpoints(checkpoints) if resume else []
-    if found:
+    found = list_checkpoints(checkpoints)
+    if found and not resume:  # newer by their numbers than those that come
+        if accelerator.is_main_process:
+            shutil.rmtree(checkpoints)
+        accelerator.wait_for_everyone()
+    elif found:
         state = load_checkpoint(found[-1], model, optimizer)
-        _check_same(recipe, state["recipe"], found[-1], state["step"])
+        check_same(recipe, state, found[-1])
         step, history = state["step"], state["history"]
         say(f"resuming after step {step} from {found[-1]}")
     loss_of = CodecLoss(codec, recipe).to(accelerator.device)
@@ -198,6 +210,9 @@ def train_codec(
             if last:
                 break
     accelerator.wait_for_everyone()
+    if _any(accelerator, stop()):
+        say(f"stopped after step {step} of {recipe.max_steps}")
+        stop_now(stop())
     return step, history
 
 
@@ -205,22 +220,25 @@ def _state(recipe: Recipe, history: list[dict]) -> dict:
     return {"recipe": asdict(recipe), "history": history}
 
 
-def _check_same(recipe: Recipe, saved: dict, path: Path, step: int) -> None:
-    now = asdict(recipe)
+def check_same(recipe: Recipe, state: Mapping, path: Path) -> None:
+    """Raise `ValueError` where the checkpoint `path`, whose state is given, was made with another recipe."""
+    now, saved, step = asdict(recipe), state["recipe"], state["step"]
     changed = {name: (saved.get(name), value) for name, value in now.items() if saved.get(name) != value}
     fall = min(steps["max_steps"] - steps["decay_steps"] for steps in (now, saved))
     if step <= fall:  # the plateau is the same whatever comes after it
         changed = {name: pair for name, pair in changed.items() if name not in ("max_steps", "decay_steps")}
     if changed:
         what = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
-        raise ValueError(f"{path} was made with other settings ({what}): use those, or another --output_dir")
+        raise ValueError(
+            f"{path} was made with other settings ({what}): use those, another --output_dir, or --overwrite"
+        )
 
 
-def _any(accelerator: Accelerator, asked: bool) -> bool:
+def _any(accelerator: Accelerator, asked: int) -> bool:
     """Whether any process was asked to stop: all of them must leave the loop at the same step."""
     if accelerator.num_processes == 1:
-        return asked
-    return bool(accelerator.reduce(torch.tensor(float(asked), device=accelerator.device), "sum") > 0)
+        return bool(asked)
+    return bool(accelerator.reduce(torch.tensor(float(bool(asked)), device=accelerator.device), "sum") > 0)
 
 
 def _left(seconds: float) -> str:

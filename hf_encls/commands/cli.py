@@ -1,7 +1,7 @@
 """The command `hf-encls`: one door to every program of the package.
 
 Exit status: 0 all went well, 1 a file could not be used (it is named), or the disk, the memory or the Hub failed, 2 wrong
-arguments, 130 interrupted.
+arguments, 130 interrupted, 143 terminated.
 """
 
 import importlib
@@ -11,7 +11,7 @@ import sys
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
-from hf_encls.commands.door import status_of
+from hf_encls.commands.door import guarded
 from hf_encls.commands.parser import near
 
 
@@ -91,7 +91,7 @@ def _run(name: str, args: list[str]) -> int:
         return status
 
     try:
-        status = status_of(call, program)
+        status = guarded(call, program)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hf_encls.commands.outputs import output_file, writing
 from hf_encls.commands.parser import device
+from hf_encls.data.facts import copy_text
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
 from hf_encls.training.results import write_json
 
@@ -32,6 +33,8 @@ def main(args: list[str] | None = None) -> dict:
     test = test_clips(clips, protocol, seed=seed, fold=fold)
     unheard = {name: check_unheard(run, clips, test) for name, run in runs.items()}
     rows = compare({name: name for name in options.models}, test, device=options.device)
+    dataset = facts.title if facts else Path(options.data_dir).resolve().name
+    print(copy_text(dataset, report.used, report.expected))
     print(f"{len(test)} of {report.used} clips are the test under {protocol}, {_drawn(protocol, fold, seed)}")
     width = max(len(row["model"]) for row in rows)
     print(f"{'model':<{width}}  accuracy  macro F1  clips/s")
@@ -43,8 +46,15 @@ def main(args: list[str] | None = None) -> dict:
         print(_heard(row))
         if row["model"] in runs and runs[row["model"]].codec_warning:
             print(f"{row['model']}: {runs[row['model']].codec_warning}")
-    dataset = facts.title if facts else Path(options.data_dir).resolve().name
-    result = {"dataset": dataset, "protocol": protocol, "fold": fold, "seed": seed, "models": rows}
+    result = {
+        "dataset": dataset,
+        "clips": report.used,
+        "expected_clips": report.expected,
+        "protocol": protocol,
+        "fold": fold,
+        "seed": seed,
+        "models": rows,
+    }
     if options.output:
         with writing(options.output):
             write_json(result, Path(options.output))

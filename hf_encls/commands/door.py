@@ -1,16 +1,19 @@
 """What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines.
 
 Exit status: 1 what the program needs is not there or cannot be used (a file, room on the disk, memory, the Hub), 2 wrong
-arguments, 130 interrupted. What is none of these is a fault of the program, and keeps its stack of lines.
+arguments, 130 interrupted, 143 terminated. What is none of these is a fault of the program, and keeps its stack of lines.
 """
 
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 # What an interrupt leaves, by program; the others say so themselves, or have nothing that is finished.
 KEPT = {
@@ -26,14 +29,35 @@ TODO = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what Ctrl-C does happens."""
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated` where Ctrl-C raises `KeyboardInterrupt`; it changes nothing outside."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+
+
 def run(main: Callable[[], object]) -> None:
-    """Call `main` and end the program with what `status_of` says, where that is not 0."""
-    status = status_of(main, main)
+    """Call `main` and end the program with what `guarded` says, where that is not 0."""
+    status = guarded(main, main)
     if status:
         sys.exit(status)
 
 
-def status_of(call: Callable[[], object], program: Callable | None) -> int:
+def guarded(call: Callable[[], object], program: Callable | None) -> int:
     """The exit status of `call`, once what went wrong is said in one line; its own number, where it returns one.
 
     `program` is the function whose work an interrupt leaves behind.
@@ -42,15 +66,16 @@ def status_of(call: Callable[[], object], program: Callable | None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = call()
+        with ending_cleanly():
+            status = call()
         sys.stdout.flush()
         return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"\n{interrupted(program)}", file=sys.stderr)
-        return 130
+        return status_of(stop)
     except BrokenPipeError:  # the reader, `head` say, has gone
         _forget_output()
         return 1
@@ -83,8 +108,13 @@ def line_of(error: Exception) -> str | None:
     return None
 
 
+def status_of(stop: KeyboardInterrupt) -> int:
+    """What a shell calls the end by that signal: 143 for SIGTERM, 130 for Ctrl-C."""
+    return 143 if isinstance(stop, Terminated) else 130
+
+
 def interrupted(main: Callable | None) -> str:
-    """The line for Ctrl-C: what of the program's work is kept, where that is so."""
+    """The line for Ctrl-C and SIGTERM: what of the program's work is kept, where that is so."""
     code = getattr(main, "__code__", None)  # not __module__: that is __main__ for a script
     kept = KEPT.get(Path(code.co_filename).stem) if code else None
     return f"interrupted; {kept}" if kept else "interrupted"

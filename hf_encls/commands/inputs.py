@@ -1,6 +1,8 @@
 """From command line arguments to windows of features: what training, extraction and publishing have in common."""
 
 import logging
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,12 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
-from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, load_codec, short_name
+from hf_encls.codec.loading import DEFAULT_CODECS, bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.data.folders import ScanReport
-from hf_encls.data.load import load_clips
+from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.extraction import checked_config, extract_features, feature_config
 from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 SYNTHETIC_FOLDER = "synthetic_sounds"
 # Where no network is needed: the bundled codec where there is one.
 OFFLINE_CODECS = ("mini", "untrained")
+HIGHEST_HZ = 768_000  # no audio has a higher rate
 
 
 @dataclass
@@ -98,21 +101,20 @@ class Inputs:
     stream: IterableDataset | None = None
     clips: Dataset | None = None
     codec_facts: dict = field(default_factory=dict)
+    num_clips: int | None = None
+    expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
-def prepare(args: FeatureArguments, **network) -> Inputs:
+def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | None = None, **network) -> Inputs:
     """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
 
-    Raises `ValueError` for anything that a user can mend: paths, names, files, lengths.
+    `check_clips` is called with the clips before anything is fetched or computed for them. Raises `ValueError` for
+    anything that a user can mend: paths, names, files, lengths.
     """
-    check_applies(args, args.features)
-    if args.cache_dir is not None:
-        check_folder(args.cache_dir, "--cache_dir")
+    codec, config = check_options(args, **network)
     state = PartialState()
     synthetic = args.data_dir is None
     data_dir = args.data_dir
-    if synthetic and args.data_name is not None:
-        raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
     if synthetic:
         data_dir = SYNTHETIC_FOLDER
         with state.main_process_first(), writing(data_dir):
@@ -120,33 +122,90 @@ def prepare(args: FeatureArguments, **network) -> Inputs:
     clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
     if state.is_main_process:
         print(report.text(), flush=True)
-    codec, codec_id, told = None, None, {}
-    khz = codec_khz(args.features)
-    if khz is not None:
-        name = args.codec or (_offline_codec(khz) if synthetic else None) or DEFAULT_CODECS.get(khz)
-        if name is None:
-            raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
+    if check_clips is not None:
+        check_clips(clips)
+    name = _codec_asked_for(args)
+    if name is not None and codec is None:
         codec = load_codec(name, args.codec_revision)
-        codec_id, told = short_name(name), codec_facts(name)
-    config = feature_config(
+    if config is None:
+        config = _config(args, clips, codec, **network)
+    # Every process takes part; they share the work through the cache folder.
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
+        windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
+    title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
+    told = {} if name is None else codec_facts(name)
+    return Inputs(
+        windows,
+        config,
+        title,
+        codec,
+        report,
+        facts,
+        clips=clips,
+        codec_facts=told,
+        num_clips=report.used,
+        expected_clips=report.expected,
+    )
+
+
+def check_options(args: FeatureArguments, **network) -> tuple[EncodecModel, EnclsConfig] | tuple[None, None]:
+    """Raise `ValueError` for what is wrong with these options whatever the sounds are, before a file of them is read.
+
+    Returns the codec and the configuration where that codec is on this machine; nothing is fetched.
+    """
+    if args.data_dir is None and args.data_name is not None:
+        raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
+    if args.data_name not in (None, FOLDER):
+        module_of(args.data_name)
+    if args.cache_dir is not None:
+        check_folder(args.cache_dir, "--cache_dir")
+    check_applies(args, args.features)
+    for option in ("window_s", "step_s", "hop_length"):
+        value = getattr(args, option)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"expected --{option} above 0, found {value}")
+    name = _codec_asked_for(args)
+    if name is not None and is_here(name):
+        codec = load_codec(name, args.codec_revision)
+        return codec, _config(args, None, codec, **network)
+    lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
+    if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
+        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
+        checked_config(features=args.features, **rate, **lengths, **network)
+    else:
+        made = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
+        rate = {"sampling_rate": codec_khz(args.features) * 1000}
+        checked_config(features=args.features, **rate, **lengths, **made, **network)
+    return None, None
+
+
+def _codec_asked_for(args: FeatureArguments) -> str | None:
+    """The name of the codec that makes these features, None where they need none."""
+    khz = codec_khz(args.features)
+    if khz is None:
+        return None
+    name = args.codec or (_offline_codec(khz) if args.data_dir is None else None) or DEFAULT_CODECS.get(khz)
+    if name is None:
+        raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
+    return name
+
+
+def _config(args: FeatureArguments, clips: Dataset | None, codec: EncodecModel | None, **network) -> EnclsConfig:
+    name = _codec_asked_for(args)
+    return feature_config(
         args.features,
         clips,
         codec,
         window_s=args.window_s,
         step_s=args.step_s,
         hop_length=args.hop_length or 128,
-        codec_id=codec_id,
+        codec_id=None if name is None else short_name(name),
         codec_revision=args.codec_revision,
         codec_policy=args.codec_policy,
         codec_dtype=args.codec_dtype or "float32",
         bandwidth=args.bandwidth,
         **network,
     )
-    # Every process takes part; they share the work through the cache folder.
-    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
-        windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
-    name = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    return Inputs(windows, config, name, codec, report, facts, clips=clips, codec_facts=told)
 
 
 def check_applies(args: FeatureArguments, features: str) -> None:

@@ -10,17 +10,24 @@ with the same arguments, an interrupted run goes on from its last checkpoint.
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
+from hf_encls.codec_training.checkpoints import STATE, list_checkpoints, write_atomically
 from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
-from hf_encls.codec_training.pretraining import Recipe, train_codec
+from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
+from hf_encls.commands.door import run
+from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.pretrain_arguments import CodecArguments, PretrainingArguments, SoundArguments
+from hf_encls.training.places import occupied, put_in_place, workplace
+
+SOUNDS = "sounds.json"  # beside the checkpoints: what they were trained on
 
 # The architecture of facebook/encodec_48khz, where it differs from the 24 kHz one (the library's default).
 STEREO_48KHZ = {
@@ -35,83 +42,6 @@ STEREO_48KHZ = {
 }
 
 
-@dataclass
-class CodecArguments:
-    """Which network. Without any of these: the architecture of facebook/encodec_24khz, freshly initialised."""
-
-    init: str | None = field(
-        default=None, metadata={"help": "go on from these weights: a Hub id, a folder or a bundled short name"}
-    )
-    config: str | None = field(default=None, metadata={"help": "an EncodecConfig as JSON file (or a folder with one)"})
-    preset: str = field(
-        default="24khz", metadata={"help": "the published architecture to start from", "choices": ["24khz", "48khz"]}
-    )
-    num_filters: int | None = field(default=None, metadata={"help": "width (the published ones have 32)"})
-    sampling_rate: int | None = field(default=None, metadata={"help": "hertz"})
-    audio_channels: int | None = field(default=None, metadata={"help": "1 or 2"})
-    target_bandwidths: list[float] | None = field(
-        default=None, metadata={"help": "kbit/s; the largest one says how many codebooks are fitted"}
-    )
-
-
-@dataclass
-class SoundArguments:
-    """Which sounds."""
-
-    data_dir: list[str] = field(
-        default_factory=list, metadata={"help": "folders of audio, nested as they are; labels are not needed"}
-    )
-    max_hours: float | None = field(default=None, metadata={"help": "stop reading after so many hours of audio"})
-    generated_sounds: int = field(default=0, metadata={"help": "how many 4 s generated sounds to add"})
-    generated_share: float = field(default=0.2, metadata={"help": "how much of each batch is drawn from them"})
-    validation_share: float = field(default=0.05, metadata={"help": "of the clips, held out"})
-    measure_dir: str | None = field(
-        default=None, metadata={"help": "a folder of other sounds, measured at the end and never trained on"}
-    )
-    max_validation_clips: int = field(default=40, metadata={"help": "at most so many clips are held out"})
-
-
-@dataclass
-class PretrainingArguments:
-    """How it is trained."""
-
-    output_dir: str = field(metadata={"help": "where the codec, its card and the checkpoints go"})
-    max_steps: int = field(default=10_000)
-    batch_size: int = field(default=12, metadata={"help": "crops a step, of each process"})
-    crop_s: float | None = field(
-        default=None, metadata={"help": "seconds of a crop (default: the codec's chunk, or 1)"}
-    )
-    learning_rate: float = field(default=5e-4)
-    warmup_steps: int = field(default=200)
-    decay_share: float = field(default=0.25, metadata={"help": "of the steps: the last ones, the rate falling to 0"})
-    mel_weight: float = field(default=3.0)
-    waveform_weight: float = field(default=3.0)
-    anchor_weight: float = field(
-        default=0.0, metadata={"help": "above 0: draw the first latents towards a log-mel spectrum, low bands first"}
-    )
-    anchor_bands: int = field(default=64, metadata={"help": "how many latents are drawn"})
-    encoder_steps: int = field(
-        default=0, metadata={"help": "of the steps: the first ones, in which the encoder alone follows the anchor"}
-    )
-    beta1: float = field(default=0.5, metadata={"help": "of Adam"})
-    beta2: float = field(default=0.9, metadata={"help": "of Adam"})
-    max_grad_norm: float = field(default=1.0)
-    seed: int = field(default=0)
-    mixed_precision: str = field(default="no", metadata={"choices": ["no", "bf16"]})
-    cpu: bool = field(default=False, metadata={"help": "stay on the CPU"})
-    log_steps: int = field(default=50)
-    eval_steps: int = field(default=500)
-    save_steps: int = field(default=500)
-    resume: bool = field(default=True, metadata={"help": "go on from the newest checkpoint in output_dir"})
-    float16: bool = field(default=True, metadata={"help": "store the result in half precision"})
-    name: str | None = field(default=None, metadata={"help": "what the card calls it (default: the folder's name)"})
-    trained_on: list[str] | None = field(
-        default=None, metadata={"help": "for the card: the data sets' names (default: the folders')"}
-    )
-    license: str | None = field(default=None, metadata={"help": "for the card, as the Hub spells it: cc-by-4.0, mit"})
-    attribution: str | None = field(default=None, metadata={"help": "for the card: whose sounds these are"})
-
-
 def main(args: list[str] | None = None) -> dict:
     """Run the program with command line arguments and return what it measured."""
     parser = HfArgumentParser(
@@ -119,7 +49,7 @@ def main(args: list[str] | None = None) -> dict:
     )
     codec_args, sound_args, training_args = parser.parse_args_into_dataclasses(args)
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
-    unheard = None
+    check_folder(training_args.output_dir, "--output_dir")
     if sound_args.measure_dir:
         find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
     accelerator = Accelerator(
@@ -129,10 +59,22 @@ def main(args: list[str] | None = None) -> dict:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training_args.encoder_steps > 0)],
     )
 
+    with writing(training_args.output_dir), occupied(Path(training_args.output_dir)):
+        return _pretrain(codec_args, sound_args, training_args, accelerator, command)
+
+
+def _pretrain(
+    codec_args: CodecArguments,
+    sound_args: SoundArguments,
+    training_args: PretrainingArguments,
+    accelerator: Accelerator,
+    command: list[str],
+) -> dict:
     def say(line: str) -> None:
         if accelerator.is_main_process:
             print(line, flush=True)
 
+    unheard = None
     codec = build_codec(codec_args, training_args.seed)
     config = codec.config
     say(
@@ -140,11 +82,6 @@ def main(args: list[str] | None = None) -> dict:
         f"{sum(p.numel() for p in codec.parameters()):,} parameters"
         + (f", going on from {codec_args.init}" if codec_args.init else ", freshly initialised")
     )
-    corpora, shares, held_out, sounds = read_sounds(sound_args, config, training_args.seed)
-    say(f"sounds: {json.dumps({name: value for name, value in sounds.items() if name != 'left_out'})}")
-    for row in sounds["left_out"]:
-        say(f"left out: {row['file']} {row['reason']}")
-
     crop_s = training_args.crop_s or config.chunk_length_s or 1.0
     recipe = Recipe(
         max_steps=training_args.max_steps,
@@ -165,7 +102,13 @@ def main(args: list[str] | None = None) -> dict:
         num_processes=accelerator.num_processes,
         mixed_precision=training_args.mixed_precision,
     )
-    output_dir = Path(training_args.output_dir)
+    # Before the sounds are read, and again with them: what was begun with others is not gone on with.
+    output_dir = _workplace(training_args, recipe)
+    corpora, shares, held_out, sounds = read_sounds(sound_args, config, training_args.seed)
+    say(f"sounds: {json.dumps({name: value for name, value in sounds.items() if name != 'left_out'})}")
+    for row in sounds["left_out"]:
+        say(f"left out: {row['file']} {row['reason']}")
+    _check_sounds(output_dir / "checkpoints", sounds, training_args.resume, accelerator.is_main_process)
 
     def show_example(step: int, model: Autoencoder) -> None:
         save_example(model, codec, loudest(held_out), output_dir / "examples", f"step-{step:08d}")
@@ -188,9 +131,6 @@ def main(args: list[str] | None = None) -> dict:
     results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": asdict(recipe)}
     results["trained_on"] = trained_on(codec_args, sound_args, training_args.trained_on)
     results |= {"init": codec_args.init, "license": training_args.license, "attribution": training_args.attribution}
-    if steps < recipe.max_steps:
-        say(f"stopped after step {steps} of {recipe.max_steps}: the same command goes on from there")
-        return results
     if accelerator.is_main_process:
         if sound_args.measure_dir:
             unheard = read_corpus([sound_args.measure_dir], config.sampling_rate, config.audio_channels, max_hours=1)
@@ -202,11 +142,49 @@ def main(args: list[str] | None = None) -> dict:
             output_dir,
             results,
             float16=training_args.float16,
-            name=training_args.name,
+            name=training_args.name or Path(training_args.output_dir).resolve().name,
             unheard=unheard,
             say=say,
         )
+        put_in_place(output_dir)
     return results
+
+
+def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
+    """The folder to train in. Raises `ValueError` where a finished codec would be replaced unasked, or where a checkpoint
+    is to be gone on from that was made with another recipe.
+
+    A finished codec may be trained for more steps.
+    """
+    folder = Path(arguments.output_dir)
+    found = list_checkpoints(folder / "checkpoints")
+    longer = False
+    if found and arguments.resume and not arguments.overwrite:
+        state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+        check_same(recipe, state, found[-1])
+        longer = state["step"] < recipe.max_steps
+    place = folder if longer else workplace(folder, None, arguments.overwrite)
+    found = list_checkpoints(place / "checkpoints")
+    if found and arguments.resume:
+        check_same(recipe, json.loads((found[-1] / STATE).read_text(encoding="utf-8")), found[-1])
+    return place
+
+
+def _check_sounds(checkpoints: Path, sounds: dict, resume: bool, is_main: bool) -> None:
+    """Raise `ValueError` where the checkpoints were trained on other sounds; note which they are."""
+    file = checkpoints / SOUNDS
+    told = {name: sounds[name] for name in ("clips", "duration_s", "shares", "held_out_clips")}
+    there = json.loads(file.read_text(encoding="utf-8")) if resume and file.is_file() else told
+    if there != told and list_checkpoints(checkpoints):
+        changed = ", ".join(
+            f"{name} were {there.get(name)}, are {told[name]}" for name in told if there.get(name) != told[name]
+        )
+        raise ValueError(
+            f"{checkpoints} was begun with other sounds ({changed}): use those, another --output_dir, or --resume false"
+        )
+    PartialState().wait_for_everyone()  # nobody looks any more
+    if is_main:
+        write_atomically(file, lambda path: path.write_text(json.dumps(told) + "\n", encoding="utf-8"))
 
 
 def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
@@ -301,4 +279,4 @@ def read_sounds(
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

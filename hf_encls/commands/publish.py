@@ -96,4 +96,5 @@ def _source(inputs: Inputs, options: PublishArguments) -> Source:
         licence_id=options.license or known.licence_id,
         url=options.source_url or known.url,
         citation=known.citation,
+        expected_clips=known.expected_clips,
     )

@@ -30,7 +30,8 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    windows, config, source, told = load_published(*which, **settings, streaming=args.streaming)
+    published = load_published(*which, **settings, streaming=args.streaming)
+    windows, config = published.windows, published.config
     _compare(args, config, " ".join(which))
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.uses_codes else None
     stream = None
@@ -42,7 +43,17 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     for name, value in network.items():
         setattr(config, name, value)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
-    return Inputs(windows, config, source, codec, dataset_id=dataset_id, stream=stream, codec_facts=told)
+    return Inputs(
+        windows,
+        config,
+        published.source,
+        codec,
+        dataset_id=dataset_id,
+        stream=stream,
+        codec_facts=published.codec,
+        num_clips=published.num_clips,
+        expected_clips=published.expected_clips,
+    )
 
 
 def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None = None) -> EncodecModel:

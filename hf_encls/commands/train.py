@@ -17,24 +17,37 @@ from pathlib import Path
 
 import transformers
 from accelerate import PartialState
+from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
+from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
-from hf_encls.commands.train_run import run_settings, train_once
+from hf_encls.commands.train_checks import check_clips, check_division
+from hf_encls.commands.train_run import asked_settings, run_settings, train_once
 from hf_encls.data.splits import official_folds
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, usage
+from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
 from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
-from hf_encls.training.resuming import Start, begin_folds, forget_previous, plan_folds, plan_start
+from hf_encls.training.resuming import (
+    Start,
+    begin_folds,
+    check_resumable,
+    forget_previous,
+    plan_folds,
+    plan_start,
+    refuse_unfinished_folds,
+)
 
 
 def main(args: list[str] | None = None) -> dict:
     """Train as `args` (command line arguments) say, and return what `results.json` holds.
 
     Under the protocol `official` without `--fold`, every fold is trained in a folder of its own, and the results are
-    their mean and standard deviation. Raises `ValueError` for what a user can mend.
+    their mean and standard deviation. Raises `ValueError` for what a user can mend; whatever can be told without the
+    sounds is told before any of them is read.
     """
     command = list(sys.argv[1:] if args is None else args)
     model_args, data_args, training_args = parse(command)
@@ -42,24 +55,64 @@ def main(args: list[str] | None = None) -> dict:
     transformers.utils.logging.disable_progress_bar()  # its bars for weights would break up the one of training
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
-    folder = Path(training_args.output_dir)
-    started = time.monotonic()
-    inputs = _inputs(data_args, {"standardization": model_args.standardization, "dropout": model_args.dropout})
-    features_s = time.monotonic() - started
-    folds = official_folds(inputs.windows) if data_args.protocol == "official" and data_args.fold is None else [None]
-    if push_to_hub:
-        _check_publishable(inputs, folds)
-    codec = _codec(inputs)
+    network = {"standardization": model_args.standardization, "dropout": model_args.dropout}
+    folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    check_folder(folder, "--output_dir")
+    with writing(folder), occupied(folder):
+        if asked in NOTHING and not training_args.overwrite:
+            refuse_unfinished_folds(folder)
+        place = workplace(folder, asked, training_args.overwrite)
+        check_resumable(
+            place,
+            asked,
+            asked_settings(training_args, data_args.protocol, data_args.fold, network),
+            anew=training_args.overwrite,
+            folds=data_args.protocol == "official" and data_args.fold is None,
+        )
+        check_division(data_args)
+        started = time.monotonic()
+        inputs = _inputs(data_args, training_args.seed, network)
+        features_s = time.monotonic() - started
+        folds = (
+            official_folds(inputs.windows) if data_args.protocol == "official" and data_args.fold is None else [None]
+        )
+        if push_to_hub:
+            _check_publishable(inputs, folds)
+        codec = _codec(inputs)
+        warning = codec_warning({"codec": codec, "dataset": inputs.dataset}).replace("*", "").replace("`", "")
+        if warning and training_args.process_index == 0:
+            print(warning, flush=True)
+        command = public_command(command, [training_args.hub_token])
+        about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
+        results = _train(inputs, data_args, training_args, folds, place, features_s, about)
+        if push_to_hub and training_args.process_index == 0:
+            from hf_encls.hub.push_features import push_model
+
+            name = training_args.hub_model_id or folder.resolve().name
+            print(push_model(folder, name, private=training_args.hub_private_repo, token=training_args.hub_token))
+    return results
+
+
+def _train(
+    inputs: Inputs,
+    data_args: DataArguments,
+    training_args: EnclsTrainingArguments,
+    folds: list,
+    place: Path,
+    features_s: float,
+    about: dict,
+) -> dict:
+    """Train every fold in `place` and put what was made where it belongs; what `results.json` holds."""
     is_main = training_args.process_index == 0
-    if is_main and codec_warning({"codec": codec, "dataset": inputs.dataset}):
-        print(codec_warning({"codec": codec, "dataset": inputs.dataset}).replace("*", "").replace("`", ""), flush=True)
-    command = public_command(command, [training_args.hub_token])
-    about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
-    starts = _starts(inputs, data_args, training_args, folds)
+    starts = _starts(inputs, data_args, training_args, folds, place)
     PartialState().wait_for_everyone()  # nobody looks any more at what goes now
-    if is_main and len(folds) > 1:
-        begin_folds(folder, starts.values())
+    if is_main:
+        goes_on = any(start.finished or _is_in(start.checkpoint, place) for start in starts.values())
+        if training_args.overwrite and not goes_on:
+            clear(place)
+        if len(folds) > 1:
+            begin_folds(place, starts.values())
     runs = {}
     for fold, start in starts.items():
         if start.finished:
@@ -73,34 +126,40 @@ def main(args: list[str] | None = None) -> dict:
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
     if is_main:
         if len(folds) > 1:
-            write_json(results, folder / RESULTS)
-            forget_previous(folder)
+            write_json(results, place / RESULTS)
+            forget_previous(place)
             print(folds_table(results))
-        print(usage(results, starts[folds[0]].folder, _example(inputs)))
-        if push_to_hub:
-            from hf_encls.hub.push_features import push_model
-
-            name = training_args.hub_model_id or folder.resolve().name
-            print(push_model(folder, name, private=training_args.hub_private_repo, token=training_args.hub_token))
+        put_in_place(place)
+        print(usage(results, home_of(starts[folds[0]].folder), _example(inputs)))
     return results
 
 
-def _inputs(args: DataArguments, network: dict) -> Inputs:
-    return prepare_features(args, **network) if args.dataset is None else published_inputs(args, network)
+def _is_in(checkpoint: Path | None, place: Path) -> bool:
+    return checkpoint is not None and checkpoint.resolve().is_relative_to(place.resolve())
+
+
+def _inputs(args: DataArguments, seed: int, network: dict) -> Inputs:
+    if args.dataset is not None:
+        return published_inputs(args, network)
+
+    def check(clips: Dataset) -> None:
+        check_clips(clips, args.protocol, seed, args.fold)
+
+    return prepare_features(args, check, **network)
 
 
 def _starts(
-    inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, folds: list
+    inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, folds: list, place: Path
 ) -> dict[int | None, Start]:
     """How the run of each fold begins; a fold of None: the only one."""
-    folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    asked, anew = training_args.resume_from_checkpoint, training_args.overwrite
     settings = {
         fold: run_settings(inputs, training_args, data_args.protocol, data_args.fold if fold is None else fold)
         for fold in folds
     }
     if len(folds) > 1:
-        return plan_folds(folder, asked, settings)
-    return {fold: plan_start(folder, asked, own) for fold, own in settings.items()}
+        return plan_folds(place, asked, settings, anew)
+    return {fold: plan_start(place, asked, own, anew=anew) for fold, own in settings.items()}
 
 
 def _check_publishable(inputs: Inputs, folds: list) -> None:

@@ -52,6 +52,10 @@ class DataArguments(FeatureArguments):
             )
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"expected --protocol to be one of {', '.join(PROTOCOLS)}, found {self.protocol!r}")
+        if self.fold is not None and self.protocol != "official":
+            raise ValueError(
+                f"fold {self.fold} was given, but only the protocol official has folds, not {self.protocol}: leave one out"
+            )
 
 
 @dataclass
@@ -70,6 +74,10 @@ class EnclsTrainingArguments(TrainingArguments):
     """transformers' TrainingArguments with the defaults that suit a small CNN."""
 
     output_dir: str = field(default="encls_model", metadata={"help": "Where the model and its results are written."})
+    overwrite: bool = field(
+        default=False,
+        metadata={"help": "Replace the finished model in output_dir; it stays until the new one is finished."},
+    )
     num_train_epochs: float = field(default=15.0, metadata={"help": "Passes over the training windows."})
     learning_rate: float = field(
         default=1e-3, metadata={"help": "Adam's learning rate; constant unless a scheduler is named."}

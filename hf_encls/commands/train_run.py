@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from accelerate import PartialState
@@ -38,16 +39,25 @@ def run_settings(
 ) -> dict[str, object]:
     """What makes a run this one and no other, as JSON."""
     config = inputs.config
+    return asked_settings(
+        training_args, protocol, fold, {name: getattr(config, name) for name in ("standardization", "dropout")}
+    ) | {
+        "classes": list(inputs.windows.features["label"].names),
+        "features": feature_identity(config),
+        "windows": len(inputs.windows),
+    }
+
+
+def asked_settings(
+    training_args: EnclsTrainingArguments, protocol: str, fold: int | None, network: Mapping
+) -> dict[str, object]:
+    """The part of `run_settings` that is known before anything is read."""
     devices = training_args.world_size * training_args.gradient_accumulation_steps
     return {
         "protocol": protocol,
         "fold": fold,
         "seed": training_args.seed,
-        "classes": list(inputs.windows.features["label"].names),
-        "features": feature_identity(config),
-        "windows": len(inputs.windows),
-        "standardization": config.standardization,
-        "dropout": config.dropout,
+        **network,
         **{name: getattr(value := getattr(training_args, name), "value", value) for name in OPTIMISATION},
         "batch_size": training_args.train_batch_size * devices,
         "num_train_epochs": training_args.num_train_epochs,
@@ -103,6 +113,8 @@ def train_once(
     results = {
         "dataset": inputs.dataset,
         "dataset_id": inputs.dataset_id,
+        "clips": inputs.num_clips,
+        "expected_clips": inputs.expected_clips,
         "features": config.features,
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_s,

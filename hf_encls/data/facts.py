@@ -67,6 +67,20 @@ class DatasetFacts:
         return "\n".join(lines + [f"known fault: {fault}" for fault in self.known_faults])
 
 
+def copy_text(title: str, clips: int | None, expected: int | None) -> str:
+    """What a copy of a data set is called beside a score: its title, with the count where it is not the whole.
+
+    ("ESC-10", 200, 400) -> "ESC-10 (200 of 400 clips)". None where a number is not known.
+    """
+    if clips is None or expected is None or clips == expected:
+        return title
+    return (
+        f"{title} ({clips:,} of {expected:,} clips)"
+        if clips < expected
+        else (f"{title} ({clips:,} clips in place of {expected:,})")
+    )
+
+
 def checksums(facts: DatasetFacts) -> dict[str, str]:
     """md5 of every file of the original edition by its path in the archive; empty where no index is published."""
     return _read_checksums(facts.checksums_file) if facts.checksums_file else {}

@@ -24,6 +24,7 @@ class ScanReport:
 
     data_dir: str
     used: int = 0
+    expected: int | None = None  # clips of the whole data set, where it is a known one
     left_out: list[dict[str, str]] = field(default_factory=list)
     sampling_rates: dict[int, int] = field(default_factory=dict)
     num_channels: dict[int, int] = field(default_factory=dict)

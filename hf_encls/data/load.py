@@ -34,7 +34,9 @@ def load_clips(
     """
     found = name or recognise(data_dir)
     if found != FOLDER:
-        return module_of(found).load(data_dir, name, strict)
+        clips, report, facts = module_of(found).load(data_dir, name, strict)
+        report.expected = facts.num_clips
+        return clips, report, facts
     clips, report = scan_folder(data_dir, strict=strict)
     if name is None:
         report.warnings += nearly_known(data_dir)

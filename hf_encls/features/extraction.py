@@ -1,14 +1,18 @@
 """The map step: clips -> fixed windows of features, computed once and cached, in shards that processes share."""
 
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import datasets
 import numpy as np
@@ -18,7 +22,7 @@ from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import EncodecModel
 
-from hf_encls.audio import AudioError, load
+from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
@@ -101,8 +105,13 @@ def feature_config(
         rounded[name] = units * unit / rate
         if abs(rounded[name] - value) > 1e-9:
             logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
+    return checked_config(features=features, **rounded, **settings, **network)
+
+
+def checked_config(**settings) -> EnclsConfig:
+    """An `EnclsConfig` of these settings. Raises `ValueError` where they cannot work."""
     try:
-        return EnclsConfig(features=features, **rounded, **settings, **network)
+        return EnclsConfig(**settings)
     except StrictDataclassError as error:  # the library's own kind of error; its cause is ours
         raise ValueError(str(error.__cause__ or error)) from error
 
@@ -149,12 +158,16 @@ def extract_features(
     `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
     the same data set.
 
-    Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed since it was scanned.
+    A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
+    features, is refused: no features are kept under the identity of another file.
+
+    Raises `ValueError` when the codec is not the one that `config` names, or a clip's file changed meanwhile.
     """
     if config.is_codec and (codec is None or codec_hash(codec) != config.codec_hash):
         raise ValueError(f"expected the codec with hash {config.codec_hash}, found {codec and codec_hash(codec)}")
     if config.is_codec and config.codec_policy is None:
         config.codec_policy = default_policy(codec.config)  # before it becomes part of the features' identity
+    clips = with_digests(clips)
     shards = plan_shards(clips, config, cache_dir)
     if not shards:
         raise ValueError("expected at least one clip, found none")
@@ -167,13 +180,13 @@ def extract_features(
 
 def plan_shards(clips: Dataset, config: EnclsConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
-    names = list(clips.features["label"].names)
+    clips, names = with_digests(clips), list(clips.features["label"].names)
     identity = {
         "features": feature_identity(config),
         "classes": names,
         "clips": [
-            [row["clip_id"], row["label"], row["group"], row["fold"], digest]
-            for row, digest in zip(clips.remove_columns("audio"), _content_digests(clips), strict=True)
+            [row["clip_id"], row["label"], row["group"], row["fold"], row["digest"]]
+            for row in clips.remove_columns("audio")
         ],
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -252,7 +265,7 @@ class Extractor:
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:
-            waveforms = list(pool.map(self._read, batch["audio"]))
+            waveforms = list(pool.map(self._read, batch["audio"], batch["digest"], batch["duration_s"]))
         with torch.inference_mode():
             make = self.frontend.code_windows if self.config.uses_codes else self.frontend.windows
             windows = make([torch.from_numpy(waveform).to(self.device) for waveform in waveforms])
@@ -287,11 +300,21 @@ class Extractor:
                 "and is this codec trained and loaded whole?"
             )
 
-    def _read(self, audio: dict) -> np.ndarray:
+    def _read(self, audio: dict, digest: str, duration_s: float) -> np.ndarray:
+        """(N,) at the features' rate. What is decoded are the very bytes whose checksum is compared."""
+        name = audio["path"]
+        with _opened(audio) as file:
+            data = file.read()
+        changed = f"{name} changed while features were made: leave the files as they are, and start again"
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(changed)
         try:
-            return load(audio, self.config.sampling_rate)
+            samples, rate = read(data)
         except AudioError as error:
-            raise ValueError(f"{audio['path']} {error}; it was fine when the folder was scanned") from error
+            raise ValueError(f"{name} {error}; it was fine when the folder was scanned") from error
+        if len(samples) / rate != duration_s:
+            raise ValueError(changed)
+        return resample(downmix(samples), rate, self.config.sampling_rate)
 
     def _silent(self, waveform: np.ndarray, count: int) -> np.ndarray:
         """Which windows (count,) hold pure silence, the mirrored end of the last one included."""
@@ -338,14 +361,31 @@ class Progress:
         self.bar.update(duration_s)
 
 
-def _content_digests(clips: Dataset) -> list[str]:
-    """A checksum of each clip's file, whatever its path or date: machines that share a cache differ in those."""
-
-    def digest(audio: dict) -> str:
-        if audio["bytes"] is not None:
-            return hashlib.sha256(audio["bytes"]).hexdigest()
-        with open(audio["path"], "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
+def with_digests(clips: Dataset) -> Dataset:
+    """Clips with the column `digest`: a checksum of each file, whatever its path or date, which machines differ in."""
+    if "digest" in clips.column_names:
+        return clips
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(digest, clips["audio"]))
+        return clips.add_column("digest", list(pool.map(_digest, clips["audio"])))
+
+
+def _digest(audio: dict) -> str:
+    with _opened(audio) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+@contextmanager
+def _opened(audio: dict) -> Iterator[BinaryIO]:
+    if audio["bytes"] is not None:
+        yield io.BytesIO(audio["bytes"])
+        return
+    try:
+        with open(audio["path"], "rb") as file:
+            yield file
+    except OSError as error:
+        raise ValueError(
+            f"{audio['path']} cannot be read ({error.strerror}); it was fine when the folder was scanned"
+        ) from error

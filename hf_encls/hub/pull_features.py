@@ -19,12 +19,16 @@ FACTS = "encls_features.json"  # beside the parquet files of each configuration
 class PublishedFeatures(NamedTuple):
     """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
     `trained_on`).
+
+    `num_clips` are those that the windows were cut from, `expected_clips` those of the whole data set where it is known.
     """
 
     windows: Dataset | IterableDataset
     config: EnclsConfig
     source: str
     codec: dict
+    num_clips: int | None = None
+    expected_clips: int | None = None
 
 
 def load_published(
@@ -70,15 +74,19 @@ def load_published(
             f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
             f"{revision[:12]} and the windows of another one: try again with the network"
         )
+    expected_clips = (facts.get("about_source") or {}).get("expected_clips")
+    found = PublishedFeatures(
+        windows, config, facts["source"], _codec_facts(facts), facts.get("num_clips"), expected_clips
+    )
     if columns is not None and "input_features" not in columns:
-        return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+        return found
     shape = tuple(windows.features["input_features"].shape)
     if shape != config.window_shape:
         raise ValueError(
             f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
             f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
         )
-    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+    return found
 
 
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:

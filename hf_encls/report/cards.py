@@ -30,6 +30,8 @@ from hf_encls.report.codec_texts import (
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.tables import class_table, results_table
+from hf_encls.training.places import home_of
+from hf_encls.training.results import dataset_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
@@ -57,7 +59,8 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Pat
     folder = Path(folder)
     results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
     pictures = [name for name in PICTURES if (folder / name).is_file()]
-    card = model_card(results, config, name=folder.resolve().name, model=model or str(folder), pictures=pictures)
+    home = home_of(folder)
+    card = model_card(results, config, name=home.resolve().name, model=model or str(home), pictures=pictures)
     write_text(folder / "README.md", str(card))
     found = eval_results(results)
     for old in set(folder.glob(".eval_results/*.yaml")) - {folder / ".eval_results" / name for name in found}:
@@ -91,7 +94,7 @@ def model_card(
         name=name,
         model=model,
         config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
-        dataset=results["dataset"],
+        dataset=dataset_text(results),
         classes=results["classes"],
         num_classes=len(results["classes"]),
         feature_text=feature_text(config["features"]),
@@ -165,7 +168,8 @@ def feature_text(features: str) -> str:
 
 
 def _notes(results: Mapping) -> str:
-    parts = [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
+    parts = [dataset_text(results)] if dataset_text(results) != results["dataset"] else []
+    parts += [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
     parts += [codec_text(results.get("codec")), codec_warning(results).replace("*", "").replace("`", "")]
     return "; ".join(part.rstrip(".") for part in parts if part)
 
@@ -195,7 +199,7 @@ def _model_index(results: Mapping) -> list[EvalResult]:
             task_type="audio-classification",
             task_name="Audio Classification",
             dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
-            dataset_name=results["dataset"],
+            dataset_name=dataset_text(results),
             dataset_config=protocol_name(results),
             dataset_split="test",
             metric_type=kind,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from hf_encls.data.facts import DatasetFacts
+from hf_encls.data.facts import DatasetFacts, copy_text
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -21,13 +21,15 @@ class Source:
     url: str | None = None
     citation: str | None = None
     hub_id: str | None = None  # the data set's own id on the Hub, where it has one
+    expected_clips: int | None = None  # how many the whole of a known data set has
 
     @classmethod
     def of(cls, facts: DatasetFacts | None, name: str) -> "Source":
         """From the facts of a known data set, or of a folder that is called `name`."""
         if facts is None:
             return cls(name)
-        return cls(facts.title, facts.license_text, facts.license, facts.source, facts.citation)
+        about = (facts.title, facts.license_text, facts.license, facts.source, facts.citation)
+        return cls(*about, expected_clips=facts.num_clips)
 
     @classmethod
     def told(cls, entry: Mapping) -> "Source":
@@ -55,7 +57,7 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
     licences = sorted({source["licence_id"] for source in sources})
     data.license = licences[0] if len(licences) == 1 else licences
     data.task_categories = ["audio-classification"]
-    names = list(dict.fromkeys(source["name"] for source in sources))
+    names = list(dict.fromkeys(copied_text(entry) for entry in made))
     data.pretty_name = f"Audio features of {', '.join(names)}"
     data.size_categories = [next((text for limit, text in SIZES if windows < limit), "n>1M")]
     extended = [f"extended|{source['hub_id']}" if source["hub_id"] else "original" for source in sources]
@@ -75,11 +77,18 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
     )
 
 
+def copied_text(entry: Mapping) -> str:
+    """The source of a configuration as a card names it: a partial copy says so."""
+    return copy_text(entry["source"], entry["num_clips"], Source.told(entry).expected_clips)
+
+
 def _by_source(made: Sequence[Mapping]) -> list[dict]:
     """Every source once, with the names of the configurations made of it."""
     found: dict[Source, list[str]] = {}
     for entry in made:
-        found.setdefault(Source.told(entry), []).append(entry["config_name"])
+        # Features of earlier versions do not say how many clips there should be, and are of the same source.
+        source = replace(Source.told(entry), expected_clips=None)
+        found.setdefault(source, []).append(entry["config_name"])
     return [asdict(source) | {"configs": names} for source, names in found.items()]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.training.results import RESULTS, dataset_text, write_json
 
 
 def save_results(results: dict, folder: Path) -> None:
@@ -22,7 +22,7 @@ def title(results: dict) -> str:
     codec = results.get("codec")
     features = results["features"] + (f" ({codec['id']})" if codec else "")
     fold = f" fold {results['fold']}" if results.get("fold") else ""
-    return f"{results['dataset']}, {features}, protocol {results['protocol']}{fold}"
+    return f"{dataset_text(results)}, {features}, protocol {results['protocol']}{fold}"
 
 
 def folds_table(results: dict) -> str:

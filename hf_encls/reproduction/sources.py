@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.data.facts import DatasetFacts
+from hf_encls.data.facts import DatasetFacts, copy_text
 from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, recognise
 from hf_encls.reproduction import paper
 
@@ -30,16 +30,18 @@ class Source:
     left_out: int
     is_original: bool  # whether it is the paper's data set, complete
     data_name: str | None = None  # what it is read as where its layout alone would not say so
+    expected_clips: int | None = None  # how many it has where it is whole
 
     @property
     def label(self) -> str:
         """What tables and pictures say: a stand-in is always named as one."""
         place = paper.DATASETS.get(self.key)
+        name = copy_text(self.name, self.clips, self.expected_clips)
         if place is None or self.is_original:
-            return self.name
+            return name
         if self.name == place["title"]:
-            return f"{self.name} (incomplete copy)"
-        return f"{self.name} in place of {place['title']}"
+            return name if name != self.name else f"{name} (incomplete copy)"
+        return f"{name} in place of {place['title']}"
 
 
 def read_source(key: str, data_dir: str) -> Source | None:
@@ -71,6 +73,7 @@ def read_source(key: str, data_dir: str) -> Source | None:
         left_out=len(report.left_out),
         is_original=bool(facts and facts.name == key and _is_whole(clips, facts)),
         data_name=data_name,
+        expected_clips=report.expected,
     )
 
 

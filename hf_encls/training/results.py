@@ -4,12 +4,13 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from hf_encls.data.facts import copy_text
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -84,6 +85,11 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def dataset_text(results: Mapping) -> str:
+    """The data set of a run as it stands beside its scores: a partial copy says so. Older results name it alone."""
+    return copy_text(results["dataset"], results.get("clips"), results.get("expected_clips"))
+
+
 def over_folds(runs: dict[int, dict]) -> dict:
     """Results of all folds as one: mean and standard deviation (of the population) of each test score.
 
@@ -93,6 +99,8 @@ def over_folds(runs: dict[int, dict]) -> dict:
     shared = (
         "dataset",
         "dataset_id",
+        "clips",
+        "expected_clips",
         "features",
         "sampling_rate",
         "window_s",

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS, read_json, write_json
 
-SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
+STATE = "trainer_state.json"
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
-LAST = ("last", "true")
-NOTHING = (None, False, "false")
 
 
 @dataclass(frozen=True)
@@ -28,22 +27,28 @@ class Start:
     finished: bool = False
 
 
-def plan_folds(folder: Path, asked: str | bool | None, settings: Mapping[int, Mapping]) -> dict[int, Start]:
+def plan_folds(
+    folder: Path, asked: str | bool | None, settings: Mapping[int, Mapping], anew: bool = False
+) -> dict[int, Start]:
     """How the runs of several folds begin, each in a folder of its own in `folder`; `settings`: fold -> its own.
 
     Changes nothing. Raises `ValueError` as `plan_start` does, also where some folds are finished and others are not.
     """
-    starts = {fold: plan_start(folder / f"fold-{fold}", asked, own, True) for fold, own in settings.items()}
+    starts = {fold: plan_start(folder / f"fold-{fold}", asked, own, True, anew) for fold, own in settings.items()}
+    if anew:
+        return starts
     some_finished = any((start.folder / RESULTS).is_file() for start in starts.values())
     if asked in NOTHING and some_finished and not (folder / RESULTS).is_file():
         raise ValueError(_unfinished(folder))
     return starts
 
 
-def plan_start(folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False) -> Start:
+def plan_start(
+    folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False, anew: bool = False
+) -> Start:
     """How a run begins where `asked` is the value of --resume_from_checkpoint. Changes nothing.
 
-    A settings file may say false (nothing is asked) or true (the last checkpoint).
+    A settings file may say false (nothing is asked) or true (the last checkpoint). `anew`: what is there is given up.
 
     Of several runs (`one_of_several`, the folds of a protocol) each goes on where it is: a finished one is left as it
     is, one without a checkpoint is started. Raises `ValueError` where an unfinished run would be lost, where the run
@@ -51,8 +56,10 @@ def plan_start(folder: Path, asked: str | bool | None, settings: Mapping, one_of
     """
     last, finished = last_checkpoint(folder), (folder / RESULTS).is_file()
     if asked in NOTHING:
-        if last is not None and not finished:
+        if not anew and last is not None and not finished:
             raise ValueError(_unfinished(folder))
+        if not anew and not one_of_several:
+            refuse_unfinished_folds(folder)
         return Start(folder, settings)
     if str(asked).lower() not in LAST:
         return _from_path(Path(str(asked)), folder, settings, one_of_several)
@@ -63,6 +70,33 @@ def plan_start(folder: Path, asked: str | bool | None, settings: Mapping, one_of
     if last is None and not one_of_several:
         raise ValueError(f"expected a whole checkpoint to resume from in {folder}, found none: start without resuming")
     return Start(folder, settings, last)
+
+
+def refuse_unfinished_folds(folder: Path) -> None:
+    """Raise `ValueError` where a folder holds a run of several folds that was broken off."""
+    if (folder / RESULTS).is_file():
+        return
+    folds = sorted(path for path in folder.glob("fold-*") if path.is_dir())
+    broken = [fold for fold in folds if last_checkpoint(fold) is not None and not (fold / RESULTS).is_file()]
+    if broken or any((fold / RESULTS).is_file() for fold in folds):
+        raise ValueError(_unfinished((broken or [folder])[0]))
+
+
+def check_resumable(place: Path, asked: str | bool | None, settings: Mapping, *, anew: bool, folds: bool) -> None:
+    """Raise `ValueError` where `plan_start` or `plan_folds` will, as far as `settings`, a part of a run's, can tell.
+
+    `folds`: there may be several, or one that is called nothing.
+    """
+    if not folds:
+        plan_start(place, asked, settings, anew=anew)
+        return
+    there = sorted(path.parent for path in place.glob(f"fold-*/{SETTINGS}"))
+    if asked not in NOTHING and str(asked).lower() not in LAST:
+        _from_path(Path(str(asked)), place, settings, bool(there))
+        return
+    settings = {name: value for name, value in settings.items() if name != "fold"}
+    for one in there:
+        plan_start(one, asked, settings, True, anew)
 
 
 def begin_folds(folder: Path, starts: Iterable[Start]) -> None:
@@ -83,10 +117,20 @@ def begin(start: Start) -> None:
     goes_on_here = start.checkpoint is not None and start.checkpoint.resolve().parent == start.folder.resolve()
     if goes_on_here:
         drop_broken_checkpoints(start.folder)
+        _find_best_again(start.checkpoint)
     else:  # a finished run is done again: its checkpoints are of no more use
         _drop_checkpoints(start.folder)
     set_results_aside(start.folder)
     write_json(dict(start.settings), start.folder / SETTINGS)
+
+
+def _find_best_again(checkpoint: Path) -> None:
+    """A run whose folder was moved has its best checkpoint beside this one, not where it was."""
+    state = _state(checkpoint)
+    best = state.get("best_model_checkpoint")
+    here = checkpoint.parent / Path(best).name if best else None
+    if here is not None and str(here) != best and here.is_dir():
+        write_json(state | {"best_model_checkpoint": str(here)}, checkpoint / STATE)
 
 
 def set_results_aside(folder: Path) -> None:
@@ -184,8 +228,11 @@ def _step(checkpoint: Path) -> int:
 
 
 def _state(checkpoint: Path) -> dict:
-    return json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
 
 
 def _unfinished(folder: Path) -> str:
-    return f"{folder} holds an unfinished run: go on with --resume_from_checkpoint last, or take another --output_dir"
+    return (
+        f"{folder} holds an unfinished run: go on with --resume_from_checkpoint last, take another --output_dir, or say "
+        "--overwrite to begin anew"
+    )

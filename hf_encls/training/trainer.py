@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.training.metrics import evaluate_split
@@ -104,6 +105,16 @@ class EnclsTrainer(Trainer):
             if self._clock.started is not None and self.args.logging_strategy == "epoch":
                 logs["epoch_s"] = time.monotonic() - self._clock.started
         super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        # Trainer takes the checkpoint with the oldest date for the oldest: after a clock was set back, that is the newest.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save:
+            rotate_checkpoints(self._get_output_dir(trial=trial), limit, self.state.best_model_checkpoint)
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         self._evaluated = dataloader.dataset

@@ -1,0 +1,40 @@
+"""Whether the sounds can be divided as the protocol asks, told before anything is computed of them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from hf_encls.commands.train_arguments import DataArguments
+from hf_encls.data.load import FOLDER, recognise
+from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits, official_folds
+from hf_encls.data.walk import walk
+
+
+def check_division(args: DataArguments) -> None:
+    """Raise `ValueError` where the names of the files alone show that the protocol cannot be kept. Opens none of them."""
+    if args.dataset is not None or args.data_dir is None or not Path(args.data_dir).is_dir():
+        return
+    if args.protocol == "paper" or (args.data_name or recognise(args.data_dir)) != FOLDER:
+        return
+    if args.protocol == "official":
+        official_folds({"fold": [0]})  # a plain folder has none
+    for label, count in Counter(label for _, label in walk(Path(args.data_dir))[0]).items():
+        if count < len(PARTS):
+            raise ValueError(
+                f"class {label!r} has {count} file{'s' if count > 1 else ''} under {args.data_dir}; it needs at least "
+                f"{len(PARTS)}, one each for training, validation and test"
+            )
+
+
+def check_clips(clips: Dataset, protocol: str, seed: int, fold: int | None) -> None:
+    """Raise `ValueError` where these clips cannot be divided as the protocol asks.
+
+    Under `paper` windows are divided; how many there are is known when they are made.
+    """
+    if protocol == "paper":
+        return
+    rows = clips.select_columns(["clip_id", "group", "fold", "label"]).add_column("start", np.zeros(len(clips)))
+    for one in official_folds(rows) if protocol == "official" and fold is None else [fold]:
+        enforce(leak_check(rows, make_splits(rows, protocol, seed=seed, fold=one)), protocol)
