@@ -23,7 +23,7 @@ from hf_encls.codec_training.corpus import Corpus, find_audio, generated_corpus,
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.training.places import occupied, put_in_place, workplace
 
@@ -49,7 +49,6 @@ def main(args: list[str] | None = None) -> dict:
     )
     codec_args, sound_args, training_args = parser.parse_args_into_dataclasses(args)
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
-    check_folder(training_args.output_dir, "--output_dir")
     if sound_args.measure_dir:
         find_audio(sound_args.measure_dir)  # a wrong name must not be found out at the end
     accelerator = Accelerator(

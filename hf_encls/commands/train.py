@@ -21,7 +21,7 @@ from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import writing
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, EnclsTrainingArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
@@ -57,7 +57,6 @@ def main(args: list[str] | None = None) -> dict:
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     network = {"standardization": model_args.standardization, "dropout": model_args.dropout}
     folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
-    check_folder(folder, "--output_dir")
     with writing(folder), occupied(folder):
         if asked in NOTHING and not training_args.overwrite:
             refuse_unfinished_folds(folder)
