@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Low to high: a file imports from its own room and from those above it in this list. Every file has a place.
 ROOMS = (
     *(
+        "records",
         "audio",
         "checkpoints",
         "model",

@@ -1,6 +1,5 @@
 """Finding a codec and saying which one it is."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -15,11 +14,16 @@ from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
 from hf_encls.model.limits_encls import check_object
 from hf_encls.model.loading_encls import check_weights, readable, where_of
+from hf_encls.records import read_record
 
 # The checkpoints that real data is classified with, by the kind of features that names their rate.
 DEFAULT_CODECS = {24: "facebook/encodec_24khz", 48: "facebook/encodec_48khz"}
 UNTRAINED = "untrained"
 TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
+FACTS_SHAPE = {
+    **{"trained_on?": ([str], str), "untrained?": bool, "license?": (str, None), "attribution?": (str, None)},
+    **{"hash?": (str, None)},
+}
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -141,7 +145,7 @@ def codec_facts(name_or_path: str | os.PathLike) -> dict:
         return {"untrained": True}
     folder = ASSETS / name if name in bundled_codecs() else Path(name)
     file = folder / TRAINING_FACTS
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_record(file, FACTS_SHAPE) if file.is_file() else {}
 
 
 def _first_line(error: Exception) -> str:

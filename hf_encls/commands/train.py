@@ -30,7 +30,7 @@ from hf_encls.data.splits import official_folds
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, usage
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
-from hf_encls.training.results import RESULTS, over_folds, public_command, read_json, versions, write_json
+from hf_encls.training.results import RESULTS, over_folds, public_command, read_results, versions, write_json
 from hf_encls.training.resuming import (
     Start,
     begin_folds,
@@ -115,7 +115,7 @@ def _train(
     runs = {}
     for fold, start in starts.items():
         if start.finished:
-            runs[fold] = read_json(start.folder / RESULTS)
+            runs[fold] = read_results(start.folder)
             if is_main:
                 print(f"fold {fold}: finished earlier, its results are in {start.folder}", flush=True)
             continue

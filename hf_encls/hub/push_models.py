@@ -11,9 +11,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
 from hf_encls.hub.commit import Operation, Published, PublishError, push
+from hf_encls.records import read_record
 from hf_encls.report.cards import eval_results, write_text
 from hf_encls.report.codec_texts import ATTRIBUTION, lacks_codec
-from hf_encls.training.results import RESULTS
+from hf_encls.training.results import RESULTS, read_results
 from hf_encls.training.resuming import PREVIOUS, SETTINGS
 
 MODEL_NEEDS = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
@@ -54,9 +55,11 @@ def push_model(
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     names = model_files(folder)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if "results.json" in names else {}
+    results = read_results(folder) if RESULTS in names else {}
     _check_leak(results)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_record(
+        folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
+    )
     if lacks_codec(results, config):
         raise PublishError(
             f"expected a model that holds its codec, found one in {folder} that was saved without "

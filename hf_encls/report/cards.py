@@ -1,6 +1,5 @@
 """Model cards, written from the JSON files that lie beside them: no number comes from anywhere else."""
 
-import json
 import os
 import re
 import shlex
@@ -16,6 +15,7 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.records import read_record
 from hf_encls.report.codec_texts import (
     ASSETS,
     ATTRIBUTION,
@@ -31,7 +31,7 @@ from hf_encls.report.codec_texts import (
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
-from hf_encls.training.results import dataset_text
+from hf_encls.training.results import RESULTS, dataset_text, read_results
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
@@ -46,6 +46,10 @@ PROTOCOL_TEXTS = {
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
+CONFIG_SHAPE = {
+    **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
+    **{"standardization?": (str, None), "codec_config?": (dict, None)},
+}
 FEATURE_TEXTS = {"mel": "the power mel spectrogram", "log_mel": "the mel spectrogram in decibels"}
 
 
@@ -57,7 +61,7 @@ def write_model_card(folder: str | os.PathLike, model: str | None = None) -> Pat
     the two files is missing.
     """
     folder = Path(folder)
-    results, config = (_read_json(folder / name) for name in ("results.json", "config.json"))
+    results, config = _records_of(folder)
     pictures = [name for name in PICTURES if (folder / name).is_file()]
     home = home_of(folder)
     card = model_card(results, config, name=home.resolve().name, model=model or str(home), pictures=pictures)
@@ -247,12 +251,14 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "dataset"
 
 
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise ValueError(
-            f"expected {path}, which a training run writes; it is not there, so there is no card to write"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
+def _records_of(folder: Path) -> tuple[dict, dict]:
+    """The results and the configuration in a model's folder."""
+    for path in (folder / RESULTS, folder / "config.json"):
+        if not path.is_file():
+            raise ValueError(
+                f"expected {path}, which a training run writes; it is not there, so there is no card to write"
+            )
+    return read_results(folder), read_record(folder / "config.json", CONFIG_SHAPE)
 
 
 def write_text(path: Path, text: str) -> None:

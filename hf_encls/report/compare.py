@@ -18,9 +18,10 @@ from transformers import Pipeline, pipeline
 from hf_encls.audio import load
 from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
+from hf_encls.records import check_record
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
-from hf_encls.training.results import CLIPS, RESULTS, read_json
+from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips, read_json
 
 SEED = 42  # what training draws its split with unasked: transformers' default
 
@@ -51,7 +52,8 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     if "folds" in results:
         folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
-    parts = read_json(folder / CLIPS) if (folder / CLIPS).is_file() else {}
+    check_record(results, RESULTS_SHAPE, folder / RESULTS)
+    parts = read_clips(folder)
     return TrainingRun(
         str(folder),
         results["protocol"],

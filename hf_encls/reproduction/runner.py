@@ -1,6 +1,5 @@
 """Running the cells one after the other, each in its own process and folder, with the progress of the whole."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from hf_encls.records import read_record
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.training.results import RESULTS, read_results, write_json
 from hf_encls.training.resuming import progress
 
 ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
@@ -85,7 +85,7 @@ def _is_codec(pairs: Mapping[str, str]) -> bool:
 
 
 def _read(file: Path) -> dict[str, str]:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_record(file, {"*": str})
 
 
 def is_finished(cell: Cell, folder: Path) -> bool:
@@ -159,6 +159,6 @@ def last_words(log: Path) -> str:
 
 
 def _scores(folder: Path) -> str:
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results = read_results(folder)
     test = results["test"]
     return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"

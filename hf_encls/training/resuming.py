@@ -1,6 +1,5 @@
 """How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -9,10 +8,12 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_encls.records import read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS, read_json, write_json
 
 STATE = "trainer_state.json"
+STATE_SHAPE = {"global_step": int, "max_steps": int, "log_history": [{"epoch_s?": float}], "epoch?": (float, None)}
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
@@ -228,7 +229,7 @@ def _step(checkpoint: Path) -> int:
 
 
 def _state(checkpoint: Path) -> dict:
-    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return read_record(checkpoint / STATE, STATE_SHAPE)
 
 
 def _unfinished(folder: Path) -> str:
