@@ -10,6 +10,7 @@ cases.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,7 +39,8 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     chosen = [target for target in TARGETS if not options.targets or target.name in options.targets]
     with tempfile.TemporaryDirectory(prefix="fuzz-seeds-") as folder:
-        root = Path(folder)
+        root = Path(options.good or folder).resolve()
+        root.mkdir(parents=True, exist_ok=True)
         if options.one:
             name, _, number = options.one.partition(":")
             (target,) = (each for each in TARGETS if each.name == name)
@@ -79,8 +81,12 @@ def _prepare(targets: list, root: Path) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     for target in targets:
-        (root / target.name).mkdir()
-        target.prepare(root / target.name)
+        whole = root / f"{target.name}.whole"
+        if not whole.exists():
+            shutil.rmtree(root / target.name, ignore_errors=True)
+            (root / target.name).mkdir()
+            target.prepare(root / target.name)
+            whole.touch()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--targets", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each processor")
+    parser.add_argument("--good", metavar="DIR", help="where good files are kept, for the next run (default: nowhere)")
     parser.add_argument("--one", metavar="NAME:NUMBER", help="run this case alone and show what it says")
     parser.add_argument("--keep", metavar="DIR", help="with --one: where its files go and stay")
     return parser

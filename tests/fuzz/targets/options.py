@@ -175,6 +175,7 @@ PROGRAMS = {
             "none",
             "--output_dir",
             "m",
+            *("--load_best_model_at_end", "false"),
             "--save_strategy",
             "no",
             "--use_cpu",
