@@ -78,11 +78,15 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
     return codec.eval().requires_grad_(False)
 
 
-def codec_config(name_or_path: str | os.PathLike, revision: str | None = None) -> EncodecConfig:
-    """The configuration of a codec, from where `load_codec` takes codecs. Raises `CodecNotFoundError` as that does."""
+def codec_config(name_or_path: str | os.PathLike) -> EncodecConfig:
+    """The configuration in a JSON file, or of a codec that `load_codec` knows. Raises `CodecNotFoundError` as that does."""
     name = str(name_or_path)
     try:
-        return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, revision)[0]
+        if Path(name).is_file():
+            check_object(Path(name))
+            values = json.loads(Path(name).read_text(encoding="utf-8"))
+            return _checked({"model_type": EncodecConfig.model_type} | values, Path(name))
+        return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, None)[0]
     except (ValueError, OSError) as error:
         raise CodecNotFoundError(str(error)) from error
 
@@ -93,12 +97,16 @@ def _read_config(source: str, revision: str | None) -> tuple[EncodecConfig, bool
     file = Path(source) / "config.json"
     check_object(file)
     values, _ = EncodecConfig.get_config_dict(source, revision=revision, local_files_only=local)
-    kind = values.pop("model_type", None)
+    return _checked(values, file), local
+
+
+def _checked(values: dict, file: Path) -> EncodecConfig:
+    kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
     if kind != EncodecConfig.model_type:
         advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
         raise ValueError(f"{file}: expected a codec (model_type {EncodecConfig.model_type}), found {kind!r}{advice}")
     try:
-        return checked_encodec(values), local
+        return checked_encodec({key: value for key, value in values.items() if key != "model_type"})
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
