@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import socket
 import stat
 import tarfile
@@ -15,6 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from miniature_data import esc50_archive
 
@@ -242,6 +244,51 @@ def refused(path: Path, message: str, **limits: int) -> None:
 @pytest.mark.parametrize(("name", "write"), [("a.zip", zip_with), ("a.tar.gz", tar_with)])
 def test_a_member_that_leaves_the_folder_is_refused(tmp_path, name, write, member):
     refused(write(tmp_path / name, {"good.txt": b"1", member: b"2"}), "would leave its folder")
+
+
+@pytest.mark.parametrize(("name", "write"), [("a.zip", zip_with), ("a.tar.gz", tar_with)])
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("", "without a name"),
+        ("x" * 10_000, "10000 characters"),
+        ("é" * 200 + "/a", "202 char"),
+        ("a/" * 600 + "b", "1201 char"),
+    ],
+)
+def test_an_empty_or_endless_name_is_refused(tmp_path, name, write, member, message):
+    refused(write(tmp_path / name, {"good.txt": b"1", member: b""}), message)
+
+
+def test_a_tar_header_without_end_is_not_read(tmp_path):
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, 1 << 30
+        (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + b"x" * 5_000)
+        refused(tmp_path / "a.tar", "name or header of 1073741824 bytes")
+
+
+@pytest.mark.parametrize(("name", "write"), [("a.zip", zip_with), ("a.tar", tar_with), ("a.tar.gz", tar_with)])
+def test_damaged_archives_unpack_whole_or_are_one_error(tmp_path, name, write):
+    """Bytes changed, cut out and put in, seeds fixed."""
+    whole = write(tmp_path / name, GOOD).read_bytes()
+    random = np.random.default_rng(0)
+    for number in range(300):
+        data = bytearray(whole)
+        for at in random.integers(0, len(data), random.integers(1, 6)):
+            data[at] = random.integers(256)
+        at = int(random.integers(0, len(data)))
+        if number % 3 == 1:
+            del data[at : at + int(random.integers(1, 40))]
+        elif number % 3 == 2:
+            data[at:at] = random.bytes(int(random.integers(1, 40)))
+        (tmp_path / name).write_bytes(data)
+        out = tmp_path / "out"
+        try:
+            shutil.rmtree(unpack(tmp_path / name, out, max_members=10, max_unpacked=10_000))
+        except DownloadError as error:
+            assert len(str(error).splitlines()) == 1 and len(str(error)) < 500
+        assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_links_and_devices_are_refused(tmp_path):

@@ -1,6 +1,10 @@
 """Published windows that are read as a stream: the same windows, splits, statistics and scores as with all in memory."""
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset
@@ -76,6 +80,99 @@ def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
         assert orders[0] != orders[1]
     with pytest.raises(ValueError, match="each would yield every window"):
         next(iter(torch.utils.data.DataLoader(part, num_workers=1)))
+
+
+def folder_of(path, monkeypatch, change):
+    """A folder of published windows, 3 row groups of 10, of which `change` changed the table's columns or the file."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", path / "cache")
+    config = EnclsConfig(
+        features="log_mel", sampling_rate=8000, window_s=0.5, step_s=0.5, num_bands=32, n_fft=256,
+        id2label=dict(enumerate(CLASSES)),
+    )  # fmt: skip
+    rows = {
+        "input_features": np.random.default_rng(0).normal(size=(30, *config.window_shape)).astype(np.float16),
+        "label": np.arange(30) % 3,
+        "clip_id": [f"{number}.wav" for number in range(30)],
+        "start": np.zeros(30, np.float32),
+        "group": [f"{number}" for number in range(30)],
+        "fold": [0] * 30,
+        "silent": [False] * 30,
+    }
+    table = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES))).data.table
+    (path / "log_mel").mkdir()
+    facts = {"config": config.to_dict(), "source": "somebody"}
+    (path / "log_mel" / FACTS).write_text(json.dumps(facts))
+    (path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: log_mel\n  data_files:\n  - {split: train, path: log_mel/*.parquet}\n---\n"
+    )
+    file = path / "log_mel" / "train-00000-of-00001.parquet"
+    pq.write_table(change(table) if callable(change) else table, file, row_group_size=10)
+    return file
+
+
+def cell(column: str, value, row: int = 17):
+    """Puts a value into one cell of a table; into one number of a window where the column is of windows."""
+
+    def change(table: pa.Table) -> pa.Table:
+        at = table.column_names.index(column)
+        field, values = table.schema.field(at), table[column].to_pylist()
+        if column == "input_features" and value is not None and not isinstance(value, list):
+            values[row][3][5] = value
+        else:
+            values[row] = value
+        storage = field.type.storage_type if hasattr(field.type, "storage_type") else field.type
+        array = pa.array(values, storage)
+        if hasattr(field.type, "storage_type"):
+            array = pa.ExtensionArray.from_storage(field.type, array)
+        return table.set_column(at, field, array)
+
+    return change
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cell("label", 999), r"row 17 \(17.wav\) has the label 999, expected 0 to 2"),
+        (cell("label", -1), r"row 17 .* label -1, expected 0 to 2"),
+        (cell("label", None), "row 17 .* nothing in its column label"),
+        (cell("clip_id", None), "row 17 .* nothing in its column clip_id"),
+        (cell("start", float("nan")), "row 17 .* a start that is not finite"),
+        (cell("input_features", np.float16("nan")), r"row 17 \(17.wav\) .* NaN or infinity"),
+        (cell("input_features", np.float16("-inf")), "row 17 .* NaN or infinity"),
+        (cell("input_features", None), "row 17 .* nothing in its column input_features"),
+        (lambda table: table.drop_columns(["group"]), "expected a column group"),
+        (lambda table: table.drop_columns(["input_features"]), "expected a column input_features"),
+    ],
+)
+def test_windows_that_cannot_be_trained_on_are_refused(tmp_path, monkeypatch, streaming, change, message):
+    folder_of(tmp_path, monkeypatch, change)
+    with pytest.raises(ValueError, match=message) as error:
+        windows = load_published(tmp_path, "log_mel", streaming=streaming)[0]
+        for _ in streaming_module.readable(windows, 10):
+            pass
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "middle"])
+def test_a_damaged_parquet_file_is_one_clear_error(tmp_path, monkeypatch, streaming, damage):
+    file = folder_of(tmp_path, monkeypatch, None)
+    whole = file.read_bytes()
+    middle = whole[: len(whole) // 2] + b"\xff" * 300 + whole[len(whole) // 2 + 300 :]
+    file.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "text": b"text" * 99, "middle": middle}[damage])
+    with pytest.raises(ValueError, match="damaged.* get the data set anew|NaN or infinity|label") as error:
+        for _ in streaming_module.readable(load_published(tmp_path, "log_mel", streaming=streaming)[0], 10):
+            pass
+    assert type(error.value) is ValueError and len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}', '{"source": "x", "config": 3}', "\udcff"])
+def test_damaged_facts_are_one_clear_error(tmp_path, monkeypatch, text):
+    facts = folder_of(tmp_path, monkeypatch, None).with_name(FACTS)
+    facts.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"encls_features.json is damaged, .* get the data set anew"):
+        load_published(tmp_path, "log_mel")
 
 
 @pytest.mark.slow

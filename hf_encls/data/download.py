@@ -1,5 +1,6 @@
 """Fetching an archive whose size and checksum are known, and unpacking it without trusting it."""
 
+import errno
 import gzip
 import hashlib
 import lzma
@@ -25,10 +26,21 @@ BLOCK = 1 << 20
 TIMEOUT_S = 20.0  # without a single byte
 RETRIES = 3  # connections per address: each goes on where the last one broke
 MAX_RATIO = 100  # unpacked bytes per byte of archive; audio stays below 10
+MAX_PART_BYTES, MAX_NAME_BYTES = (
+    255,
+    1024,
+)  # of a member's name: what disks take, and what the folder above leaves of it
+EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 # What the standard library raises for broken archives, and for members that are in each other's way.
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
-    *(NotImplementedError, RuntimeError, FileExistsError, NotADirectoryError, IsADirectoryError),
+    *(UnicodeDecodeError, NotImplementedError, RuntimeError, FileExistsError, NotADirectoryError, IsADirectoryError),
 )
 
 Progress = Callable[[int], None]
@@ -71,10 +83,10 @@ def fetch(
 def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: int, max_unpacked: int) -> Path:
     """Unpack a zip or tar archive into `folder`, which must not exist yet (or be empty), and return it.
 
-    Every member's name is checked before anything is written: only plain files and folders below `folder`, no
-    absolute name, no `..`, no link, no device, no name twice, at most `max_members`. What comes out is counted:
-    at most `max_unpacked` bytes, at most MAX_RATIO times the archive. All is unpacked beside `folder` and moved
-    there at the end.
+    Every member's name is checked before it is written: only plain files and folders below `folder`, no empty or
+    endless name, no absolute one, no `..`, no link, no device, no name twice, at most `max_members`. What comes out is
+    counted: at most `max_unpacked` bytes, at most MAX_RATIO times the archive. All is unpacked beside `folder` and
+    moved there at the end.
 
     Raises `DownloadError` for an archive that breaks a rule or is broken; nothing is left behind then.
     """
@@ -91,9 +103,15 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: i
         else:
             _unpack_tar(path, partial, max_members, limit)
         os.replace(partial, folder)
-    except BROKEN as error:
+    except DownloadError as error:
+        raise DownloadError(f"{path}: {error}") from error
+    except (*BROKEN, OSError) as error:
+        # A damaged offset is an invalid argument to the system; other errors of it are the disk's.
+        if not isinstance(error, BROKEN) and error.errno != errno.EINVAL:
+            raise
+        reason = " ".join(str(error).split())[:300]
         raise DownloadError(
-            f"{path.name} cannot be unpacked, it is broken or no zip or tar archive: {error}"
+            f"{path.name} cannot be unpacked, it is broken or no zip or tar archive: {reason}"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -166,12 +184,13 @@ def _unpack_zip(path: Path, folder: Path, max_members: int, limit: int) -> None:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise DownloadError(f"the archive holds {member.filename!r}, which is a link or a device")
-            names.append((member.filename, member.is_dir()))
+            # ZipInfo.is_dir() of Python 3.11 fails for an empty name.
+            names.append((member.filename, member.filename.endswith("/")))
         targets = _targets(names, folder)
         _check_size(sum(member.file_size for member in members), limit)
         written = 0
         for member, target in zip(members, targets, strict=True):
-            if member.is_dir():
+            if member.filename.endswith("/"):
                 target.mkdir(parents=True, exist_ok=True)
             else:
                 with archive.open(member) as source:
@@ -179,7 +198,7 @@ def _unpack_zip(path: Path, folder: Path, max_members: int, limit: int) -> None:
 
 
 def _unpack_tar(path: Path, folder: Path, max_members: int, limit: int) -> None:
-    with tarfile.open(path, "r:*") as archive:
+    with tarfile.open(path, "r:*", tarinfo=_Member) as archive:
         written = 0
         for member, target in _tar_members(archive, folder, max_members):
             if member.isdir():
@@ -188,6 +207,17 @@ def _unpack_tar(path: Path, folder: Path, max_members: int, limit: int) -> None:
             _check_size(written + member.size, limit)
             with archive.extractfile(member) as source:
                 written = _write(source, target, written, limit)
+
+
+class _Member(tarfile.TarInfo):
+    """A tar member whose long name is not read where it is endless: tarfile would take all of it into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in EXTENDED and member.size > BLOCK:
+            raise DownloadError(f"the archive holds a name or header of {member.size} bytes: not what it should be")
+        return member
 
 
 def _tar_members(archive: tarfile.TarFile, folder: Path, max_members: int) -> Iterator[tuple[tarfile.TarInfo, Path]]:
@@ -208,6 +238,13 @@ def _targets(names: list[tuple[str, bool]], folder: Path) -> list[Path]:
 def _target(name: str, is_folder: bool, folder: Path, seen: set[str]) -> Path:
     """Where a member goes. Its name is judged by the rules of both families of systems, wherever we run."""
     parts = PurePosixPath(name).parts
+    if not name:
+        raise DownloadError("the archive holds a member without a name: not what it should be")
+    lengths = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
+    if max(lengths, default=0) > MAX_PART_BYTES or sum(lengths) + len(lengths) > MAX_NAME_BYTES:
+        raise DownloadError(
+            f"the archive holds {name[:60]!r}..., a name of {len(name)} characters: too long for a file"
+        )
     absolute = name.startswith(("/", "\\")) or PureWindowsPath(name).drive or PureWindowsPath(name).is_absolute()
     if absolute or ".." in parts or "\\" in name or "\0" in name or not (parts or is_folder):
         raise DownloadError(f"the archive holds {name!r}, which would leave its folder")

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 
+from hf_encls.features.checks import check_windows
 from hf_encls.features.store import arrow_windows, embed
 
 SMALL_COLUMNS = ("label", "clip_id", "start", "group", "fold", "silent")
@@ -21,10 +22,23 @@ ROWS_PER_READ = 256
 
 def small_table(stream: IterableDataset) -> Dataset:
     """The columns that say what a window is, of all windows, in the stream's order. `stream` has only those."""
-    tables = list(stream.with_format("arrow").iter(batch_size=10_000))
+    tables = list(readable(stream, 10_000))
     features = stream.features
     table = pa.concat_tables(tables).cast(features.arrow_schema)
     return Dataset(table)
+
+
+def readable(stream: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
+    """Tables of at most `batch_size` windows as they come. Raises `ValueError` for damaged files and windows."""
+    row = 0
+    try:
+        for table in stream.with_format("arrow").iter(batch_size=batch_size):
+            check_windows(table, stream.features, "the stream of windows", row)
+            yield table
+            row += len(table)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"a file of the streamed windows is damaged ({reason}): get the data set anew") from error
 
 
 class StreamedPart(torch.utils.data.IterableDataset):
@@ -117,7 +131,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
     def _blocks(self, stream: IterableDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Windows of this part (n, C, T) as they are stored, and their labels (n,), block by block."""
         shape = tuple(stream.features["input_features"].shape)
-        for table in stream.with_format("arrow").iter(batch_size=ROWS_PER_READ):
+        for table in readable(stream, ROWS_PER_READ):
             keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
             ours = self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
             if not ours.any():

@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset, load_dataset
+from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 
 from hf_encls.codec.loading import UNTRAINED, codec_facts
+from hf_encls.features.checks import check_columns, check_windows
 from hf_encls.model.configuration_encls import EnclsConfig
 
+ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
 
 
@@ -46,7 +51,8 @@ def load_published(
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
     configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
     Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
-    `expected`.
+    `expected`; when a file of it is damaged; and when a window could not be trained on (`check_windows`), which
+    of streamed windows is found out when they come.
     """
     name = str(name)
     if Path(name).is_dir():
@@ -58,14 +64,15 @@ def load_published(
     else:
         facts_file = _facts_file(name, config_name, revision, token)
         revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
-    config = EnclsConfig(**{**facts["config"], "codec_config": None})
+    facts, config = _read_facts(facts_file)
     check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
     try:
         windows = load_dataset(
             name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
         )
+    except (DatasetsError, pa.ArrowException) as error:
+        raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
     files = [] if streaming else windows.cache_files  # none where `datasets` keeps its data in memory
@@ -75,18 +82,16 @@ def load_published(
             f"{revision[:12]} and the windows of another one: try again with the network"
         )
     expected_clips = (facts.get("about_source") or {}).get("expected_clips")
-    found = PublishedFeatures(
+    where = f"{name} ({config_name})"
+    check_columns(windows.features, config, where, columns)
+    if not streaming:
+        row = 0
+        for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
+            check_windows(pa.table(batch), windows.features, where, row)
+            row += len(batch)
+    return PublishedFeatures(
         windows, config, facts["source"], _codec_facts(facts), facts.get("num_clips"), expected_clips
     )
-    if columns is not None and "input_features" not in columns:
-        return found
-    shape = tuple(windows.features["input_features"].shape)
-    if shape != config.window_shape:
-        raise ValueError(
-            f"{name} ({config_name}) contradicts itself: its facts say windows of {config.window_shape[0]} x "
-            f"{config.window_shape[1]}, its data are {shape[0]} x {shape[1]}"
-        )
-    return found
 
 
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
@@ -122,6 +127,33 @@ def download(repo_id: str, path: str, revision: str | None, token: str | None) -
 
 def _unreachable(name: str, error: Exception) -> str:
     return f"could not read the data set {name!r} from the Hub: {error}"
+
+
+def _damaged(name: str, config_name: str, error: Exception) -> str:
+    """A message for parquet files that cannot be read; of a local folder, with the first that is at fault."""
+    reason = " ".join(str(error.__cause__ or error).split())
+    for path in sorted(Path(name, config_name).glob("*.parquet")):
+        try:
+            with pq.ParquetFile(path) as file:
+                for _ in file.iter_batches():
+                    pass
+        except (pa.ArrowException, OSError) as fault:
+            reason = f"{path} is damaged ({' '.join(str(fault).split())})"
+            break
+    return f"could not read the windows of {name} ({config_name}): {reason}; get the data set anew"
+
+
+def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
+    """What is known of the features, and their configuration. Raises `ValueError` where it is damaged."""
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts["source"], facts.get("codec")
+        return facts, EnclsConfig(**{**facts["config"], "codec_config": None})
+    except KeyError as error:
+        reason = f"it has no {error}"
+    except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+    raise ValueError(f"{file} is damaged, it does not describe features ({reason}): get the data set anew")
 
 
 def _codec_facts(facts: Mapping) -> dict:

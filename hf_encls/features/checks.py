@@ -1,0 +1,111 @@
+"""Whether windows that somebody else computed can be trained on; what cannot is named by its row and clip."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from datasets import Array2D, ClassLabel, Features
+
+from hf_encls.features.extraction import feature_columns
+from hf_encls.features.store import arrow_windows
+from hf_encls.model.configuration_encls import EnclsConfig
+
+OPTIONAL = {"silent"}  # columns that earlier versions did not write
+KNOWN_DTYPES = ("float16", "float32", "uint16")
+
+
+def check_columns(features: Features, config: EnclsConfig, where: str, chosen: Sequence[str] | None = None) -> None:
+    """Raise `ValueError` where a column that features of `config` have is missing, or of another kind or shape.
+
+    `chosen` are the columns that were asked for, None: all.
+    """
+    label = features.get("label")
+    if (chosen is None or "label" in chosen) and not (isinstance(label, ClassLabel) and label.names):
+        raise ValueError(
+            f"expected a column label with the names of the classes in {where}, found {label}: take other data"
+        )
+    for name, wanted in feature_columns(config, label).items():
+        if (chosen is not None and name not in chosen) or (name in OPTIONAL and name not in features):
+            continue
+        found = features.get(name)
+        if found is None:
+            raise ValueError(f"expected a column {name} in {where}, found {', '.join(features)}: take other data")
+        if name == "input_features" and isinstance(found, Array2D) and tuple(found.shape) != config.window_shape:
+            raise ValueError(
+                f"{where} contradicts itself: its facts say windows of {config.window_shape[0]} x "
+                f"{config.window_shape[1]}, its data are {found.shape[0]} x {found.shape[1]}"
+            )
+        if type(found) is not type(wanted) or (name == "input_features" and found.dtype not in KNOWN_DTYPES):
+            raise ValueError(f"expected {name} as {wanted} in {where}, found {found}: take other data")
+
+
+def check_windows(table: pa.Table, features: Features, where: str, first_row: int = 0) -> None:
+    """Raise `ValueError` for a window (a row of `table`) that could not be trained on.
+
+    `first_row` is the number of the table's first row in the data set. No cell may be empty, no label outside of the
+    classes, no start and no value of a window NaN or infinite. One pass over the values.
+    """
+
+    def refuse(row: int, reason: str) -> None:
+        clip = f" ({table['clip_id'][row]})" if "clip_id" in table.column_names else ""
+        raise ValueError(f"{where}, row {first_row + row}{clip} {reason}: these features are damaged, take other ones")
+
+    for name in table.column_names:
+        if table[name].null_count:
+            refuse(int(np.argmax(table[name].is_null().to_numpy())), f"has nothing in its column {name}")
+    if "label" in table.column_names:
+        labels, classes = table["label"].to_numpy(), features["label"].names
+        wrong = (labels < 0) | (labels >= len(classes))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            refuse(row, f"has the label {labels[row]}, expected 0 to {len(classes) - 1}")
+    if "start" in table.column_names:
+        wrong = ~np.isfinite(table["start"].to_numpy())
+        if wrong.any():
+            refuse(int(np.argmax(wrong)), "has a start that is not finite")
+    if "input_features" in table.column_names:
+        _check_values(table["input_features"], tuple(features["input_features"].shape), refuse)
+
+
+def _check_values(column: pa.ChunkedArray, shape: tuple[int, int], refuse) -> None:
+    row = 0
+    for chunk in column.chunks:
+        lengths = _lengths(chunk)
+        size = shape[0] * shape[1]
+        if lengths is None or (lengths != size).any():
+            wrong = 0 if lengths is None else int(np.argmax(lengths != size))
+            refuse(row + wrong, f"has a window that is not {shape[0]} x {shape[1]} numbers")
+        for view in arrow_windows(pa.chunked_array([chunk]), shape):
+            bad = _not_finite(view)
+            if bad is not None:
+                refuse(row + bad, "has a window with NaN or infinity in it (too large for its precision?)")
+        row += len(chunk)
+
+
+def _lengths(chunk: pa.Array) -> np.ndarray | None:
+    """Values in each window (n,); None where there is nothing in one of its cells."""
+    storage = chunk.storage if hasattr(chunk, "storage") else chunk
+    bands = storage.flatten()
+    if bands.null_count or bands.flatten().null_count:
+        return None
+    inner = bands.value_lengths().to_numpy(zero_copy_only=False)
+    outer = storage.value_lengths().to_numpy(zero_copy_only=False)
+    if outer.min(initial=len(inner)) == 0:
+        return np.zeros(len(storage), np.int64)
+    # All bands of a window alike, and as many as it says: a ragged one counts as none.
+    starts = np.r_[0, outer.cumsum()[:-1]]
+    even = (
+        np.maximum.reduceat(inner, starts) == np.minimum.reduceat(inner, starts) if len(starts) else np.zeros(0, bool)
+    )
+    return np.where(even, np.add.reduceat(inner, starts) if len(starts) else 0, -1)
+
+
+def _not_finite(windows: np.ndarray) -> int | None:
+    """The first of the windows (n, C, T) that holds NaN or infinity."""
+    if windows.dtype.kind != "f" or not windows.size:
+        return None
+    if windows.dtype == np.float16:  # all exponent bits set
+        bad = ((windows.view(np.uint16) & 0x7FFF).reshape(len(windows), -1).max(axis=1)) >= 0x7C00
+    else:
+        bad = ~np.isfinite(windows.reshape(len(windows), -1)).all(axis=1)
+    return int(np.argmax(bad)) if bad.any() else None
