@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCardData, ModelCard
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.codec.loading import codec_hash, load_codec
 from hf_encls.data.esc50 import ESC10
+from hf_encls.data.facts import copy_text
 from hf_encls.report.cards import (
     TEMPLATES,
     codec_warning,
@@ -28,6 +29,8 @@ from hf_encls.report.cards import (
 )
 from hf_encls.report.codec_texts import ASSETS
 from hf_encls.report.dataset_cards import Source, dataset_card
+from hf_encls.report.run_report import title, usage
+from hf_encls.training.results import dataset_text, over_folds
 
 CONFIG = {
     "features": "encodec_24khz",
@@ -124,6 +127,24 @@ def test_protocol_leak_and_codec_stand_beside_every_score():
         assert result.dataset_config == "paper"
         assert "paper" in result.metric_name and "366 of 399" in result.metric_name and "encodec" in result.metric_name
     assert "It leaks" in card.text
+
+
+def test_a_partial_copy_is_named_wherever_its_scores_are():
+    whole, old = results_with(clips=400, expected_clips=400), results_with()
+    results = results_with(clips=200, expected_clips=400)
+    card = card_of(results)
+    assert (
+        "Trained on\nESC-10 (200 of 400 clips) with" in card.text
+        and "measured on ESC-10 (200 of 400 clips)" in card.text
+    )
+    assert {entry.dataset_name for entry in card.data.eval_results} == {"ESC-10 (200 of 400 clips)"}
+    assert all("ESC-10 (200 of 400 clips)" in text for text in eval_results(results).values())
+    assert title(results).startswith("ESC-10 (200 of 400 clips), ")
+    assert "ESC-10 (200 of 400 clips)" in usage(results | {"sampling_rate": 24_000}, Path("model"), None)
+    assert dataset_text(over_folds({1: results, 2: results})) == "ESC-10 (200 of 400 clips)"
+    for other in (whole, old):  # results of earlier versions do not say how many clips there were
+        assert str(card_of(other)) == str(card_of(old)) and title(other).startswith("ESC-10, ")
+    assert copy_text("ESC-10", 401, 400) == "ESC-10 (401 clips in place of 400)"
 
 
 def test_model_index_and_eval_results_hold_the_same_values():
@@ -322,6 +343,17 @@ def test_dataset_card_says_what_its_facts_say():
         "Piczak",
     ):
         assert words in card.text, words
+    # 56 clips are not all of ESC-10.
+    assert card.data.pretty_name == "Audio features of ESC-10 (56 of 400 clips)"
+    assert "features of ESC-10 (56 of 400 clips), ready" in card.text
+    told = facts | {
+        "about_source": asdict(Source.of(ESC10, "unused")) | {"expected_clips": None},
+        "config_name": "old",
+    }
+    told["about_source"].pop("expected_clips")
+    assert "of 400" not in dataset_card("user/sounds", [told], DatasetCardData()).text
+    both = dataset_card("user/sounds", [facts, told], DatasetCardData()).text
+    assert both.count("CC BY 3.0") == card.text.count("CC BY 3.0")  # one source
     assert card.data.license == ESC10.license and card.data.size_categories == ["1K<n<10K"]
     assert Source.of(None, "my sounds").licence_id == "unknown"
 

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -344,3 +346,39 @@ def test_an_interrupt_promises_only_what_is_so(capsys, monkeypatch):
         name = "export" if module is export else "encode"
         status, _, err = run(capsys, name, "x", "--onnx", "y")
         assert status == 130 and err.strip() == said
+
+
+@pytest.mark.parametrize(
+    ("name", "first_call", "kept"),
+    [
+        ("train", "train.parse", "finished features and checkpoints are kept"),
+        ("extract", "extract_features.prepare", "finished features are in the cache"),
+        ("pretrain", "pretrain_codec.Accelerator", "checkpoints are kept"),
+        ("reproduce", "reproduce_paper._sources", "finished cells are kept"),
+    ],
+)
+def test_sigterm_ends_as_ctrl_c_does(capsys, tmp_path, monkeypatch, name, first_call, kept):
+    def killed(*_args, **_settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(f"hf_encls.commands.{first_call}", killed)
+    before = signal.getsignal(signal.SIGTERM)
+    status, _, err = run(capsys, name, *(["--output_dir", tmp_path] if name == "pretrain" else []))
+    assert status == 143 and f"interrupted; {kept}" in err and "Traceback" not in err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_files_that_are_there_are_not_replaced_unasked(capsys, models, sounds, tmp_path, monkeypatch):
+    there = tmp_path / "mine"
+    there.write_text("a day of work")
+    for name, options in (
+        ("export", ["--onnx", there]),
+        ("embed", [sounds, "--output", there]),
+        ("embed", [sounds, "--output", tmp_path / "new", "--map", there]),
+    ):
+        status, _, err = run(capsys, name, *options, "--model", models / "mel")
+        assert status == 2 and f"{there} would be replaced" in err and "--overwrite" in err
+    assert there.read_text() == "a day of work" and not (tmp_path / "new").exists()
+    assert run(capsys, "embed", sounds, "--output", there, "--model", models / "mel", "--overwrite")[0] == 0
+    assert there.read_bytes().startswith(b"PAR1")

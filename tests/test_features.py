@@ -1,5 +1,7 @@
 """The map step: what a row holds, what is cached, and what makes it compute again."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,6 +11,7 @@ from small_models import small_codec
 from hf_encls.codec.loading import codec_hash, load_codec
 from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
+from hf_encls.features import extraction
 from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity
 
 
@@ -128,6 +131,50 @@ def test_a_file_that_broke_since_the_scan_is_named(folder, tmp_path):
     clips, _ = scan_folder(folder)
     (folder / "b" / "0.wav").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"b.0\.wav .*fine when the folder was scanned"):
+        extract_features(clips, feature_config("log_mel", clips), cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("moment", ["after the scan", "after the checksums"])
+@pytest.mark.parametrize("seconds", [2.0, 1.5])
+def test_a_file_that_was_replaced_meanwhile_is_refused_or_what_it_is_now(
+    folder, tmp_path, monkeypatch, moment, seconds
+):
+    clips, _ = scan_folder(folder)
+    config, cache = feature_config("log_mel", clips), tmp_path / "cache"
+    noise = np.random.default_rng(9).standard_normal(round(seconds * 24_000)) * 0.1
+    soundfile.write(tmp_path / "other.wav", noise, 24_000)
+    place = folder / "b" / "0.wav"
+    before = place.stat()
+    compute = extraction._compute
+
+    def replace() -> None:
+        os.replace(tmp_path / "other.wav", place)
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))  # its date tells nothing
+
+    def late(*args):
+        replace()
+        return compute(*args)
+
+    if moment == "after the scan":
+        replace()
+    else:
+        monkeypatch.setattr(extraction, "_compute", late)
+    if moment == "after the scan" and seconds == 2.0:  # as long as it was: it is what it is now
+        found = extract_features(clips, config, cache_dir=cache)
+    else:
+        with pytest.raises(ValueError, match=r"b.0\.wav changed while features were made"):
+            extract_features(clips, config, cache_dir=cache)
+        monkeypatch.undo()
+        clips, _ = scan_folder(folder)
+        found = extract_features(clips, config, cache_dir=cache)
+    clean = extract_features(scan_folder(folder)[0], config, cache_dir=tmp_path / "clean")
+    assert found[:] == clean[:]
+
+
+def test_a_file_that_is_gone_since_the_scan_is_named(folder, tmp_path):
+    clips, _ = scan_folder(folder)
+    (folder / "b" / "0.wav").unlink()
+    with pytest.raises(ValueError, match=r"b.0\.wav cannot be read"):
         extract_features(clips, feature_config("log_mel", clips), cache_dir=tmp_path / "cache")
 
 

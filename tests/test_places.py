@@ -1,16 +1,23 @@
 """The folder of a run: what is finished stays whole, mistakes are told before anything is read, one run at a time."""
 
+import itertools
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, files_of, newest, train, weights, write_tones
+from small_runs import SMALL, arguments, equal, files_of, newest, train, weights, write_tones
 
 from hf_encls.commands.train import main
-from hf_encls.training.places import put_in_place, settle
+from hf_encls.training.places import occupied, put_in_place, settle
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +202,88 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_sound_is_read(tones, t
     for place in (tmp_path / "file", tmp_path / "file" / "model", Path("/proc/model")):
         with pytest.raises(ValueError, match=f"can be written at {place}"):
             train(tones, place)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from hf_encls.training.places import occupied
+with occupied(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_second_run_in_a_folder_is_refused_at_once_and_a_dead_one_is_no_hindrance(tones, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with monkeypatch.context() as context:
+            nothing_is_read(context)
+            started = time.monotonic()
+            with pytest.raises(ValueError, match=f"process {holder.pid} on {socket.gethostname()}"):
+                train(tones, folder)
+            assert time.monotonic() - started < 1
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (folder / ".run.lock").is_file()  # of a process that is no more
+    with occupied(folder):
+        assert (folder / ".run.lock").read_text().split()[0] == str(os.getpid())
+    assert not (folder / ".run.lock").exists()
+
+
+@pytest.mark.slow
+def test_the_processes_of_one_run_are_one(tones, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "scripts/train.py")]
+    command += arguments(tones, tmp_path / "model", "--num_train_epochs", "1")
+    settings = {"capture_output": True, "text": True, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    first = subprocess.run(command, **settings)
+    assert first.returncode == 0, first.stderr[-3000:]
+    again = subprocess.run(command, **settings)
+    assert again.returncode != 0 and "holds a finished model" in again.stderr
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "model")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        refused = subprocess.run([*command, "--overwrite"], **settings)
+        assert refused.returncode != 0 and f"process {holder.pid} on" in refused.stderr
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_sigterm_ends_like_ctrl_c_and_the_run_goes_on_to_the_bit(tones, tmp_path):
+    epochs = ["--num_train_epochs", "12"]
+    folder = tmp_path / "model"
+    command = [sys.executable, str(ROOT / "scripts/train.py"), *arguments(tones, folder, *epochs)]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not list(folder.glob("checkpoint-*/trainer_state.json")):
+        assert run.poll() is None
+        time.sleep(0.002)
+    run.terminate()
+    said = run.communicate()[1].strip().splitlines()
+    assert run.returncode == 143 and "interrupted; finished features and checkpoints are kept" in said
+    assert "Traceback" not in "".join(said) and not (folder / "results.json").exists()
+    train(tones, folder, *epochs, "--resume_from_checkpoint", "last")
+    train(tones, tmp_path / "whole", *epochs)
+    assert equal(folder, tmp_path / "whole")
+
+
+def test_a_clock_that_jumps_backwards_changes_nothing(tones, tmp_path, monkeypatch):
+    more = ["--num_train_epochs", "4", "--save_total_limit", "2"]
+    expected = train(tones, tmp_path / "whole", *more)
+    backwards = itertools.count(2_000_000_000, -100)
+    monkeypatch.setattr("time.time", lambda: float(next(backwards)))
+    dates = {}  # each file that is looked at is older than those before
+    monkeypatch.setattr("os.path.getmtime", lambda path: dates.setdefault(str(path), float(next(backwards))))
+    found = train(tones, tmp_path / "other", *more, "--cache_dir", str(tmp_path / "cache"))
+    for name in ("train", "validation", "test", "best_epoch"):
+        assert found[name] == expected[name]
+    assert all(value >= 0 for value in found["times_s"].values())
+    assert all(row["epoch_s"] >= 0 for row in found["history"])
+    kept = [sorted(path.name for path in (tmp_path / name).glob("checkpoint-*")) for name in ("whole", "other")]
+    assert kept[0] == kept[1] and f"checkpoint-{4}" in kept[1]
+    assert equal(tmp_path / "whole", tmp_path / "other")

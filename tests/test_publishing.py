@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from hub_server import DROP, LOST, READ_TOKEN, USER
 from huggingface_hub import DatasetCard, HfApi, ModelCard
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.commands.publish import main as publish
+from hf_encls.commands.published_inputs import published_inputs
+from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
@@ -112,6 +116,28 @@ def test_features_are_pushed_loaded_and_streamed(hub):
         assert source == "Little sounds"
         assert (found.features, found.num_frames, found.sampling_rate) == ("log_mel", config.num_frames, 8000)
         assert next(iter(loaded))["clip_id"] == windows[0]["clip_id"]
+
+
+def test_a_partial_copy_is_published_as_one_and_trained_on_as_one(hub, tmp_path):
+    config = log_mel()
+    push_features(windows_of(config, count=24), config, REPO, replace(SOURCE, expected_clips=40))
+    card = DatasetCard.load(REPO)
+    assert "Little sounds (12 of 40 clips)" in card.text and "(12 of 40 clips)" in card.data.pretty_name
+    inputs = published_inputs(DataArguments(dataset=REPO, features="log_mel", window_s=0.5), {})
+    assert (inputs.num_clips, inputs.expected_clips) == (12, 40)
+
+
+def test_a_card_is_saved_over_nothing_but_a_card_of_the_same_model(hub, tmp_path):
+    folder, card = trained_model(tmp_path / "model"), tmp_path / "card.md"
+    card.write_text("My notes")
+    options = ["--model_dir", str(folder), "--push_to_hub", MODEL, "--save_card", str(card)]
+    with pytest.raises(ValueError, match="would be replaced and is no card of"):
+        publish(options)
+    assert card.read_text() == "My notes" and ("model", MODEL) not in hub.repos
+    card.unlink()
+    for _ in range(2):
+        publish(options)
+    assert f'model="{MODEL}"' in card.read_text()
 
 
 def test_windows_that_datasets_keeps_in_memory_are_loaded(hub, monkeypatch):

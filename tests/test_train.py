@@ -162,6 +162,8 @@ def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
     options = ["--data_dir", str(data), "--protocol", "official", "--window_s", "0.04", "--num_train_epochs", "1"]
     whole = train(tones, folder, *options)
     assert list(whole["folds"]) == ["1", "2", "3", "4", "5"]
+    assert (whole["clips"], whole["expected_clips"]) == (45, 2000)
+    assert "ESC-50 (45 of 2,000 clips)" in (folder / "fold-1" / "README.md").read_text()
     for fold in (2, 3, 4):  # as if it had been killed in the third one
         (folder / f"fold-{fold}" / "results.json").unlink()
     (folder / "fold-2" / "results.json").write_text((folder / "fold-1" / "results.json").read_text())

@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_encls.commands.classify import expand, load_pipe
 from hf_encls.commands.outputs import output_file, writing
-from hf_encls.commands.parser import Parser, add_checkpoint_options
+from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet
@@ -31,7 +31,9 @@ def main(args: list[str] | None = None) -> int:
         "--output", type=output_file, default="embeddings.parquet", metavar="FILE", help="default: %(default)s"
     )
     parser.add_argument("--map", type=output_file, metavar="PNG", help="draw all files as points, coloured by class")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
+    refuse_existing(options.output, options.map, overwrite=options.overwrite)
     import datasets
 
     datasets.disable_progress_bars()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe
 from hf_encls.commands.outputs import output_file, writing
-from hf_encls.commands.parser import Parser, add_checkpoint_options
+from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
 
 EXAMPLES = """examples:
   hf-encls export --onnx my_model.onnx --model my_model
@@ -22,7 +22,9 @@ def main(args: list[str] | None = None) -> int:
     parser = Parser(prog="hf-encls export", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("--onnx", type=output_file, required=True, metavar="FILE", help="the file to write")
     add_checkpoint_options(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace the file where it is there already")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
+    refuse_existing(options.onnx, overwrite=options.overwrite)
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401

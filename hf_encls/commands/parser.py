@@ -5,6 +5,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -80,3 +81,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     codes.add_argument(
         "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
     )
+
+
+def refuse_existing(*paths: str | None, overwrite: bool) -> None:
+    """Raise `ValueError` where a file that is to be written is there already, unless `overwrite`."""
+    there = [path for path in paths if path is not None and Path(path).exists()]
+    if there and not overwrite:
+        raise ValueError(f"{there[0]} would be replaced: name another file, or say --overwrite")

@@ -7,8 +7,10 @@ Every kind of features, and every policy of a codec, is one configuration of a r
 """
 
 import logging
+import re
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from transformers import HfArgumentParser
 
@@ -54,12 +56,24 @@ def main(args: list[str] | None = None) -> dict:
 def _push_model(options: PublishArguments) -> dict:
     from hf_encls.hub.push_models import push_model
 
+    _check_card(options)
     published = push_model(
         options.model_dir, options.push_to_hub, private=options.private or None, save_card=options.save_card
     )
     print(f"the model is at {published.url}. To use it:")
     print(f'  pipeline("audio-classification", model="{published.repo_id}", trust_remote_code=True)')
     return asdict(published)
+
+
+def _check_card(options: PublishArguments) -> None:
+    """Raise `ValueError` where --save_card names a file that is no card of this model."""
+    card = Path(options.save_card or "")
+    own = rf'model="(?:[^"/]+/)?{re.escape(options.push_to_hub)}"'
+    if card.is_file() and not re.search(own, card.read_text(encoding="utf-8", errors="replace")):
+        raise ValueError(
+            f"{card} would be replaced and is no card of {options.push_to_hub}: name another file with --save_card, or move "
+            "this one away. Nothing was sent"
+        )
 
 
 def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:

@@ -8,7 +8,7 @@ from transformers import EncodecModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
-from hf_encls.hub.pull_features import check_expected, load_published
+from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
@@ -30,6 +30,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
+    facts, settings["revision"] = load_facts(*which, args.dataset_revision)
     published = load_published(*which, **settings, streaming=args.streaming)
     windows, config = published.windows, published.config
     _compare(args, config, " ".join(which))
@@ -51,8 +52,8 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         dataset_id=dataset_id,
         stream=stream,
         codec_facts=published.codec,
-        num_clips=published.num_clips,
-        expected_clips=published.expected_clips,
+        num_clips=facts.get("num_clips"),
+        expected_clips=expected_clips(facts),
     )
 
 

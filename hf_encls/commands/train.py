@@ -83,7 +83,7 @@ def main(args: list[str] | None = None) -> dict:
             print(warning, flush=True)
         command = public_command(command, [training_args.hub_token])
         about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
-        results = _train(inputs, data_args, training_args, folds, place, features_s, about)
+        results = _train(inputs, data_args, training_args, place, features_s, about)
         if push_to_hub and training_args.process_index == 0:
             from hf_encls.hub.push_features import push_model
 
@@ -96,13 +96,12 @@ def _train(
     inputs: Inputs,
     data_args: DataArguments,
     training_args: EnclsTrainingArguments,
-    folds: list,
     place: Path,
     features_s: float,
     about: dict,
 ) -> dict:
     """Train every fold in `place` and put what was made where it belongs; what `results.json` holds."""
-    is_main = training_args.process_index == 0
+    is_main, folds = training_args.process_index == 0, _folds(inputs, data_args)
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
     starts = _starts(inputs, data_args, training_args, folds, place)
     PartialState().wait_for_everyone()  # nobody looks any more at what goes now
@@ -131,6 +130,11 @@ def _train(
         put_in_place(place)
         print(usage(results, home_of(starts[folds[0]].folder), _example(inputs)))
     return results
+
+
+def _folds(inputs: Inputs, args: DataArguments) -> list[int | None]:
+    """The folds that are trained, each in a folder of its own; [None] for one run."""
+    return official_folds(inputs.windows) if args.protocol == "official" and args.fold is None else [None]
 
 
 def _is_in(checkpoint: Path | None, place: Path) -> bool:

@@ -1,18 +1,14 @@
 """The map step: clips -> fixed windows of features, computed once and cached, in shards that processes share."""
 
 import hashlib
-import io
 import json
 import logging
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import datasets
 import numpy as np
@@ -24,6 +20,7 @@ from transformers import EncodecModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
+from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.model.configuration_encls import EnclsConfig, codec_khz
 from hf_encls.model.frontend_encls import EncodecFrontend, MelFrontend, default_policy, make_frontend, window_starts_s
@@ -303,7 +300,7 @@ class Extractor:
     def _read(self, audio: dict, digest: str, duration_s: float) -> np.ndarray:
         """(N,) at the features' rate. What is decoded are the very bytes whose checksum is compared."""
         name = audio["path"]
-        with _opened(audio) as file:
+        with opened(audio) as file:
             data = file.read()
         changed = f"{name} changed while features were made: leave the files as they are, and start again"
         if hashlib.sha256(data).hexdigest() != digest:
@@ -359,33 +356,3 @@ class Progress:
     def skip(self, duration_s: float) -> None:
         """Count a shard that another process computed."""
         self.bar.update(duration_s)
-
-
-def with_digests(clips: Dataset) -> Dataset:
-    """Clips with the column `digest`: a checksum of each file, whatever its path or date, which machines differ in."""
-    if "digest" in clips.column_names:
-        return clips
-    with ThreadPoolExecutor(4) as pool:
-        return clips.add_column("digest", list(pool.map(_digest, clips["audio"])))
-
-
-def _digest(audio: dict) -> str:
-    with _opened(audio) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
-
-
-@contextmanager
-def _opened(audio: dict) -> Iterator[BinaryIO]:
-    if audio["bytes"] is not None:
-        yield io.BytesIO(audio["bytes"])
-        return
-    try:
-        with open(audio["path"], "rb") as file:
-            yield file
-    except OSError as error:
-        raise ValueError(
-            f"{audio['path']} cannot be read ({error.strerror}); it was fine when the folder was scanned"
-        ) from error

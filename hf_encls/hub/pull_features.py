@@ -1,6 +1,5 @@
 """Reading published features: windows to train on, with neither codec nor audio."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,27 +12,29 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 
+from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.records import read_record
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
+FACTS_SHAPE = {
+    **{"config": dict, "source": str, "codec?": (CODEC_FACTS_SHAPE, None), "num_clips?": (int, None)},
+    **{"about_source?": ({"expected_clips?": (int, None)}, None)},
+}
 
 
 class PublishedFeatures(NamedTuple):
     """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
     `trained_on`).
-
-    `num_clips` are those that the windows were cut from, `expected_clips` those of the whole data set where it is known.
     """
 
     windows: Dataset | IterableDataset
     config: EnclsConfig
     source: str
     codec: dict
-    num_clips: int | None = None
-    expected_clips: int | None = None
 
 
 def load_published(
@@ -55,16 +56,8 @@ def load_published(
     of streamed windows is found out when they come.
     """
     name = str(name)
-    if Path(name).is_dir():
-        facts_file = Path(name) / config_name / FACTS
-        if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
-        revision = None
-    else:
-        facts_file = _facts_file(name, config_name, revision, token)
-        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
-    facts, config = _read_facts(facts_file)
+    facts, revision = load_facts(name, config_name, revision, token)
+    config = EnclsConfig(**{**facts["config"], "codec_config": None})
     check_expected(config, expected or {}, f"{name} ({config_name})")
     chosen = {} if columns is None else {"columns": list(columns)}
     try:
@@ -81,7 +74,6 @@ def load_published(
             f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
             f"{revision[:12]} and the windows of another one: try again with the network"
         )
-    expected_clips = (facts.get("about_source") or {}).get("expected_clips")
     where = f"{name} ({config_name})"
     check_columns(windows.features, config, where, columns)
     if not streaming:
@@ -89,9 +81,31 @@ def load_published(
         for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
             check_windows(pa.table(batch), windows.features, where, row)
             row += len(batch)
-    return PublishedFeatures(
-        windows, config, facts["source"], _codec_facts(facts), facts.get("num_clips"), expected_clips
-    )
+    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+
+
+def load_facts(
+    name: str, config_name: str, revision: str | None = None, token: str | None = None
+) -> tuple[dict, str | None]:
+    """What a configuration says of itself, and the commit that says it, None for a folder.
+
+    `num_clips` are those that the windows were cut from. Raises `ValueError` where there is no such configuration.
+    """
+    if Path(name).is_dir():
+        facts_file = Path(name) / config_name / FACTS
+        if not facts_file.is_file():
+            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, found))
+        revision = None
+    else:
+        facts_file = _facts_file(name, config_name, revision, token)
+        revision = facts_file.parents[1].name  # windows of the same commit, also when somebody pushes in between
+    return _read_facts(facts_file), revision
+
+
+def expected_clips(facts: Mapping) -> int | None:
+    """How many clips the whole of the data set has that features were made of, as far as they say."""
+    return (facts.get("about_source") or {}).get("expected_clips")
 
 
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
@@ -143,17 +157,17 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
     return f"could not read the windows of {name} ({config_name}): {reason}; get the data set anew"
 
 
-def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
-    """What is known of the features, and their configuration. Raises `ValueError` where it is damaged."""
+def _read_facts(file: Path) -> dict:
+    """What is known of the features. Raises `ValueError` where it is damaged."""
+    facts = read_record(file, FACTS_SHAPE)
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        facts["source"], facts.get("codec")
-        return facts, EnclsConfig(**{**facts["config"], "codec_config": None})
-    except KeyError as error:
-        reason = f"it has no {error}"
+        EnclsConfig(**{**facts["config"], "codec_config": None})
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
-    raise ValueError(f"{file} is damaged, it does not describe features ({reason}): get the data set anew")
+        raise ValueError(
+            f"{file} is damaged, it does not describe features ({reason}): get the data set anew"
+        ) from error
+    return facts
 
 
 def _codec_facts(facts: Mapping) -> dict:

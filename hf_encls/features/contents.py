@@ -1,0 +1,41 @@
+"""What is in the files of clips: the checksums that features are kept under."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from datasets import Dataset
+
+
+def with_digests(clips: Dataset) -> Dataset:
+    """Clips with the column `digest`: a checksum of each file, whatever its path or date, which machines differ in."""
+    if "digest" in clips.column_names:
+        return clips
+    with ThreadPoolExecutor(4) as pool:
+        return clips.add_column("digest", list(pool.map(_digest, clips["audio"])))
+
+
+def _digest(audio: dict) -> str:
+    with opened(audio) as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return digest.hexdigest()
+
+
+@contextmanager
+def opened(audio: dict) -> Iterator[BinaryIO]:
+    """The file of a clip, or the bytes that it came with. Raises `ValueError` where it cannot be read."""
+    if audio["bytes"] is not None:
+        yield io.BytesIO(audio["bytes"])
+        return
+    try:
+        with open(audio["path"], "rb") as file:
+            yield file
+    except OSError as error:
+        raise ValueError(
+            f"{audio['path']} cannot be read ({error.strerror}); it was fine when the folder was scanned"
+        ) from error
