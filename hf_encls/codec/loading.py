@@ -83,9 +83,7 @@ def codec_config(name_or_path: str | os.PathLike) -> EncodecConfig:
     name = str(name_or_path)
     try:
         if Path(name).is_file():
-            check_object(Path(name))
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
-            return _checked({"model_type": EncodecConfig.model_type} | values, Path(name))
+            return _checked({"model_type": EncodecConfig.model_type} | read_record(name), Path(name))
         return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, None)[0]
     except (ValueError, OSError) as error:
         raise CodecNotFoundError(str(error)) from error

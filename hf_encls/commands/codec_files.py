@@ -102,7 +102,7 @@ def decode_files(args: list[str]) -> int:
         inside = (path for path in source.rglob("*") if path.suffix.lower() in (".ecdc", ".safetensors", ".npy"))
         files += sorted(inside) if source.is_dir() else [source]
     if not files:
-        raise ValueError("expected .ecdc files or saved codes, found none")
+        raise ValueError(f"expected .ecdc files or saved codes in {', '.join(options.sources)}, found none")
     files, targets = _targets(files, options, ".wav")
 
     import soundfile

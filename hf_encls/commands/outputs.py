@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +84,11 @@ def _no_folder(text: str) -> str | None:
         return _reason(error)
     if not path.is_dir():
         return f"{path} is no folder"
-    return None if os.access(path, os.W_OK | os.X_OK) else f"you may not write into {path}"
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            return None
+    except OSError as error:
+        return f"nothing can be written into {path} ({_reason(error)})"
 
 
 def _reason(error: Exception) -> str:
