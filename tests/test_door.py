@@ -18,16 +18,8 @@ from hf_encls.records import RecordError, read_record
 
 FEATURES = ("--features", "log_mel", "--window_s", "0.4", "--cache_dir", "{here}/c")
 QUICK = (
-    "--max_steps",
-    "1",
-    "--load_best_model_at_end",
-    "false",
-    "--report_to",
-    "none",
-    "--use_cpu",
-    "true",
-    "--save_strategy",
-    "no",
+    *("--max_steps", "1", "--report_to", "none", "--use_cpu", "true"),
+    *("--save_strategy", "no", "--load_best_model_at_end", "false"),
 )
 # A call that works, by program; {in}: what it reads, {out}: what it writes.
 PROGRAMS = {

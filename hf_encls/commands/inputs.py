@@ -159,6 +159,8 @@ def check_options(args: FeatureArguments, **network) -> tuple[EncodecModel, Encl
         module_of(args.data_name)
     if args.cache_dir is not None:
         check_folder(args.cache_dir, "--cache_dir")
+    if args.data_dir == "":
+        raise ValueError("expected a folder at --data_dir, found no name")
     check_applies(args, args.features)
     for option in ("window_s", "step_s", "hop_length"):
         value = getattr(args, option)

@@ -1,14 +1,17 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
+import argparse
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.records import read_record
 
 
 @dataclass
@@ -120,6 +123,40 @@ class EnclsTrainingArguments(TrainingArguments):
             )
 
 
+def _settings(path: Path, parser: HfArgumentParser) -> dict:
+    """The settings in a file, each of the type that its option has; null stays what it is. Raises `ValueError`."""
+    if path.suffix == ".json":
+        values = read_record(path)
+    else:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged: expected YAML, found {' '.join(str(error).split())[:200]}"
+            ) from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} is damaged: expected settings, a name and a value each, found {values!r:.60}")
+    types = {action.dest: action for action in parser._actions}
+    for name, value in values.items():
+        if name not in types:
+            raise ValueError(f"{path}: expected names of options, found {name!r:.80}")
+        if value is None or types[name].nargs not in (None, "?"):
+            continue
+        if isinstance(value, dict | list) and not (types[name].type is str or callable(types[name].type)):
+            continue
+        if isinstance(value, dict | list) and types[name].type in (int, float):
+            raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
+        if isinstance(value, dict | list):
+            if name not in ("lr_scheduler_kwargs", "optim_args", "accelerator_config", "report_to", "debug"):
+                raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
+            continue
+        try:
+            values[name] = parser._get_value(types[name], str(value))
+        except (argparse.ArgumentError, ValueError, TypeError) as error:
+            raise ValueError(f"{path}: {name}: {error}") from error
+    return values
+
+
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:
     """Arguments from a command line, or from one .json, .yaml or .yml file named as the only argument.
 
@@ -132,6 +169,5 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTraining
         path = Path(args[0])
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
-        read = parser.parse_json_file if path.suffix == ".json" else parser.parse_yaml_file
-        return read(os.fspath(path))
+        return parser.parse_dict(_settings(path, parser))
     return parser.parse_args_into_dataclasses(args)

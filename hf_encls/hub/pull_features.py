@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
@@ -64,7 +65,7 @@ def load_published(
         windows = load_dataset(
             name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
         )
-    except (DatasetsError, pa.ArrowException) as error:
+    except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error

@@ -167,7 +167,10 @@ def compare(
         pipe = model
         if not isinstance(model, Pipeline):
             find_model(model)
-            pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
+            try:
+                pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
+            except ValueError as error:
+                raise ValueError(f"{model} cannot be used: {error}") from error
         label_mapping = _label_mapping(name, pipe, names)
         rate = pipe.feature_extractor.sampling_rate
         scores = evaluate.evaluator("audio-classification").compute(
@@ -196,7 +199,7 @@ def compare(
 
 
 def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:
-    own = set(pipe.model.config.id2label.values())
+    own = {str(label) for label in pipe.model.config.id2label.values()}
     if own != set(classes):
         missing, extra = sorted(set(classes) - own), sorted(own - set(classes))
         raise ValueError(

@@ -45,7 +45,7 @@ DEVICES = [
     "privateuseone",
 ]
 # No places of the system: who may write there would find them replaced.
-PATHS = ["", ".", "nowhere", "nowhere/x", "/proc/x", "a\0b", "x" * 300, "~x/y", "model", "a.wav", "a.wav/x", "sounds"]
+PATHS = ["", ".", "nowhere", "nowhere/x", "/proc/x", "x" * 300, "~x/y", "model", "a.wav", "a.wav/x", "sounds"]
 KINDS = [
     "mel",
     "log_mel",
@@ -96,10 +96,13 @@ class Options:
             (*names, *OTHER_WORDS.get(option, ())),
             partial(_possible, program),
             f"{program} {option}={value!r}",
+            accepts="offline mode" if program == "publish" else None,
         )
 
 
 OTHER_WORDS = {
+    "dataset": ("sounds",),
+    "model_dir": ("trained model",),
     "output": ("a.wav", "written"),
     "map": (".png",),
     "hop_length": ("hop",),

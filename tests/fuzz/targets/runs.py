@@ -77,6 +77,8 @@ class Runs:
 def _scored(result: Result) -> str | None:
     import numpy as np
 
+    if not Path("model/results.json").exists():  # a settings file that names another folder
+        return None
     results = json.loads(Path("model/results.json").read_text(encoding="utf-8"))
     scores = [results["test"]["window"]["loss"], results["test"]["clip"]["accuracy"], results["times_s"]["training"]]
     return None if np.isfinite(scores).all() else "scores that are no numbers"
@@ -141,7 +143,18 @@ class Settings:
         }
         path = work / random.choice(["s.json", "s.yaml"])
         if random.random() < 0.7:
-            name = random.choice([*settings, "hop_length", "codec", "fold", "strict", "warmup_steps", "unknown"])
+            length = ("max_steps", "num_train_epochs")  # as long as somebody likes
+            name = random.choice(
+                [
+                    *(each for each in settings if each not in length),
+                    "hop_length",
+                    "codec",
+                    "fold",
+                    "strict",
+                    "warmup_steps",
+                    "unknown",
+                ]
+            )
             settings[name] = nasty_like(random, settings.get(name, 1))
             text = json.dumps(settings) if path.suffix == ".json" else _yaml(yaml, settings)
             data = text.encode("utf-8", "surrogatepass")
