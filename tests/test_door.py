@@ -261,3 +261,10 @@ def test_a_damaged_record_is_named(text, tmp_path):
 def test_a_place_is_looked_at_without_making_it(tmp_path):
     assert output_file(str(tmp_path / "new" / "er" / "x.csv")).endswith("x.csv")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}'])
+def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    refused(capsys, ["train", str(file)], file)

@@ -23,6 +23,7 @@ KEPT = {
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",
 }
+LONGEST = 2000  # letters of a message that a person reads
 TODO = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there, or name another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name another place, or ask for the right to use it"),
@@ -71,7 +72,10 @@ def guarded(call: Callable[[], object], program: Callable | None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = str(error)
+        if len(text) > LONGEST:  # a value that a damaged file holds, say
+            text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
+        print(f"error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"\n{interrupted(program)}", file=sys.stderr)

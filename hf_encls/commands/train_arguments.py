@@ -123,6 +123,13 @@ class EnclsTrainingArguments(TrainingArguments):
             )
 
 
+# Settings of transformers that are objects or lists.
+STRUCTURED = (
+    *("lr_scheduler_kwargs", "optim_args", "optim_target_modules", "accelerator_config", "fsdp_config", "deepspeed"),
+    *("gradient_checkpointing_kwargs", "liger_kernel_config", "parallelism_config", "report_to", "debug", "fsdp"),
+)
+
+
 def _settings(path: Path, parser: HfArgumentParser) -> dict:
     """The settings in a file, each of the type that its option has; null stays what it is. Raises `ValueError`."""
     if path.suffix == ".json":
@@ -136,24 +143,19 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
             ) from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} is damaged: expected settings, a name and a value each, found {values!r:.60}")
-    types = {action.dest: action for action in parser._actions}
+    actions = {action.dest: action for action in parser._actions}
     for name, value in values.items():
-        if name not in types:
-            raise ValueError(f"{path}: expected names of options, found {name!r:.80}")
-        if value is None or types[name].nargs not in (None, "?"):
+        if name not in actions:
+            raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
+        several = actions[name].nargs not in (None, "?")
+        if value is None or several or (name in STRUCTURED and isinstance(value, dict | list)):
             continue
-        if isinstance(value, dict | list) and not (types[name].type is str or callable(types[name].type)):
-            continue
-        if isinstance(value, dict | list) and types[name].type in (int, float):
-            raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
         if isinstance(value, dict | list):
-            if name not in ("lr_scheduler_kwargs", "optim_args", "accelerator_config", "report_to", "debug"):
-                raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
-            continue
+            raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
         try:
-            values[name] = parser._get_value(types[name], str(value))
-        except (argparse.ArgumentError, ValueError, TypeError) as error:
-            raise ValueError(f"{path}: {name}: {error}") from error
+            values[name] = (actions[name].type or str)(str(value))
+        except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+            raise ValueError(f"{path}: expected another value of {name}, found {value!r:.60} ({error})") from error
     return values
 
 

@@ -143,18 +143,9 @@ class Settings:
         }
         path = work / random.choice(["s.json", "s.yaml"])
         if random.random() < 0.7:
-            length = ("max_steps", "num_train_epochs")  # as long as somebody likes
-            name = random.choice(
-                [
-                    *(each for each in settings if each not in length),
-                    "hop_length",
-                    "codec",
-                    "fold",
-                    "strict",
-                    "warmup_steps",
-                    "unknown",
-                ]
-            )
+            # Not how long it trains: that is as long as somebody likes.
+            names = sorted(set(settings) - {"max_steps", "num_train_epochs"})
+            name = random.choice([*names, "hop_length", "codec", "fold", "strict", "warmup_steps", "unknown"])
             settings[name] = nasty_like(random, settings.get(name, 1))
             text = json.dumps(settings) if path.suffix == ".json" else _yaml(yaml, settings)
             data = text.encode("utf-8", "surrogatepass")
