@@ -60,9 +60,9 @@ def main(args: list[str] | None = None) -> int:
                 counts[target.name][verdict.kind] += 1
                 if verdict.kind in BAD:
                     reasons[target.name, verdict.kind, verdict.why].append(number)
-    print(table(counts, KINDS))
-    for (name, kind, why), numbers in sorted(reasons.items(), key=lambda item: -len(item[1])):
-        print(f"{len(numbers):>6}  {kind:<8}{name}:{min(numbers)}  {why}")
+        print(table(counts, KINDS))
+        for (name, kind, why), numbers in sorted(reasons.items(), key=lambda item: -len(item[1])):
+            print(f"{len(numbers):>6}  {kind:<8}{name}:{min(numbers)}  {why}")
     return int(bool(reasons))
 
 
