@@ -25,6 +25,10 @@ class RecordError(ValueError):
     """A file that is not the record it should be; the message names it."""
 
 
+class NoObjectError(RecordError):
+    """JSON of another kind than an object."""
+
+
 def read_record(path: str | os.PathLike, shape: Mapping | None = None) -> dict:
     """The JSON object in a file, checked against `shape`. Keys that the shape does not name stay as they are.
 
@@ -44,7 +48,7 @@ def read_record(path: str | os.PathLike, shape: Mapping | None = None) -> dict:
     except ValueError as error:  # a number of thousands of digits
         raise error if isinstance(error, RecordError) else RecordError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise RecordError(f"{path} is damaged: expected a JSON object, found {_told(value)}")
+        raise NoObjectError(f"{path} is damaged: expected a JSON object, found {_told(value)}")
     check_record(value, shape or {}, path)
     return value
 

@@ -148,7 +148,8 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
         if name not in actions:
             raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
         several = actions[name].nargs not in (None, "?")
-        if value is None or several or (name in STRUCTURED and isinstance(value, dict | list)):
+        is_switch = isinstance(value, bool) and actions[name].type is str  # --resume_from_checkpoint may be one
+        if value is None or several or is_switch or (name in STRUCTURED and isinstance(value, dict | list)):
             continue
         if isinstance(value, dict | list):
             raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")

@@ -18,11 +18,12 @@ from transformers import Pipeline, pipeline
 from hf_encls.audio import load
 from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
-from hf_encls.records import check_record
+from hf_encls.records import NoObjectError, check_record
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
 from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips, read_json
 
+OURS = {"dataset", "protocol", "seed", "features", "classes", "test"}  # what other programs' results do not all have
 SEED = 42  # what training draws its split with unasked: transformers' default
 
 
@@ -46,7 +47,10 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     folder = Path(model)
     if not (folder / RESULTS).is_file():
         return None
-    results = read_json(folder / RESULTS)
+    try:
+        results = read_json(folder / RESULTS)
+    except NoObjectError:
+        return None
     if not _is_ours(results):
         return None
     if "folds" in results:
@@ -66,7 +70,7 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
 
 def _is_ours(results: object) -> bool:
     """Whether `train` wrote these results, and no other program that calls its file results.json, too."""
-    if not isinstance(results, Mapping) or not {"dataset", "protocol", "seed"} <= results.keys():
+    if not isinstance(results, Mapping) or not results.keys() >= OURS:
         return False
     codec = results.get("codec")
     return results["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
