@@ -23,7 +23,7 @@ from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
 from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips, read_json
 
-OURS = {"dataset", "protocol", "seed", "features", "classes", "test"}  # what other programs' results do not all have
+USED = ("dataset", "protocol", "seed", "fold?", "codec?", "folds?")  # of the results
 SEED = 42  # what training draws its split with unasked: transformers' default
 
 
@@ -56,7 +56,7 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     if "folds" in results:
         folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
-    check_record(results, RESULTS_SHAPE, folder / RESULTS)
+    check_record(results, {name: RESULTS_SHAPE[name] for name in USED}, folder / RESULTS)
     parts = read_clips(folder)
     return TrainingRun(
         str(folder),
