@@ -70,7 +70,7 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
 
 def _is_ours(results: object) -> bool:
     """Whether `train` wrote these results, and no other program that calls its file results.json, too."""
-    if not isinstance(results, Mapping) or not results.keys() >= OURS:
+    if not isinstance(results, Mapping) or not {"dataset", "protocol", "seed"} <= results.keys():
         return False
     codec = results.get("codec")
     return results["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
