@@ -109,11 +109,6 @@ def write_json(value: object, path: str | os.PathLike) -> Path:
     return write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
 
 
-def read_json(path: str | os.PathLike) -> dict:
-    """What `write_json` wrote."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
 def checksum(path: str | os.PathLike, algorithm: str = "sha256") -> str:
     """The checksum of a file's bytes, as hexadecimal digits."""
     with open(path, "rb") as file:

@@ -1,6 +1,5 @@
 """Finding a codec and saying which one it is."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -16,9 +15,14 @@ from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
 from hf_encls.model.limits_encls import check_object
 from hf_encls.model.loading_encls import check_weights, readable, where_of
+from hf_encls.records import read_record
 
 UNTRAINED = "untrained"
 TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
+FACTS_SHAPE = {
+    **{"trained_on?": ([str], str), "untrained?": bool, "license?": (str, None), "attribution?": (str, None)},
+    **{"hash?": (str, None)},
+}
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -78,9 +82,7 @@ def codec_config(name_or_path: str | os.PathLike) -> EncodecConfig:
     name = str(name_or_path)
     try:
         if Path(name).is_file():
-            check_object(Path(name))
-            values = json.loads(Path(name).read_text(encoding="utf-8"))
-            return _checked({"model_type": EncodecConfig.model_type} | values, Path(name))
+            return _checked({"model_type": EncodecConfig.model_type} | read_record(name), Path(name))
         return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, None)[0]
     except (ValueError, OSError) as error:
         raise CodecNotFoundError(str(error)) from error
@@ -148,7 +150,7 @@ def codec_facts(name_or_path: str | os.PathLike) -> dict:
         return {"untrained": True}
     folder = ASSETS / name if name in bundled_codecs() else Path(name)
     file = folder / TRAINING_FACTS
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_record(file, FACTS_SHAPE) if file.is_file() else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hf_encls.files import new_folder
+from hf_encls.records import read_record
 
+STATE_SHAPE = {"step": int, "recipe": dict}
 STATE = "state.json"
 
 
@@ -49,7 +51,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
     Raises `ValueError` when the checkpoint is of another network.
     """
-    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    state = read_record(path / STATE, STATE_SHAPE)
     try:
         model.load_state_dict(load_file(path / "model.safetensors"))
     except RuntimeError as error:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.commands.parser import Parser, add_model_options
 from hf_encls.escapes import csv_row, one_line
 from hf_encls.files import find_files, new_file
@@ -28,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
     add_model_options(parser)
     parser.add_argument("--top_k", type=int, default=1, metavar="N", help="labels of each file (default: 1)")
     parser.add_argument("--format", choices=["table", "csv", "jsonl"], default="table", help="default: table")
-    parser.add_argument("--output", metavar="FILE", help="write here instead of to the terminal")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument("--batch_size", type=int, default=8, metavar="N", help="short files at a time (default: 8)")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
     if options.top_k < 1 or options.batch_size < 1:
@@ -36,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
     files = expand(options.sources)
     pipe = load_pipe(options)
     errors = 0
-    with output(options.output) as out:
+    with writing(options.output), output(options.output) as out:
         write = {"table": _table, "csv": _csv, "jsonl": _json_lines}[options.format]
         rows = write(out, [str(file) for file in files], min(options.top_k, pipe.model.config.num_labels))
         answers = pipe.analyse_many(

@@ -1,17 +1,17 @@
 """The command `hf-encls`: one door to every program of the package.
 
-Exit status: 0 all went well, 1 a file could not be used (it is named), 2 wrong arguments, 130 interrupted, 143 terminated.
+Exit status: 0 all went well, 1 a file could not be used (it is named), or the disk, the memory or the Hub failed, 2 wrong
+arguments, 130 interrupted, 143 terminated.
 """
 
 import importlib
 import io
-import os
 import re
 import sys
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
-from hf_encls.commands.door import ending_cleanly, interrupted, status_of
+from hf_encls.commands.door import guarded
 from hf_encls.commands.parser import near
 
 
@@ -82,33 +82,23 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
-    program = None
-    try:
-        with ending_cleanly():
-            program = importlib.import_module(command.module).main
-            status = program([name, *args] if name in ("encode", "decode") else args)
-            sys.stdout.flush()
+    program = importlib.import_module(command.module).main
+
+    def call() -> int | None:
+        status = program([name, *args] if name in ("encode", "decode") else args)
         if isinstance(status, dict):  # the comparison of `validate` says whether all is well
             return 0 if status.get("ok", True) else 1
-        return status if isinstance(status, int) else 0
+        return status
+
+    try:
+        status = guarded(call, program)
     except SystemExit as stop:
-        if stop.code == 2 and name in OTHER_PARSERS:
-            _hint(program, args)
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if name in OTHER_PARSERS:
-            _hint(program, args)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"\n{interrupted(program)}", file=sys.stderr)
-        return status_of(stop)
-    except BrokenPipeError:  # the reader, `head` say, has gone
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         sys.argv = given
+    if status == 2 and name in OTHER_PARSERS:
+        _hint(program, args)
+    return status
 
 
 def _hint(program, args: list[str]) -> None:

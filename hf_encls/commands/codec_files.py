@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from hf_encls.commands.classify import expand
-from hf_encls.commands.parser import Parser
+from hf_encls.commands.outputs import writing
+from hf_encls.commands.parser import Parser, device
 from hf_encls.files import new_file
 
 ENCODE = """Write audio as codes: .ecdc files (the format of EnCodec's reference implementation) or saved codes.
@@ -46,7 +47,9 @@ def encode_files(args: list[str]) -> int:
     parser.add_argument("--bandwidth", type=float, metavar="KBPS", help="kilobits per second (default: the highest)")
     parser.add_argument("--format", choices=["ecdc", "safetensors"], default="ecdc", help="default: ecdc")
     parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    parser.add_argument(
+        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
     # In a folder, .ecdc files are results of an earlier run, not sounds.
@@ -90,10 +93,14 @@ def decode_files(args: list[str]) -> int:
         "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
     )
     parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)")
+    parser.add_argument(
+        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(args)
     files = expand(options.sources, SAVED)
+    if not files:
+        raise ValueError(f"expected .ecdc files or saved codes in {', '.join(options.sources)}, found none")
     files, targets = _targets(files, options, ".wav")
 
     from hf_encls.audio import open_wav
@@ -126,7 +133,9 @@ def _each(files: list[Path], targets: list[Path], one) -> int:
     errors = 0
     for source, target in zip(files, targets, strict=True):
         try:
-            print(f"{source} -> {target}: {one(source, target)}", flush=True)
+            with writing(target):
+                said = one(source, target)
+            print(f"{source} -> {target}: {said}", flush=True)
         except ValueError as error:
             errors += 1
             print(f"{source}: ERROR {error}", file=sys.stderr)

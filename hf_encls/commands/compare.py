@@ -9,6 +9,8 @@ The models must know the same classes. A model that needs remote code is not run
 import argparse
 from pathlib import Path
 
+from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.parser import device
 from hf_encls.data.facts import copy_text
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
 from hf_encls.files import write_json
@@ -54,7 +56,8 @@ def main(args: list[str] | None = None) -> dict:
         "models": rows,
     }
     if options.output:
-        write_json(result, Path(options.output))
+        with writing(options.output):
+            write_json(result, Path(options.output))
     return result
 
 
@@ -75,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="the seed that training drew its split with (None: that of the local models; 42, as in training, without any)",
     )
-    parser.add_argument("--device", help="cpu, cuda, ...; None: an accelerator where there is one")
-    parser.add_argument("--output", help="write the rows into this JSON file")
+    parser.add_argument("--device", type=device, help="cpu, cuda, ...; None: an accelerator where there is one")
+    parser.add_argument("--output", type=output_file, help="write the rows into this JSON file")
     return parser
 
 

@@ -1,10 +1,17 @@
-"""What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines."""
+"""What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines.
 
+Exit status: 1 what the program needs is not there or cannot be used (a file, room on the disk, memory, the Hub), 2 wrong
+arguments, 130 interrupted, 143 terminated. What is none of these is a fault of the program, and keeps its stack of lines.
+"""
+
+import errno
+import io
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +22,11 @@ KEPT = {
     "pretrain_codec": "checkpoints are kept: the same command goes on from the last one",
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",
+}
+LONGEST = 2000  # letters of a message that a person reads
+TODO = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there, or name another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name another place, or ask for the right to use it"),
 }
 
 
@@ -40,16 +52,64 @@ def ending_cleanly() -> Iterator[None]:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Call `main`; a `ValueError` ends with its message and status 2, Ctrl-C with status 130, SIGTERM with 143."""
+    """Call `main` and end the program with what `guarded` says, where that is not 0."""
+    status = guarded(main, main)
+    if status:
+        sys.exit(status)
+
+
+def guarded(call: Callable[[], object], program: Callable | None) -> int:
+    """The exit status of `call`, once what went wrong is said in one line; its own number, where it returns one.
+
+    `program` is the function whose work an interrupt leaves behind.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal has no letters for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with ending_cleanly():
-            main()
+            status = call()
+        sys.stdout.flush()
+        return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        text = str(error)
+        if len(text) > LONGEST:  # a value that a damaged file holds, say
+            text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
+        print(f"error: {text}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{interrupted(main)}", file=sys.stderr)
-        sys.exit(status_of(stop))
+        print(f"\n{interrupted(program)}", file=sys.stderr)
+        return status_of(stop)
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        _forget_output()
+        return 1
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            return 1
+        _forget_output()
+        return 1
+
+
+def line_of(error: Exception) -> str | None:
+    """What to tell a user of the disk, the memory, the Hub; None for an error that is a fault of the program."""
+    if isinstance(error, OSError):
+        if error.errno is None:  # the Hub's, and those that libraries make of it
+            return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        reason = error.strerror or os.strerror(error.errno)
+        todo = TODO.get(error.errno)
+        return ": ".join([*names[:1], reason[:1].lower() + reason[1:], *([todo] if todo else [])])
+    text = str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return f"there is not enough memory for this ({' '.join(text.split())[:150] or 'none is left'})"
+    if type(error).__module__.startswith(("httpx", "httpcore", "urllib3", "requests")):
+        return f"the network failed: {' '.join(text.split()) or type(error).__name__}"
+    return None
 
 
 def status_of(stop: KeyboardInterrupt) -> int:
@@ -57,8 +117,14 @@ def status_of(stop: KeyboardInterrupt) -> int:
     return 143 if isinstance(stop, Terminated) else 130
 
 
-def interrupted(main: Callable) -> str:
+def interrupted(main: Callable | None) -> str:
     """The line for Ctrl-C and SIGTERM: what of the program's work is kept, where that is so."""
     code = getattr(main, "__code__", None)  # not __module__: that is __main__ for a script
     kept = KEPT.get(Path(code.co_filename).stem) if code else None
     return f"interrupted; {kept}" if kept else "interrupted"
+
+
+def _forget_output() -> None:
+    """What could not be written to the terminal's side is not tried again at the end of the process."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

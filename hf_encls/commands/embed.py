@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_encls.commands.classify import expand, load_pipe
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
 from hf_encls.files import new_file
 
@@ -27,8 +28,10 @@ def main(args: list[str] | None = None) -> int:
     parser = Parser(prog="hf-encls embed", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="audio; the folders in it name the classes of the map")
     add_checkpoint_options(parser)
-    parser.add_argument("--output", default="embeddings.parquet", metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--map", metavar="PNG", help="draw all files as points, coloured by class")
+    parser.add_argument(
+        "--output", type=output_file, default="embeddings.parquet", metavar="FILE", help="default: %(default)s"
+    )
+    parser.add_argument("--map", type=output_file, metavar="PNG", help="draw all files as points, coloured by class")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
     refuse_existing(options.output, options.map, overwrite=options.overwrite)
@@ -53,11 +56,13 @@ def main(args: list[str] | None = None) -> int:
         print(f"{file}: ERROR {error}", file=sys.stderr)
     if not rows:
         raise ValueError(f"expected at least one file that can be read in {options.folder}, found none")
-    write_parquet(rows, Path(options.output))
+    with writing(options.output):
+        write_parquet(rows, Path(options.output))
     print(f"{options.output}: {len(rows)} embeddings of {len(rows[0]['embedding'])} numbers")
     if options.map:
         print(f"drawing the map of {len(rows)} files; thousands take minutes", file=sys.stderr, flush=True)
-        draw_map(rows, Path(options.map))
+        with writing(options.map):
+            draw_map(rows, Path(options.map))
         print(options.map)
     return 1 if errors else 0
 

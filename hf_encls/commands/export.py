@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
 
 EXAMPLES = """examples:
@@ -19,7 +20,7 @@ The labels and the sampling rate are in the file's metadata, under "encls". Need
 def main(args: list[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     parser = Parser(prog="hf-encls export", description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("--onnx", required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--onnx", type=output_file, required=True, metavar="FILE", help="the file to write")
     add_checkpoint_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the file where it is there already")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
@@ -31,7 +32,9 @@ def main(args: list[str] | None = None) -> int:
         raise ValueError(f"{error.name} is missing: pip install 'hf_encls[onnx]'") from error
     from hf_encls.inference.onnx import export_onnx
 
-    difference = export_onnx(load_pipe(options).model, options.onnx)
+    model = load_pipe(options).model
+    with writing(options.onnx):
+        difference = export_onnx(model, options.onnx)
     size = Path(options.onnx).stat().st_size
     print(f"{options.onnx}: {size} bytes, probabilities within {difference:.1e} of PyTorch's")
     return 0

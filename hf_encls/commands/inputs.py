@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import datasets
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import EncodecModel
 
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
@@ -117,7 +119,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     data_dir = args.data_dir
     if synthetic:
         data_dir = SYNTHETIC_FOLDER
-        with state.main_process_first():
+        with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
     if state.is_main_process:
@@ -130,7 +132,8 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
+        windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
     told = {} if name is None else codec_facts(name)
     return Inputs(
@@ -156,6 +159,10 @@ def check_options(args: FeatureArguments, **network) -> tuple[EncodecModel, Encl
         raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
     if args.data_name not in (None, FOLDER):
         module_of(args.data_name)
+    if args.cache_dir is not None:
+        check_folder(args.cache_dir, "--cache_dir")
+    if args.data_dir == "":
+        raise ValueError("expected a folder at --data_dir, found no name")
     check_applies(args, args.features)
     for option in ("window_s", "step_s", "hop_length"):
         value = getattr(args, option)

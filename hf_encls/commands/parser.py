@@ -49,12 +49,27 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def device(name: str) -> str:
+    """The type of `--device`. Raises `ArgumentTypeError` for one that this machine, or this PyTorch, does not have."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        kinds = ["cpu", *([torch.accelerator.current_accelerator().type] if torch.accelerator.is_available() else [])]
+        reason = " ".join(str(error).split(".")[0].split())[:120]
+        raise argparse.ArgumentTypeError(
+            f"expected {' or '.join(kinds)}, which is there, found {name!r} ({reason})"
+        ) from error
+    return name
+
+
 def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that loads a model."""
     parser.add_argument("--model", required=True, metavar="M", help="checkpoint: a folder, or a name on the Hub")
     parser.add_argument("--revision", metavar="R", help="revision of a model on the Hub; pin one that you trust")
     parser.add_argument(
-        "--device", metavar="D", help="cpu, cuda, cuda:1, ... (default: the first accelerator, else cpu)"
+        "--device", type=device, metavar="D", help="cpu, cuda, cuda:1, ... (default: the first accelerator, else cpu)"
     )
 
 

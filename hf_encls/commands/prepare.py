@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hf_encls.commands.door import run
+from hf_encls.commands.outputs import check_folder, output_file, writing
 from hf_encls.data.download import fetch, unpack
 from hf_encls.data.facts import DatasetFacts
 from hf_encls.data.load import KNOWN, load_clips
@@ -28,11 +29,14 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
     data_dir = Path(options.data_dir)
     print(facts.text())
     if options.download:
-        _download(facts, data_dir, options.url, options.keep_archive)
+        check_folder(data_dir, "--data_dir")
+        with writing(data_dir):
+            _download(facts, data_dir, options.url, options.keep_archive)
     clips, report, facts = load_clips(data_dir, name, strict=options.strict)
     print(report.text())
     if options.report:
-        report.save(options.report)
+        with writing(options.report):
+            report.save(options.report)
         print(f"report: {options.report}")
     result = {"dataset": facts.name, "used": report.used, "left_out": report.left_out, "warnings": report.warnings}
     result["classes"] = clips.features["label"].names
@@ -77,7 +81,7 @@ def _parser(dataset: str | None) -> argparse.ArgumentParser:
         metavar="NAME",
         help="publish features (never audio) as this data set; the options of scripts/publish.py work too",
     )
-    parser.add_argument("--report", help="write what was used and left out into this JSON file")
+    parser.add_argument("--report", type=output_file, help="write what was used and left out into this JSON file")
     return parser
 
 

@@ -18,14 +18,16 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
-from hf_encls.codec_training.checkpoints import STATE, list_checkpoints
+from hf_encls.codec_training.checkpoints import STATE, STATE_SHAPE, list_checkpoints
 from hf_encls.codec_training.corpus import Corpus, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
 from hf_encls.commands.door import run
+from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.files import write_json
 from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.records import read_record
 from hf_encls.training.places import occupied, put_in_place, workplace
 
 SOUNDS = "sounds.json"  # beside the checkpoints: what they were trained on
@@ -47,7 +49,7 @@ def main(args: list[str] | None = None) -> dict:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training_args.encoder_steps > 0)],
     )
 
-    with occupied(Path(training_args.output_dir)):
+    with writing(training_args.output_dir), occupied(Path(training_args.output_dir)):
         return _pretrain(codec_args, sound_args, training_args, accelerator, command)
 
 
@@ -150,13 +152,13 @@ def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
     found = list_checkpoints(folder / "checkpoints")
     longer = False
     if found and arguments.resume and not arguments.overwrite:
-        state = json.loads((found[-1] / STATE).read_text(encoding="utf-8"))
+        state = read_record(found[-1] / STATE, STATE_SHAPE)
         check_same(recipe, state, found[-1])
         longer = state["step"] < recipe.max_steps
     place = folder if longer else workplace(folder, None, arguments.overwrite)
     found = list_checkpoints(place / "checkpoints")
     if found and arguments.resume:
-        check_same(recipe, json.loads((found[-1] / STATE).read_text(encoding="utf-8")), found[-1])
+        check_same(recipe, read_record(found[-1] / STATE, STATE_SHAPE), found[-1])
     return place
 
 
@@ -164,7 +166,7 @@ def _check_sounds(checkpoints: Path, sounds: dict, resume: bool, is_main: bool) 
     """Raise `ValueError` where the checkpoints were trained on other sounds; note which they are."""
     file = checkpoints / SOUNDS
     told = {name: sounds[name] for name in ("clips", "duration_s", "shares", "held_out_clips")}
-    there = json.loads(file.read_text(encoding="utf-8")) if resume and file.is_file() else told
+    there = read_record(file) if resume and file.is_file() else told
     if there != told and list_checkpoints(checkpoints):
         changed = ", ".join(
             f"{name} were {there.get(name)}, are {told[name]}" for name in told if there.get(name) != told[name]

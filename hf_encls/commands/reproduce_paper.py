@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.data.splits import PROTOCOLS
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
@@ -32,6 +33,7 @@ def main(args: list[str] | None = None) -> Path:
     command = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(command)
     folder = Path(options.output_dir)
+    check_folder(folder, "--output_dir")
     sources, missing_sources = _sources(_folders(options))
     inputs, missing_inputs = _inputs(options)
     presets = _presets(options, folder / "cells")
@@ -42,7 +44,7 @@ def main(args: list[str] | None = None) -> Path:
         raise ValueError("there is nothing to run: name at least one data set folder, such as --esc50 DIR")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with writing(folder), FileLock(folder / ".lock", timeout=0):
             cache_dir = options.cache_dir or str(folder / "cache")
             check_settings(cells, folder / "cells", cache_dir, options.report_only)
             failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe, output
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.commands.parser import Parser, add_model_options
 
 EXAMPLES = """examples:
@@ -24,8 +25,10 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("file", metavar="FILE", help="audio of any length, .ecdc, or saved codes")
     add_model_options(parser)
     parser.add_argument("--format", choices=FORMATS, help="default: what the name of --output says, else json")
-    parser.add_argument("--output", metavar="FILE", help="write here instead of to the terminal")
-    parser.add_argument("--plot", metavar="PNG", help="draw waveform, segments and class probabilities")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="write here instead of to the terminal")
+    parser.add_argument(
+        "--plot", type=output_file, metavar="PNG", help="draw waveform, segments and class probabilities"
+    )
     shape = parser.add_argument_group("segments")
     shape.add_argument("--step_s", type=float, metavar="S", help="their resolution (default: the model's own step)")
     shape.add_argument("--smoothing", choices=["none", "median", "viterbi"], default="none", help="default: none")
@@ -57,10 +60,11 @@ def main(args: list[str] | None = None) -> int:
         min_duration_s=options.min_duration_s,
         all_scores=options.all_scores,
     )
-    with output(options.output) as out:
+    with writing(options.output), output(options.output) as out:
         out.write(render(segments, format, name=Path(options.file).name, duration_s=analysis.duration_s))
     if options.plot:
-        _draw(options, analysis, segments, pipe.model.config.sampling_rate)
+        with writing(options.plot):
+            _draw(options, analysis, segments, pipe.model.config.sampling_rate)
     return 0
 
 

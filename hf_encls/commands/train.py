@@ -22,17 +22,18 @@ from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
+from hf_encls.commands.outputs import writing
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
-from hf_encls.files import read_json, write_json
+from hf_encls.files import write_json
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, save_results, usage
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
-from hf_encls.training.results import RESULTS, over_folds, public_command, versions
+from hf_encls.training.results import RESULTS, over_folds, public_command, read_results, versions
 from hf_encls.training.resuming import (
     Start,
     begin_folds,
@@ -62,7 +63,7 @@ def main(args: list[str] | None = None) -> dict:
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     network = {"standardization": model_args.standardization, "dropout": model_args.dropout}
     folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
-    with occupied(folder):
+    with writing(folder), occupied(folder):
         if asked in NOTHING and not training_args.overwrite:
             refuse_unfinished_folds(folder)
         place = workplace(folder, asked, training_args.overwrite)
@@ -127,7 +128,7 @@ def _train(
     runs = {}
     for fold, start in starts.items():
         if start.finished:
-            runs[fold] = read_json(start.folder / RESULTS)
+            runs[fold] = read_results(start.folder)
             if is_main:
                 print(f"fold {fold}: finished earlier, its results are in {start.folder}", flush=True)
             continue

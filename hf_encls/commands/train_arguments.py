@@ -1,13 +1,15 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
-import os
+import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.records import read_record
 from hf_encls.training.arguments import EnclsTrainingArguments
 
 
@@ -69,6 +71,43 @@ class ModelArguments:
     dropout: float = field(default=0.5, metadata={"help": "Dropout before the last layer."})
 
 
+# Settings of transformers that are objects or lists.
+STRUCTURED = (
+    *("lr_scheduler_kwargs", "optim_args", "optim_target_modules", "accelerator_config", "fsdp_config", "deepspeed"),
+    *("gradient_checkpointing_kwargs", "liger_kernel_config", "parallelism_config", "report_to", "debug", "fsdp"),
+)
+
+
+def _settings(path: Path, parser: HfArgumentParser) -> dict:
+    """The settings in a file, each of the type that its option has; null stays what it is. Raises `ValueError`."""
+    if path.suffix == ".json":
+        values = read_record(path)
+    else:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+            raise ValueError(
+                f"{path} is damaged: expected YAML, found {' '.join(str(error).split())[:200]}"
+            ) from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} is damaged: expected settings, a name and a value each, found {values!r:.60}")
+    actions = {action.dest: action for action in parser._actions}
+    for name, value in values.items():
+        if name not in actions:
+            raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
+        several = actions[name].nargs not in (None, "?")
+        is_switch = isinstance(value, bool) and actions[name].type is str  # --resume_from_checkpoint may be one
+        if value is None or several or is_switch or (name in STRUCTURED and isinstance(value, dict | list)):
+            continue
+        if isinstance(value, dict | list):
+            raise ValueError(f"{path}: expected {name} to be one value, found {value!r:.60}")
+        try:
+            values[name] = (actions[name].type or str)(str(value))
+        except (argparse.ArgumentTypeError, ValueError, TypeError) as error:
+            raise ValueError(f"{path}: expected another value of {name}, found {value!r:.60} ({error})") from error
+    return values
+
+
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:
     """Arguments from a command line, or from one .json, .yaml or .yml file named as the only argument.
 
@@ -81,6 +120,5 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTraining
         path = Path(args[0])
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
-        read = parser.parse_json_file if path.suffix == ".json" else parser.parse_yaml_file
-        return read(os.fspath(path))
+        return parser.parse_dict(_settings(path, parser))
     return parser.parse_args_into_dataclasses(args)

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from hf_encls.commands.door import run
+from hf_encls.commands.outputs import output_file, writing
 from hf_encls.data.load import KNOWN
 from hf_encls.data.validate import validate
 from hf_encls.files import write_json
@@ -18,12 +19,13 @@ def main(args: list[str] | None = None) -> dict:
     )
     parser.add_argument("--no_checksums", action="store_true", help="names and audio only, no md5")
     parser.add_argument("--most", type=int, default=20, help="files to print of each kind")
-    parser.add_argument("--report", help="write the whole comparison into this JSON file")
+    parser.add_argument("--report", type=output_file, help="write the whole comparison into this JSON file")
     options = parser.parse_args(args)
     result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
     print(result.text(options.most))
     if options.report:
-        write_json(result.as_dict(), options.report)
+        with writing(options.report):
+            write_json(result.as_dict(), options.report)
     return result.as_dict()
 
 

@@ -98,6 +98,8 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: i
                 _unpack_zip(path, partial, max_members, limit)
             else:
                 _unpack_tar(path, partial, max_members, limit)
+    except DownloadError as error:
+        raise DownloadError(f"{path}: {error}") from error
     except (*BROKEN, OSError) as error:
         # A damaged offset is an invalid argument to the system; other errors of it are the disk's.
         if not isinstance(error, BROKEN) and error.errno != errno.EINVAL:

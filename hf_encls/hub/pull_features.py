@@ -1,6 +1,5 @@
 """Reading published features: windows to train on, with neither codec nor audio."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,17 +7,24 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 
+from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.records import read_record
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
+FACTS_SHAPE = {
+    **{"config": dict, "source": str, "codec?": (CODEC_FACTS_SHAPE, None), "num_clips?": (int, None)},
+    **{"about_source?": ({"expected_clips?": (int, None)}, None)},
+}
 
 
 class PublishedFeatures(NamedTuple):
@@ -58,7 +64,7 @@ def load_published(
         windows = load_dataset(
             name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
         )
-    except (DatasetsError, pa.ArrowException) as error:
+    except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
@@ -151,17 +157,17 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
     return f"could not read the windows of {name} ({config_name}): {reason}; get the data set anew"
 
 
-def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
-    """What is known of the features, and their configuration. Raises `ValueError` where it is damaged."""
+def _read_facts(file: Path) -> dict:
+    """What is known of the features. Raises `ValueError` where it is damaged."""
+    facts = read_record(file, FACTS_SHAPE)
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        facts["source"], facts.get("codec")
-        return facts, EnclsConfig(**{**facts["config"], "codec_config": None})
-    except KeyError as error:
-        reason = f"it has no {error}"
+        EnclsConfig(**{**facts["config"], "codec_config": None})
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
-    raise ValueError(f"{file} is damaged, it does not describe features ({reason}): get the data set anew")
+        raise ValueError(
+            f"{file} is damaged, it does not describe features ({reason}): get the data set anew"
+        ) from error
+    return facts
 
 
 def _codec_facts(facts: Mapping) -> dict:

@@ -2,7 +2,6 @@
 
 import ast
 import fnmatch
-import json
 import logging
 import os
 import re
@@ -18,12 +17,13 @@ from hf_encls.escapes import markdown, python
 from hf_encls.files import write_text
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
+from hf_encls.records import read_record
 from hf_encls.report.card_files import CARD, read_card
 from hf_encls.report.cards import cards_as_made, eval_results
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page, seal_of
-from hf_encls.training.results import RESULTS
+from hf_encls.training.results import RESULTS, read_results
 from hf_encls.training.resuming import PREVIOUS, SETTINGS
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,11 @@ def push_model(
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     names = model_files(folder)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8")) if "results.json" in names else {}
+    results = read_results(folder) if RESULTS in names else {}
     _check_leak(results)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_record(
+        folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
+    )
     if lacks_codec(results, config):
         raise PublishError(
             f"expected a model that holds its codec, found one in {folder} that was saved without "

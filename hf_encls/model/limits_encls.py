@@ -97,7 +97,7 @@ def check_object(file: Path) -> None:
         return
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: expected JSON, found something else ({error}); the file is damaged") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file}: expected a JSON object, found a {type(found).__name__}; the file is damaged")

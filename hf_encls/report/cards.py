@@ -18,6 +18,7 @@ from huggingface_hub import (
 
 from hf_encls.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.model.configuration_encls import parse_features
+from hf_encls.records import read_record
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
@@ -36,7 +37,7 @@ from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask th
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
-from hf_encls.training.results import RESULTS, dataset_text
+from hf_encls.training.results import RESULTS, dataset_text, read_results
 from hf_encls.training.resuming import PREVIOUS
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -51,6 +52,10 @@ PROTOCOL_TEXTS = {
     "official": "Protocol `official`: the data set's own division.",
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
+}
+CONFIG_SHAPE = {
+    **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
+    **{"standardization?": (str, None), "codec_config?": (dict, None)},
 }
 
 
@@ -70,8 +75,8 @@ def write_model_card(
     where one of the two files is missing, where the README cannot be merged, or is somebody's own (unless `overwrite`).
     """
     folder = Path(folder)
-    results = _read_json(folder / RESULTS) if results is None else results
-    config = _read_json(folder / "config.json")
+    written, config = _records_of(folder, results is None)
+    results = written if results is None else results
     home, pictures = home_of(folder), [name for name in PICTURES if (folder / name).is_file()]
     key = key_file(folder / "confusion_matrix.png")
     numbers = key.read_text(encoding="utf-8") if key.is_file() else ""
@@ -111,6 +116,16 @@ def cards_as_made(page: Page, results: object, config: object, files: Sequence[s
         return [str(model_card(results, config, **names, pictures=[name for name in PICTURES if name in files]))]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
+
+
+def _records_of(folder: Path, with_results: bool = True) -> tuple[dict | None, dict]:
+    """`results.json` and `config.json` of a folder. Raises `ValueError` where one is missing or damaged."""
+    for path in ([folder / RESULTS] if with_results else []) + [folder / "config.json"]:
+        if not path.is_file():
+            raise ValueError(
+                f"expected {path}, which a training run writes; it is not there, so there is no card to write"
+            )
+    return read_results(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)
 
 
 def model_card(
@@ -297,9 +312,11 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "dataset"
 
 
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise ValueError(
-            f"expected {path}, which a training run writes; it is not there, so there is no card to write"
-        )
-    return json.loads(path.read_text(encoding="utf-8"))
+def _records_of(folder: Path, with_results: bool = True) -> tuple[dict | None, dict]:
+    """`results.json` and `config.json` of a folder. Raises `ValueError` where one is missing or damaged."""
+    for path in ([folder / RESULTS] if with_results else []) + [folder / "config.json"]:
+        if not path.is_file():
+            raise ValueError(
+                f"expected {path}, which a training run writes; it is not there, so there is no card to write"
+            )
+    return read_results(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)

@@ -18,11 +18,12 @@ from transformers import Pipeline, pipeline
 from hf_encls.audio import load
 from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
-from hf_encls.files import read_json
+from hf_encls.records import NoObjectError, check_record, read_record
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
-from hf_encls.training.results import CLIPS, RESULTS
+from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips
 
+USED = ("dataset", "protocol", "seed", "fold?", "codec?", "folds?")  # of the results
 SEED = 42  # what training draws its split with unasked: transformers' default
 
 
@@ -46,13 +47,17 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     folder = Path(model)
     if not (folder / RESULTS).is_file():
         return None
-    results = read_json(folder / RESULTS)
+    try:
+        results = read_record(folder / RESULTS)
+    except NoObjectError:
+        return None
     if not _is_ours(results):
         return None
     if "folds" in results:
         folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
-    parts = read_json(folder / CLIPS) if (folder / CLIPS).is_file() else {}
+    check_record(results, {name: RESULTS_SHAPE[name] for name in USED}, folder / RESULTS)
+    parts = read_clips(folder)
     return TrainingRun(
         str(folder),
         results["protocol"],
@@ -166,7 +171,10 @@ def compare(
         pipe = model
         if not isinstance(model, Pipeline):
             find_model(model)
-            pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
+            try:
+                pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
+            except ValueError as error:
+                raise ValueError(f"{model} cannot be used: {error}") from error
         label_mapping = _label_mapping(name, pipe, names)
         rate = pipe.feature_extractor.sampling_rate
         scores = evaluate.evaluator("audio-classification").compute(
@@ -195,7 +203,7 @@ def compare(
 
 
 def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:
-    own = set(pipe.model.config.id2label.values())
+    own = {str(label) for label in pipe.model.config.id2label.values()}
     if own != set(classes):
         missing, extra = sorted(set(classes) - own), sorted(own - set(classes))
         raise ValueError(

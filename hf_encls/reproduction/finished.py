@@ -1,13 +1,21 @@
 """Finished cells: read, put together, and set side by side by what they share."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_encls.records import read_record
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.measures import mean_and_deviation
-from hf_encls.training.results import CLIPS, RESULTS
+from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, RESULTS_SHAPE
+
+# The report needs all that this version writes.
+EPOCH_SHAPE = {"epoch": int, "validation_accuracy": float, "validation_loss": float, "*": (float, None)}
+CELL_SHAPE = {
+    **{name.rstrip("?"): shape for name, shape in RESULTS_SHAPE.items() if name not in ("folds?", "dataset_id?")},
+    "history": [EPOCH_SHAPE],
+    "times_s": {"training": float, "*": float},
+}
 
 
 class Finished:
@@ -16,7 +24,7 @@ class Finished:
     def __init__(self, cell: Cell, folder: Path):
         self.cell = cell
         self.folder = folder / cell.id
-        self.results = json.loads((self.folder / RESULTS).read_text(encoding="utf-8"))
+        self.results = read_record(self.folder / RESULTS, CELL_SHAPE)
 
     @property
     def group(self) -> tuple[str, str, str, str]:
@@ -32,7 +40,7 @@ class Finished:
     @property
     def test_clips(self) -> list[str]:
         """The ids of the clips it was tested on."""
-        return json.loads((self.folder / CLIPS).read_text(encoding="utf-8"))["test"]
+        return read_record(self.folder / CLIPS, {"test": [str], **CLIPS_SHAPE})["test"]
 
     @property
     def training_s(self) -> float:

@@ -1,6 +1,5 @@
 """Running the cells one after the other, each in its own process and folder, with the progress of the whole."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from tqdm.auto import tqdm
 
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import parse_features
+from hf_encls.records import read_record
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS
+from hf_encls.training.results import RESULTS, read_results
 from hf_encls.training.resuming import progress
 
 ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
@@ -87,7 +87,7 @@ def _is_codec(pairs: Mapping[str, str]) -> bool:
 
 
 def _read(file: Path) -> dict[str, str]:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_record(file, {"*": str})
 
 
 def is_finished(cell: Cell, folder: Path) -> bool:
@@ -127,7 +127,8 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
     command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
     before, share = bar.n, _share(folder)
     bar.update(share * cell.work())
-    bar.initial += share * cell.work()  # done in an earlier start: it says nothing about the speed of this one
+    if not bar.disable:  # done in an earlier start: it says nothing about the speed of this one
+        bar.initial += share * cell.work()
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -160,6 +161,6 @@ def last_words(log: Path) -> str:
 
 
 def _scores(folder: Path) -> str:
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results = read_results(folder)
     test = results["test"]
     return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"

@@ -1,6 +1,5 @@
 """Inference time per second of audio, split into representation and classification: all inputs in one measurement."""
 
-import json
 import os
 import platform
 import statistics
@@ -14,6 +13,7 @@ from hf_encls.audio import read, resample
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.records import read_record
 from hf_encls.reproduction.finished import Finished
 
 REPEATS = 7
@@ -47,7 +47,7 @@ def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict
             "processor": processor(),
         }
         file = folder / f"{dataset}.json"
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        kept = read_record(file) if file.is_file() else {}
         if kept.get("settings") != settings:
             paths = [Path(one.cell.source.files[clip][0]) for clip in chosen]
             measured = inference_times({entry: run.folder for entry, run in first.items()}, paths, REPEATS, device)

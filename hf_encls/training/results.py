@@ -12,9 +12,41 @@ from hf_encls.files import errors_name, move_into_place, work_folder
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.records import read_record
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
+SCORES_SHAPE = {"accuracy": float, "loss": float, "macro_f1?": float, "*": (float, None)}
+PART_SHAPE = {"window": SCORES_SHAPE, "clip": SCORES_SHAPE, "window_without_silence?": (SCORES_SHAPE, None), "*": int}
+CODEC_SHAPE = {
+    **{"id": str, "hash?": (str, None), "policy?": (str, None), "dtype?": (str, None), "revision?": (str, None)},
+    **{"bandwidth?": (float, None), "untrained?": bool, "trained_on?": ([str], str), "license?": (str, None)},
+    **{"attribution?": (str, None), "heard_test_clips?": bool},
+}
+LEAK_SHAPE = {"test_windows": int, "clip_leaks": int, "group_leaks": int}
+# What readers rely on; results of earlier versions have less.
+RESULTS_SHAPE = {
+    **{
+        "dataset": str,
+        "dataset_id?": (str, None),
+        "features": str,
+        "protocol": str,
+        "fold?": (int, None),
+        "seed": int,
+    },
+    **{"classes": [str], "codec?": (CODEC_SHAPE, None), "leak?": (LEAK_SHAPE, None), "holds_codec?": bool},
+    **{
+        "train?": PART_SHAPE,
+        "validation?": PART_SHAPE,
+        "test": PART_SHAPE,
+        "epochs?": int,
+        "best_epoch?": (int, None),
+    },
+    **{"history?": [{"epoch": float, "*": (float, None)}], "command?": [str], "versions?": {"*": str}, "device?": str},
+    **{"per_class?": [{"class": str, "support": int, "*": (float, None)}], "times_s?": {"*": float}},
+    **{"confusion_matrix?": [[int]], "folds?": {"*": {"test": PART_SHAPE}}},
+}
+CLIPS_SHAPE = {"*": [str]}
 
 
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
@@ -66,6 +98,16 @@ def _without_place(text: str) -> str:
         if kind(text).is_absolute():
             return kind(text).name
     return text
+
+
+def read_results(folder: Path) -> dict:
+    """The results of a run, or of the folds of one, as `train` left them in `folder`. Raises `RecordError`."""
+    return read_record(folder / RESULTS, RESULTS_SHAPE)
+
+
+def read_clips(folder: Path) -> dict[str, list[str]]:
+    """The ids of the clips of each part of a run in `folder`; nothing where it does not tell. Raises `RecordError`."""
+    return read_record(folder / CLIPS, CLIPS_SHAPE) if (folder / CLIPS).is_file() else {}
 
 
 def dataset_text(results: Mapping) -> str:

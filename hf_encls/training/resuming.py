@@ -1,6 +1,5 @@
 """How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,11 +7,13 @@ from pathlib import Path
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_encls.files import move_into_place, read_json, write_json
+from hf_encls.files import move_into_place, write_json
+from hf_encls.records import read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
+STATE_SHAPE = {"global_step": int, "max_steps": int, "log_history": [{"epoch_s?": float}], "epoch?": (float, None)}
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
@@ -219,7 +220,7 @@ def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several
 def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
-    there = read_json(folder / SETTINGS)
+    there = read_record(folder / SETTINGS)
     # A name that is missing there was not written down yet when that run began.
     other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
     if other:
@@ -230,7 +231,7 @@ def _check_same(folder: Path, settings: Mapping) -> None:
 
 
 def _same_length(folder: Path, settings: Mapping) -> bool:
-    there = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    there = read_record(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     return all(there.get(name) == settings.get(name) for name in LENGTH)
 
 
@@ -244,7 +245,7 @@ def _step(checkpoint: Path) -> int:
 
 
 def _state(checkpoint: Path) -> dict:
-    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return read_record(checkpoint / STATE, STATE_SHAPE)
 
 
 def _unfinished(folder: Path) -> str:

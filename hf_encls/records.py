@@ -1,0 +1,119 @@
+"""JSON files that one program writes and another reads: of the shape that is expected, or one error that names the file.
+
+A shape is a type, a tuple of shapes (one of them fits; None: null), a list of one shape (of every item), or a dict of
+them: a key that ends in "?" may be missing, "*" is of every other key. An `int` is no `bool`, and does for a `float`.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+LONGEST = 64 << 20  # bytes; the largest ones hold the learning curves of a thousand epochs
+NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+class RecordError(ValueError):
+    """A file that is not the record it should be; the message names it."""
+
+
+class NoObjectError(RecordError):
+    """JSON of another kind than an object."""
+
+
+def read_record(path: str | os.PathLike, shape: Mapping | None = None) -> dict:
+    """The JSON object in a file, checked against `shape`. Keys that the shape does not name stay as they are.
+
+    Raises `RecordError` for a file that cannot be read, is no JSON, holds something else than an object, or does not
+    have the shape.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LONGEST:
+            raise RecordError(f"{path} cannot be read: expected a JSON object, found {path.stat().st_size} bytes")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RecordError(f"{path} is damaged: expected JSON, found {reason}") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise error if isinstance(error, RecordError) else RecordError(f"{path} is damaged: {error}") from error
+    if not isinstance(value, dict):
+        raise NoObjectError(f"{path} is damaged: expected a JSON object, found {_told(value)}")
+    check_record(value, shape or {}, path)
+    return value
+
+
+def check_record(value: Mapping, shape: Mapping, path: str | os.PathLike) -> None:
+    """Raise `RecordError`, which names `path`, where `value` does not have the shape."""
+    fault = _fault(value, shape, "")
+    if fault:
+        raise RecordError(f"{path} is damaged: {fault}")
+
+
+def _fault(value: object, shape: object, where: str) -> str | None:
+    """What does not fit, and where in the file; None where all does."""
+    if isinstance(shape, tuple):
+        faults = [_fault(value, each, where) for each in shape]
+        return None if None in faults else faults[0]
+    if isinstance(shape, dict):
+        return _fault_of_object(value, shape, where)
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return _unexpected(list, value, where)
+        return next(filter(None, (_fault(each, shape[0], f"{where}[{i}]") for i, each in enumerate(value))), None)
+    if shape is None:
+        return None if value is None else f"expected {where} to be null"
+    if isinstance(value, bool) and shape is not bool:
+        return _unexpected(shape, value, where)
+    if shape is float and isinstance(value, int):
+        return None
+    return None if isinstance(value, shape) else _unexpected(shape, value, where)
+
+
+def _fault_of_object(value: object, shape: dict, where: str) -> str | None:
+    if not isinstance(value, dict):
+        return _unexpected(dict, value, where)
+    rest = set(value)
+    for key, inside in shape.items():
+        name = key.rstrip("?")
+        if name == "*":
+            continue
+        rest.discard(name)
+        if name not in value:
+            if key != name:
+                continue
+            return f"expected {_at(where, name)}, found none"
+        fault = _fault(value[name], inside, _at(where, name))
+        if fault:
+            return fault
+    if "*" in shape:
+        return next(
+            filter(None, (_fault(value[key], shape["*"], _at(where, key)) for key in value if key in rest)), None
+        )
+    return None
+
+
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name[:80]}" if where else name[:80]
+
+
+def _unexpected(shape: type, value: object, where: str) -> str:
+    return f"expected {where or 'it'} to be {NAMES[shape]}, found {_told(value)}"
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict | list):
+        return f"{NAMES[type(value)]} of {len(value)}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return f"{value!r:.60}"

@@ -1,0 +1,270 @@
+"""Every door: what is wrong with files, places, devices, disks and the Hub is one line that names it, and no traceback."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from small_models import save_small_model, small_codec
+
+from hf_encls.commands import cli, door
+from hf_encls.commands.outputs import output_file, writing
+from hf_encls.records import RecordError, read_record
+
+FEATURES = ("--features", "log_mel", "--window_s", "0.4", "--cache_dir", "{here}/c")
+QUICK = (
+    *("--max_steps", "1", "--report_to", "none", "--use_cpu", "true"),
+    *("--save_strategy", "no", "--load_best_model_at_end", "false"),
+)
+# A call that works, by program; {in}: what it reads, {out}: what it writes.
+PROGRAMS = {
+    "classify": ("{in}", "--model", "{model}", "--output", "{out}"),
+    "segment": ("{in}", "--model", "{model}", "--output", "{out}"),
+    "embed": ("{in_dir}", "--model", "{model}", "--output", "{out}"),
+    "export": ("--model", "{in_dir}", "--onnx", "{out}"),
+    "train": ("--data_dir", "{in_dir}", *FEATURES, *QUICK, "--output_dir", "{out}"),
+    "extract": ("--data_dir", "{in_dir}", *FEATURES[:4], "--cache_dir", "{out}"),
+    "validate": ("--data_dir", "{in_dir}", "--dataset", "esc50", "--report", "{out}"),
+    "publish": ("--model_dir", "{in_dir}", "--push_to_hub", "me/x", "--save_card", "{out}"),
+    "compare": ("--data_dir", "{in_dir}", "--models", "{model}", "--output", "{out}"),
+    "reproduce": ("--esc50", "{in_dir}", "--inputs", "log_mel", "--report_only", "--output_dir", "{out}"),
+    "encode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
+    "decode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
+    "pretrain": ("--data_dir", "{in_dir}", "--num_filters", "2", "--cpu", "true", "--output_dir", "{out}"),
+}
+assert set(PROGRAMS) | {"demo"} == set(cli.COMMANDS)
+FOLDERS = ("train", "extract", "reproduce", "pretrain")  # their output is a folder
+WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("good")
+    save_small_model(root / "model", "log_mel", window_s=0.4, step_s=0.2)
+    small_codec(24).save_pretrained(root / "codec")
+    for label in ("x", "y"):
+        (root / "sounds" / label).mkdir(parents=True)
+        for index in range(4):
+            wave = 0.1 * np.random.default_rng(index + ord(label)).standard_normal(12_000)
+            soundfile.write(root / "sounds" / label / f"{index}.wav", wave, 24_000)
+    return root
+
+
+def call(program: str, good: Path, here: Path, more: tuple[str, ...] = (), **places: object) -> list[str]:
+    """The arguments of a program with everything in its place but what `places` says."""
+    sound = good / "sounds" / "x" / "0.wav"
+    where = {"model": good / "model", "codec": good / "codec", "in": sound, "in_dir": good / "sounds", "here": here}
+    where["in_dir"] = good / "model" if program in ("export", "publish") else where["in_dir"]
+    where["out"] = here / "out" / "result"
+    args = PROGRAMS[program]
+    if program == "classify" and "in" in places:  # a sound that cannot be used is a row: on the terminal
+        args = args[:-2]
+    return [program, *(each.format_map(where | places) for each in args), *more]
+
+
+def refused(capsys, args: list[str], *named: object) -> str:
+    """The one line that a program ends with; the status is 1 or 2, and one of `named` is in it."""
+    status = cli.main(args)
+    said = capsys.readouterr()
+    assert status in (1, 2), said
+    assert "Traceback" not in said.err + said.out
+    lines = [line for line in (said.err + said.out).replace("\r", "\n").splitlines() if "error" in line.lower()]
+    assert len(lines) == 1, (lines, said)
+    assert any(str(name) in said.err + said.out for name in named), said
+    return lines[0]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_input_that_is_not_there_is_named(program, good, tmp_path, capsys):
+    if program == "reproduce":
+        pytest.skip("a data set that is not there is listed as missing")
+    nowhere = tmp_path / "nowhere"
+    args = call(program, good, tmp_path, **{"in": nowhere, "in_dir": nowhere})
+    refused(capsys, args, nowhere, nowhere.name)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_file_where_a_folder_should_be_and_a_folder_for_a_file_are_named(program, good, tmp_path, capsys):
+    file, folder = tmp_path / "file.wav", tmp_path / "folder.wav"
+    file.write_bytes(b"RIFF no")
+    folder.mkdir()
+    if program == "reproduce":
+        pytest.skip("a data set that cannot be read is listed as missing")
+    refused(capsys, call(program, good, tmp_path, **{"in": folder, "in_dir": file}), "file.wav", "folder.wav")
+
+
+@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - {"publish"}))
+@pytest.mark.parametrize("place", ["below a file", "in /proc", "taken"])
+def test_a_place_that_cannot_be_written_is_named_before_the_work(program, place, good, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
+    taken = tmp_path / ("file" if program in FOLDERS else "folder")
+    out = {"below a file": tmp_path / "file" / "result", "in /proc": Path("/proc/nowhere/result"), "taken": taken}[
+        place
+    ]
+    if (program, place) in (("encode", "taken"), ("decode", "taken")):
+        pytest.skip("a folder takes the files")
+    source = {}
+    if program == "decode":
+        assert (
+            cli.main(
+                [
+                    "encode",
+                    str(good / "sounds" / "x" / "0.wav"),
+                    *("--codec", str(good / "codec")),
+                    *("--output", str(tmp_path / "a.ecdc")),
+                ]
+            )
+            == 0
+        )
+        source = {"in": tmp_path / "a.ecdc"}
+        capsys.readouterr()
+    refused(capsys, call(program, good, tmp_path, out=out, **source), out, out.parent)
+
+
+def test_a_device_is_no_place_for_a_result(good, tmp_path, capsys):
+    null = tmp_path / "null"
+    null.symlink_to(os.devnull)
+    assert "device" in refused(capsys, call("classify", good, tmp_path, out=null), null)
+    assert null.is_symlink()
+
+
+@pytest.mark.parametrize("program", WITH_DEVICE)
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "meta", ""])
+def test_a_device_that_is_not_there_is_one_line(program, name, good, tmp_path, capsys):
+    args = ["demo", "--model", str(good / "model")] if program == "demo" else call(program, good, tmp_path)
+    line = refused(capsys, [*args, f"--device={name}"], "--device")
+    assert "expected cpu" in line and repr(name) in line
+
+
+FULL = """
+import resource, sys
+from hf_encls.commands import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # as on a full disk, every byte is one too many
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - {"publish", "decode"}))
+def test_a_disk_without_room_is_one_line_that_names_the_file(program, good, tmp_path):
+    args = call(program, good, tmp_path, more=("--timing_clips", "0") if program == "reproduce" else ())
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, *args], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode in (1, 2), done
+    assert "Traceback" not in done.stderr
+    (line,) = [each for each in done.stderr.replace("\r", "\n").splitlines() if each.lower().startswith("error")]
+    assert str(tmp_path) in line and "large" in line
+
+
+@pytest.mark.slow
+def test_a_full_terminal_and_a_closed_one_are_no_traceback(good):
+    command = [
+        sys.executable,
+        "-m",
+        "hf_encls.commands.cli",
+        "classify",
+        str(good / "sounds"),
+        "--model",
+        str(good / "model"),
+    ]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: standard output: no space left on device: make room there, or name another place"
+    ]
+    reading, writing_end = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing_end, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing_end)
+    assert done.returncode == 1 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "another place"),
+        (errno.EACCES, "another place"),
+        (errno.EISDIR, "is a"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file(number, said, capsys):
+    def main():
+        with writing("results/model"):
+            raise OSError(number, os.strerror(number))
+
+    assert door.guarded(main, main) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: results/model: ") and said in err and err.count("\n") == 1
+
+
+def test_memory_network_and_hub_are_one_line_and_a_fault_is_not_hidden(capsys):
+    import httpx
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    for error, said in (
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (httpx.ConnectError("no route"), "the network failed: no route"),
+        (OfflineModeIsEnabled("cannot reach x: offline mode"), "offline mode"),
+        (LocalEntryNotFoundError("cannot find y\nand more"), "cannot find y"),
+    ):
+
+        def main(error=error):
+            raise error
+
+        assert door.guarded(main, main) == 1
+        err = capsys.readouterr().err
+        assert said in err and err.count("\n") == 1
+    with pytest.raises(TypeError):
+        door.guarded(lambda: None + 1, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"[" * 100_000,
+        b"9" * 5_000,
+        b'{"a": "x"}',
+        b'{"b": 1}',
+        b'{"a": true}',
+        b'{"a": 1, "c": [1, "x"]}',
+    ],
+)
+def test_a_damaged_record_is_named(text, tmp_path):
+    file = tmp_path / "record.json"
+    file.write_bytes(text)
+    with pytest.raises(RecordError, match=str(file)):
+        read_record(file, {"a": int, "c?": [int]})
+    file.write_text(json.dumps({"a": 1, "c": [2], "other": None}))
+    assert read_record(file, {"a": float, "c?": [int]})["other"] is None
+
+
+def test_a_place_is_looked_at_without_making_it(tmp_path):
+    assert output_file(str(tmp_path / "new" / "er" / "x.csv")).endswith("x.csv")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("text", ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}'])
+def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    refused(capsys, ["train", str(file)], file)
