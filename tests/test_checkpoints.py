@@ -16,7 +16,8 @@ from small_models import save_small_model, small_codec
 
 from hf_encls import EnclsPipeline
 from hf_encls.checkpoints import find_checkpoint
-from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.inference.embeddings import load_model
 from hf_encls.report.compare import compare
@@ -57,14 +58,14 @@ def test_without_a_network_it_is_said_at_once(how, monkeypatch, tmp_path, reques
     for load in (load_codec,) if slow else (load_codec, EnclsPipeline.from_pretrained, load_model):
         started = time.monotonic()
         with pytest.raises(ValueError, match="nor a copy in the cache") as caught:
-            load(DEFAULT_CODECS[24])
+            load(DEFAULT_CODECS[24_000])
         assert time.monotonic() - started < 5
         text = str(caught.value)
-        assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24] in text and "give" in text
+        assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24_000] in text and "give" in text
     with pytest.raises(
         CodecNotFoundError, match=r"mini, which is bundled; or a folder .*; or take --features log_mel"
     ):
-        load_codec(DEFAULT_CODECS[48])
+        load_codec(DEFAULT_CODECS[48_000])
 
 
 def _unknown(*args, **kwargs):

@@ -8,11 +8,11 @@ import yaml
 from huggingface_hub import ModelCard
 from test_publishing import results_of, trained_model
 
+from hf_encls.files import write_json
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.merging import merge
 from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page
-from hf_encls.training.results import write_json
 
 
 def card(**changes: object) -> str:

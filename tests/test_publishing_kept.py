@@ -10,10 +10,10 @@ from huggingface_hub import HfApi, ModelCard, metadata_update
 from test_publishing import MODEL, results_of, trained_model
 
 from hf_encls.data.synthetic import write_synthetic
+from hf_encls.files import write_json
 from hf_encls.hub.commit import PublishError
 from hf_encls.hub.push_features import push_model
 from hf_encls.report.cards import write_model_card
-from hf_encls.training.results import write_json
 
 
 @pytest.fixture(autouse=True)

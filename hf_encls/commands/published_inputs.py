@@ -30,7 +30,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    facts, settings["revision"] = load_facts(*which, args.dataset_revision)
+    facts, _, settings["revision"] = load_facts(*which, args.dataset_revision)
     published = load_published(*which, **settings, streaming=args.streaming)
     windows, config = published.windows, published.config
     _compare(args, config, " ".join(which))
