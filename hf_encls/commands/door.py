@@ -24,7 +24,7 @@ KEPT = {
     "train": "finished features and checkpoints are kept",
 }
 LONGEST = 2000  # letters of a message that a person reads
-TODO = {
+ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there, or name another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name another place, or ask for the right to use it"),
 }
@@ -102,7 +102,7 @@ def line_of(error: Exception) -> str | None:
             return next(iter(str(error).strip().splitlines()), type(error).__name__)
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         reason = error.strerror or os.strerror(error.errno)
-        todo = TODO.get(error.errno)
+        todo = ADVICE.get(error.errno)
         return ": ".join([*names[:1], reason[:1].lower() + reason[1:], *([todo] if todo else [])])
     text = str(error)
     if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:

@@ -310,13 +310,3 @@ def plain(value: float) -> str:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "dataset"
-
-
-def _records_of(folder: Path, with_results: bool = True) -> tuple[dict | None, dict]:
-    """`results.json` and `config.json` of a folder. Raises `ValueError` where one is missing or damaged."""
-    for path in ([folder / RESULTS] if with_results else []) + [folder / "config.json"]:
-        if not path.is_file():
-            raise ValueError(
-                f"expected {path}, which a training run writes; it is not there, so there is no card to write"
-            )
-    return read_results(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)
