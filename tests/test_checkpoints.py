@@ -139,7 +139,7 @@ def test_programs_call_it_a_wrong_path(tmp_path, capsys):
         ["embed", str(tmp_path), "--model", "nope"],
     ):
         assert cli.main(command) == 2
-        said = capsys.readouterr().err
+        said = capsys.readouterr().err.removeprefix("loading the model\n")
         assert "'nope', a folder or USER/NAME on the Hub, found neither" in said and said.count("\n") == 1, said
 
 

@@ -197,7 +197,11 @@ def test_names_say_what_stands_in():
 
 
 def test_half_written_checkpoints_are_dropped(tmp_path: Path):
-    for number, text in ((1, '{"global_step": 1, "max_steps": 4}'), (2, '{"global_step": 2, "max_st'), (3, None)):
+    for number, text in (
+        (1, '{"global_step": 1, "max_steps": 4, "log_history": []}'),
+        (2, '{"global_step": 2, "max_st'),
+        (3, None),
+    ):
         (tmp_path / f"checkpoint-{number}").mkdir()
         if text is not None:
             (tmp_path / f"checkpoint-{number}" / "trainer_state.json").write_text(text)

@@ -17,7 +17,7 @@ from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.records import read_record
+from hf_encls.records import RecordError, read_record
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
@@ -157,17 +157,18 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
     return f"could not read the windows of {name} ({config_name}): {reason}; get the data set anew"
 
 
-def _read_facts(file: Path) -> dict:
-    """What is known of the features. Raises `ValueError` where it is damaged."""
-    facts = read_record(file, FACTS_SHAPE)
+def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
+    """What is known of the features, and their configuration. Raises `ValueError` where it is damaged."""
     try:
-        EnclsConfig(**{**facts["config"], "codec_config": None})
+        facts = read_record(file, FACTS_SHAPE)
+        return facts, EnclsConfig(**{**facts["config"], "codec_config": None})
+    except RecordError as error:
+        raise ValueError(f"{error}, it does not describe features: get the data set anew") from error
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(
             f"{file} is damaged, it does not describe features ({reason}): get the data set anew"
         ) from error
-    return facts
 
 
 def _codec_facts(facts: Mapping) -> dict:
