@@ -1,6 +1,5 @@
 """Running the cells one after the other, each in its own process and folder, with the progress of the whole."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hf_encls.model.configuration_encls import parse_features
+from hf_encls.reproduction.costs import multiply_adds
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS, write_json
+from hf_encls.training.results import RESULTS, read_json, write_json
 from hf_encls.training.resuming import progress
 
 ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
@@ -28,7 +28,7 @@ def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None, r
     for cell in cells:
         file = folder / cell.id / ARGUMENTS
         if file.is_file():
-            before, now = _same_terms(_read(file)), identity(cell.arguments(cache_dir))
+            before, now = _same_terms(read_json(file)), identity(cell.arguments(cache_dir))
             if report_only:
                 before, now = (each | {"--data_dir": ""} for each in (before, now))
             if before != now:
@@ -49,7 +49,7 @@ def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> d
     for file in sorted(folder.glob(f"*/*/**/{ARGUMENTS}")):
         if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
             continue
-        arguments = _same_terms(_read(file))
+        arguments = _same_terms(read_json(file))
         for name in names:
             if name == "hop_length" and _is_codec(arguments):
                 continue  # says nothing about a codec's features, and is not given to them
@@ -85,10 +85,6 @@ def _is_codec(pairs: Mapping[str, str]) -> bool:
     return parse_features(pairs["--features"])[0].needs_codec if "--features" in pairs else False
 
 
-def _read(file: Path) -> dict[str, str]:
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def is_finished(cell: Cell, folder: Path) -> bool:
     """Whether the cell's results are there."""
     return (folder / cell.id / RESULTS).is_file()
@@ -100,8 +96,8 @@ def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dic
     A cell that fails does not stop the others. `check_settings` comes first.
     """
     todo = [cell for cell in cells if not is_finished(cell, folder)]
-    done = sum(cell.work() for cell in cells if is_finished(cell, folder))
-    total = sum(cell.work() for cell in cells)
+    done = sum(_work(cell) for cell in cells if is_finished(cell, folder))
+    total = sum(_work(cell) for cell in cells)
     failed = {}
     layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
     # The mean speed of this start: progress comes in lumps, one for each checkpoint.
@@ -125,8 +121,8 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
     write_json(identity(arguments), folder / ARGUMENTS)
     command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
     before, share = bar.n, _share(folder)
-    bar.update(share * cell.work())
-    bar.initial += share * cell.work()  # done in an earlier start: it says nothing about the speed of this one
+    bar.update(share * _work(cell))
+    bar.initial += share * _work(cell)  # done in an earlier start: it says nothing about the speed of this one
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -134,16 +130,23 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
-                bar.update(max(0.0, before + _share(folder) * cell.work() - bar.n))
+                bar.update(max(0.0, before + _share(folder) * _work(cell) - bar.n))
                 bar.refresh()
         except BaseException:
             process.terminate()
             process.wait()
             raise
-    bar.update(before + cell.work() - bar.n)
+    bar.update(before + _work(cell) - bar.n)
     if process.returncode == 0 and (folder / RESULTS).is_file():
         return None
     return last_words(folder / LOG) or f"ended with status {process.returncode}"
+
+
+def _work(cell: Cell) -> float:
+    """Multiply-adds of the whole run, roughly: what the time left is estimated by."""
+    config = cell.network()
+    windows = max(1.0, cell.dataset.seconds / config.step_s)
+    return multiply_adds(config)["training"] * windows * float(cell.preset.options["num_train_epochs"])
 
 
 def _share(folder: Path) -> float:
@@ -159,6 +162,6 @@ def last_words(log: Path) -> str:
 
 
 def _scores(folder: Path) -> str:
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    results = read_json(folder / RESULTS)
     test = results["test"]
     return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"
