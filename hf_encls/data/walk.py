@@ -44,7 +44,8 @@ def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            left_out.append({"file": clip_id(root, folder), "reason": f"this folder cannot be read: {error.strerror}"})
+            reason = f"this folder cannot be read: {error.strerror}"
+            left_out.append({"file": clip_id(root, folder), "kind": "folder", "reason": reason})
             continue
         for entry in entries:
             path = folder / entry.name
@@ -74,13 +75,15 @@ def _take(root: Path, path: Path, seen: dict[Path, Path], found: list, left_out:
     try:
         first = seen.setdefault(path.resolve(), path)
     except (OSError, RuntimeError):  # RuntimeError: links in a circle, before Python 3.13
-        left_out.append({"file": clip_id(root, path), "reason": "this link leads to itself or nowhere"})
+        left_out.append(
+            {"file": clip_id(root, path), "kind": "link", "reason": "this link leads to itself or nowhere"}
+        )
         return
     if first is path:
         found.append((path, path.relative_to(root).parts[0]))
     else:
         reason = f"is the same file as {clip_id(root, first)}, by a link: it is used once"
-        left_out.append({"file": clip_id(root, path), "reason": reason})
+        left_out.append({"file": clip_id(root, path), "kind": "link", "reason": reason})
 
 
 def _may_be_audio(name: str) -> bool:
