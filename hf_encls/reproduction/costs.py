@@ -1,7 +1,7 @@
 """What a representation and the network cost, from shapes alone: sizes, multiply-adds. No clip is read here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -18,17 +18,21 @@ RATES = (22_050, 44_100)
 HOPS = (128, 256)
 
 
+def first_of_each(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
+    """The first cell of each data set and input."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.dataset.key, cell.input.key), cell)
+    return first
+
+
 def size_rows(cells: Sequence[Cell]) -> list[dict]:
     """Frames and bytes per second of each representation, as the cells (variants left out) use them."""
-    rows, seen = [], set()
-    for cell in cells:
-        place = (cell.dataset.key, cell.input.key)
-        if cell.preset.variant or place in seen:
-            continue
-        seen.add(place)
+    rows = []
+    for (dataset, entry), cell in first_of_each(cell for cell in cells if not cell.preset.variant).items():
         config = cell.network()
         hop = config.hop_length if cell.input.codec is None else None
-        row = {"dataset": place[0], "input": place[1], "sampling_rate": config.sampling_rate, "hop_length": hop}
+        row = {"dataset": dataset, "input": entry, "sampling_rate": config.sampling_rate, "hop_length": hop}
         rows.append(row | sizes(config) | {"paper_frames_per_s": paper.FRAMES_PER_S.get(cell.input.features)})
     return rows
 
@@ -77,21 +81,17 @@ def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds of the network for each input of each data set: per second of audio (forward), per epoch of
     training (forward and backward), and how they compare with mel's.
     """
-    rows: dict[tuple[str, str], dict] = {}
-    for run in runs:
-        place = (run.cell.dataset.key, run.cell.input.key)
-        if run.cell.preset.variant or place in rows:
-            continue
-        config, windows = run.cell.network(), run.results["train"]["num_windows"]
-        counts = multiply_adds(config)
-        per_s, per_epoch = counts["forward"] / config.step_s, counts["training"] * windows
-        row = {"dataset": place[0], "input": place[1], **counts, "per_s": per_s, "train_windows": windows}
-        row |= {"per_epoch": per_epoch, "per_s_millions": per_s / 1e6, "per_epoch_billions": per_epoch / 1e9}
-        rows[place] = row
-    for (dataset, _), row in rows.items():
-        mel = rows.get((dataset, "mel"))
-        row["of_mel"] = row["forward"] / mel["forward"] if mel else None
-    return list(rows.values())
+    windows = {run.cell.id: run.results["train"]["num_windows"] for run in runs}
+    cells = first_of_each(run.cell for run in runs if not run.cell.preset.variant)
+    counts = {place: multiply_adds(cell.network()) for place, cell in cells.items()}
+    rows = []
+    for (dataset, entry), cell in cells.items():
+        own, mel = counts[dataset, entry], counts.get((dataset, "mel"))
+        row = {"dataset": dataset, "input": entry, **own, "per_s": own["forward"] / cell.network().step_s}
+        row |= {"train_windows": windows[cell.id], "per_epoch": own["training"] * windows[cell.id]}
+        row |= {"per_s_millions": row["per_s"] / 1e6, "per_epoch_billions": row["per_epoch"] / 1e9}
+        rows.append(row | {"of_mel": own["forward"] / mel["forward"] if mel else None})
+    return rows
 
 
 def multiply_adds(config: EnclsConfig) -> dict[str, int]:
@@ -120,20 +120,15 @@ def multiply_adds(config: EnclsConfig) -> dict[str, int]:
 
 def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds that make a second of each representation."""
-    rows: dict[tuple[str, str], dict] = {}
-    codecs: dict[str, dict] = {}
-    for run in runs:
-        cell = run.cell
-        place = (cell.dataset.key, cell.input.key)
-        if place in rows:
-            continue
-        codec = cell.input.codec
-        if codec is None:
+    rows, codecs = [], {}
+    for (dataset, entry), cell in first_of_each(run.cell for run in runs).items():
+        name = cell.input.codec
+        if name is None:
             counts = mel_multiply_adds(cell.network())
         else:
-            counts = codecs[codec] = codecs.get(codec) or codec_multiply_adds(load_codec(codec))
-        rows[place] = {"dataset": place[0], "input": place[1], **counts, "per_s_billions": counts["per_s"] / 1e9}
-    return list(rows.values())
+            counts = codecs[name] = codecs.get(name) or codec_multiply_adds(load_codec(name))
+        rows.append({"dataset": dataset, "input": entry, **counts, "per_s_billions": counts["per_s"] / 1e9})
+    return rows
 
 
 def mel_multiply_adds(config: EnclsConfig) -> dict:

@@ -25,19 +25,12 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
     colours = _colours([run.cell.input for run in runs])
+    runs = [run for run in runs if run.results["history"] and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        if "+" in preset:
-            continue
-        chosen: dict[str, dict[str, FinishedCell]] = {}
-        for run in runs:
-            if (run.cell.preset.name, run.cell.protocol) == (preset, protocol) and run.results["history"]:
-                chosen.setdefault(run.cell.dataset.label, {}).setdefault(run.cell.input.label, run)
-        panels = {
-            dataset: {label: run.results["history"] for label, run in sorted(entries.items(), key=_order)}
-            for dataset, entries in chosen.items()
-        }
-        if not panels:
-            continue
+        own = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in own}
+        for run in sorted(own, key=lambda run: ORDER.index(run.cell.input.features)):
+            panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results["history"])
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
         name = f"figure_4_{preset}_{protocol}.png"
@@ -54,10 +47,6 @@ def _colours(inputs: Sequence[Input]) -> dict[str, str]:
             own = COLOUR_OF[entry.features]
             colours[entry.label] = own if own not in colours.values() else left.pop(0) if left else PAPER_COLOURS[-1]
     return colours
-
-
-def _order(entry: tuple[str, FinishedCell]) -> int:
-    return ORDER.index(entry[1].cell.input.features)
 
 
 def figure_2(dataset: DataSet, inputs: Sequence[Input], preset: Preset, folder: Path) -> list[dict]:

@@ -2,12 +2,12 @@
 
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from hf_encls.audio import read, resample
@@ -67,22 +67,13 @@ def shown(measured: Mapping) -> dict:
     """
     if "rounds" not in measured:
         return dict(measured)
-    rounds = measured["rounds"]
-    values = {part: [one[part] for one in rounds] for part in PARTS}
-    values["total"] = [sum(parts) for parts in zip(*values.values(), strict=True)]
-    medians = {part: statistics.median(each) for part, each in values.items()}
-    spread = {part: [min(each), max(each)] for part, each in values.items()}
-    return (
-        dict(measured)
-        | medians
-        | {
-            "spread": spread,
-            "ms": {part: 1000 * value for part, value in medians.items()},
-            "ms_spread": {part: [1000 * value for value in each] for part, each in spread.items()},
-            "real_time": 1 / medians["total"],
-            "repeats": len(rounds),
-        }
-    )
+    rounds = pd.DataFrame(measured["rounds"])[list(PARTS)].assign(total=lambda parts: parts.sum(axis="columns"))
+    medians = rounds.median().to_dict()
+    spread = {part: [min(each), max(each)] for part, each in rounds.to_dict("list").items()}
+    ms = {part: 1000 * value for part, value in medians.items()}
+    ms_spread = {part: [1000 * value for value in each] for part, each in spread.items()}
+    row = {"spread": spread, "ms": ms, "ms_spread": ms_spread, "real_time": 1 / medians["total"]}
+    return dict(measured) | medians | row | {"repeats": len(rounds)}
 
 
 @torch.inference_mode()
