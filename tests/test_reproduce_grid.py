@@ -271,7 +271,7 @@ def whole_report(folder: Path, name: str = "sounds") -> dict:
     failed, missing = {cells[0].id: f"error 13 in {name}"}, {"gtzan_genres": f"no folder at {name}"}
     report = report_of(folder, cells, rows, compared, failed=failed, missing_datasets=missing)
     report["pictures"] = [
-        {"kind": kind, "file": "a1.png", "title": f"1 {name}"} for kind in ("figure_2", "figure_4", "timing")
+        {"kind": kind, "file": f"a1_{name}.png", "title": f"1 {name}"} for kind in ("figure_2", "figure_4", "timing")
     ]
     return report
 
@@ -292,6 +292,7 @@ def test_names_are_text_on_the_page_and_its_tables_are_whole(tmp_path: Path):
     name = "a*b* <i>|c_ [d](e)"
     page = render(whole_report(tmp_path, name))
     assert escapes.markdown(name) in page and name not in page
+    assert page.count("](a1_a%2Ab%2A%20%3Ci%3E%7Cc_%20%5Bd%5D%28e%29.png)") == 3
     assert "<i>" not in page and "\n\n\n" not in page and page.endswith("|\n")
     tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
     assert len(tables) > 15

@@ -150,10 +150,11 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
     """The inputs, and those whose codec cannot be loaded, with the reason."""
     found, missing = [], {}
     for features in options.inputs:
-        if not parse_features(features)[0].needs_codec:
+        representation, rate = parse_features(features)
+        if not representation.needs_codec:
             found.append(Input(features))
             continue
-        for codec in getattr(options, f"codec_{features.removeprefix('encodec_')}"):
+        for codec in getattr(options, f"codec_{rate // 1000}khz"):
             entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
             try:
                 load_codec(codec)
