@@ -13,7 +13,8 @@ from hf_encls.training.results import CLIPS, RESULTS, read_json
 
 KEY = ["dataset", "preset", "protocol", "input"]  # what the cells of several folds and seeds have in common
 SPLIT = ["fold", "seed"]  # what must be equal for two cells to have the same split
-SCORES = [f"{unit}_{name}" for unit in ("window", "clip") for name in ("accuracy", "loss")]
+UNITS = ("window", "clip")
+SCORES = [f"{unit}_{name}" for unit in UNITS for name in ("accuracy", "loss")]
 
 
 class FinishedCell:
@@ -61,20 +62,20 @@ def finished(cells: Sequence[Cell], folder: Path) -> list[FinishedCell]:
 
 def score_table(runs: Sequence[FinishedCell]) -> pd.DataFrame:
     """One row for each cell: `KEY`, `SPLIT`, test `SCORES` (accuracy of 1, loss in nats), `features`, `is_comparable`
-    (with the paper's figure), `history` (its epochs).
+    (with the paper's figure), `epochs`, `history` (a row for each).
 
     The columns hold Python objects, so that a number that is missing (None) is not one that came out as no number (NaN).
     """
     rows = []
     for run in runs:
-        cell, test = run.cell, run.results["test"]
-        rows.append(
-            [cell.dataset.key, cell.preset.name, cell.protocol, cell.input.key]
-            + [cell.fold or 0, cell.seed]  # folds count from 1; None would equal nothing
-            + [test[unit][name] for unit in ("window", "clip") for name in ("accuracy", "loss")]
-            + [cell.input.features, run.is_comparable, run.results.get("history")]
-        )
-    return pd.DataFrame(rows, columns=[*KEY, *SPLIT, *SCORES, "features", "is_comparable", "history"], dtype=object)
+        cell, results = run.cell, run.results
+        row = {"dataset": cell.dataset.key, "preset": cell.preset.name, "protocol": cell.protocol}
+        row |= {"input": cell.input.key, "fold": cell.fold or 0, "seed": cell.seed}  # 0: None would equal nothing
+        row |= {f"{unit}_{name}": results["test"][unit][name] for unit in UNITS for name in ("accuracy", "loss")}
+        row |= {"features": cell.input.features, "is_comparable": run.is_comparable}
+        rows.append(row | {"epochs": results["epochs"], "history": results["history"]})
+    columns = [*KEY, *SPLIT, *SCORES, "features", "is_comparable", "epochs", "history"]
+    return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
 def where(rows: pd.DataFrame, **values: str) -> pd.DataFrame:

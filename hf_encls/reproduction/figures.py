@@ -91,7 +91,7 @@ def convergence_rows(scores: pd.DataFrame) -> list[dict]:
             if other != "own":
                 row[f"above_{other}"] = mean(pairs.above) if row["input"] != other else None
         accuracies = [[epoch["validation_accuracy"] for epoch in history] for history in own.history]
-        row["epochs"] = max(map(len, accuracies))
+        row["epochs"] = max(own.epochs)
         row["final_accuracy"] = mean(each[-1] for each in accuracies)
         row["best_accuracy"] = mean(map(max, accuracies))
         row["paper"] = paper.CONVERGENCE.get(row["dataset"], {}).get(own.features.iloc[0])
