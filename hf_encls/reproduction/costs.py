@@ -15,7 +15,7 @@ from hf_encls.reproduction.grid import Cell
 
 BYTES = {"float16": 2, "float32": 4}
 RATES = (22_050, 44_100)
-HOPS = (128, 256)
+N_FFT = 512
 
 
 def first_of_each(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
@@ -58,23 +58,20 @@ def sizes(config: EnclsConfig) -> dict:
 
 
 def mel_readings() -> list[dict]:
-    """Frames of one second of mel in every reading of the paper: rate, hop, centring."""
+    """Frames of one second of mel in every reading of the paper: rate, hop, and centring.
+
+    They are those of equation (1), and with half a window of padding on both sides.
+    """
     return [
         {
             "sampling_rate": rate,
             "hop_length": hop,
-            "frames": mel_frames(rate, 1.0, hop),
-            "frames_centred": mel_frames(rate, 1.0, hop, centred=True),
+            "frames": (rate - N_FFT) // hop + 1,
+            "frames_centred": rate // hop + 1,
         }
         for rate in RATES
-        for hop in HOPS
+        for hop in paper.MEL_HOPS
     ]
-
-
-def mel_frames(sampling_rate: int, window_s: float, hop_length: int, n_fft: int = 512, centred: bool = False) -> int:
-    """Frames of a mel spectrogram: equation (1) of the paper, or with half a window of padding on both sides."""
-    samples = round(sampling_rate * window_s)
-    return samples // hop_length + 1 if centred else (samples - n_fft) // hop_length + 1
 
 
 def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
