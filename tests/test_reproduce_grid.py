@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_grid import data_set, history, write_results, write_tones
+from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
 
 from hf_encls import escapes
@@ -193,6 +193,15 @@ def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, 
     main([arguments[0], str(moved), *arguments[2:], "--report_only"])
     with pytest.raises(ValueError, match="other settings .--data_dir"):
         main([arguments[0], str(moved), *arguments[2:], "--epochs", "2", "--hop_length", "256"])
+
+
+def test_a_codec_that_is_not_there_is_missing_with_the_whole_reason(quick):
+    folder, arguments = quick
+    codec = "no codec. Without one"
+    inputs = ["--inputs", "log_mel", "encodec_24khz", "--codec_24khz", codec]
+    main([*arguments, *inputs, "--report_only", "--timing_clips", "0"])
+    row = row_of(json.loads((folder / "report" / "report.json").read_text())["inputs"], features="encodec_24khz")
+    assert row["status"] == "missing" and f"{codec!r}" in row["reason"] and row["reason"].endswith("needs no codec")
 
 
 def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
