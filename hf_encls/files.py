@@ -120,7 +120,7 @@ class Found:
     """Files below a folder in the order of their paths, and what was passed over although it was meant."""
 
     files: list[Path] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)  # `file` and `reason`
+    left_out: list[dict[str, str]] = field(default_factory=list)  # `file`, `kind` (folder, link, file) and `reason`
     warnings: list[str] = field(default_factory=list)
 
 
@@ -164,7 +164,7 @@ class _Walk:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            self._leave_out(folder, f"this folder cannot be read: {error.strerror}")
+            self._leave_out(folder, "folder", f"this folder cannot be read: {error.strerror}")
             return []
         folders = []
         for entry in entries:
@@ -197,16 +197,17 @@ class _Walk:
         """Add a file, unless it was found under another name."""
         if not path.is_file():  # a pipe would be waited for
             is_link = path.is_symlink()
-            self._leave_out(path, "this link leads to itself or nowhere" if is_link else "this is no regular file")
+            reason = "this link leads to itself or nowhere" if is_link else "this is no regular file"
+            self._leave_out(path, "link" if is_link else "file", reason)
             return
         first = self.files.setdefault(path.resolve(), path)
         if first is path:
             self.found.files.append(path)
         else:
-            self._leave_out(path, f"is the same file as {self._name(first)}, by a link: it is used once")
+            self._leave_out(path, "link", f"is the same file as {self._name(first)}, by a link: it is used once")
 
-    def _leave_out(self, path: Path, reason: str) -> None:
-        self.found.left_out.append({"file": self._name(path), "reason": reason})
+    def _leave_out(self, path: Path, kind: str, reason: str) -> None:
+        self.found.left_out.append({"file": self._name(path), "kind": kind, "reason": reason})
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

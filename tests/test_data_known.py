@@ -157,6 +157,10 @@ def test_table_that_names_a_missing_file_and_file_that_no_table_names(tmp_path):
     assert "is listed in meta/esc50.csv but not there" in reasons["audio/1-1001-A-0.wav"]
     assert "is not listed" in reasons["audio/1-77-A-0.wav"]
     assert "1-1001-A-0.wav" in report.text()
+    assert {row["file"]: row["kind"] for row in report.left_out} == {
+        "audio/1-1001-A-0.wav": "missing",
+        "audio/1-77-A-0.wav": "unlisted",
+    }
     with pytest.raises(ValueError, match="--strict, and 2 files"):
         load_clips(root, strict=True)
 
@@ -377,6 +381,14 @@ def test_validate_a_file_that_only_the_table_knows_is_missing(tmp_path):
     result = validate("esc50", root)
     assert not any("1-1001-A" in row["file"] for row in result.wrong)
     assert len(result.extra) == 44  # the miniature's names are no clips of the index
+    write_noise(tmp_path / "plain" / "but not there" / "1-9-A.wav")  # a folder's name says nothing of it
+    for name in ("dog/1-8-A.wav", "rain/1-7-A.wav"):
+        write_noise(tmp_path / "plain" / name)
+    assert validate("esc50", tmp_path / "plain").extra == [
+        "but not there/1-9-A.wav",
+        "dog/1-8-A.wav",
+        "rain/1-7-A.wav",
+    ]
 
 
 def test_validate_refuses_what_it_has_no_facts_of(tmp_path):

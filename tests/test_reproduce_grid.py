@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_grid import write_tones
+from small_grid import data_set, history, row_of, write_results, write_tones
+from small_grid import report as report_of
 
+from hf_encls import escapes
 from hf_encls.commands.reproduce_cell import main as run_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.files import write_json
 from hf_encls.reproduction import runner, timing
-from hf_encls.reproduction.assemble import Grid, build
-from hf_encls.reproduction.collect import table_2
-from hf_encls.reproduction.finished import finished
+from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.data_sets import read_data_set
 from hf_encls.reproduction.grid import Cell, Input, plan, read_preset, read_variants
-from hf_encls.reproduction.others import compare_rows
+from hf_encls.reproduction.other_models import compare_rows
 from hf_encls.reproduction.report_page import render
-from hf_encls.reproduction.sources import read_source
 from hf_encls.reproduction.timing import timing_rows
 
 EPOCHS = 12
@@ -52,7 +52,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str
 def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
     """Start the first cell as the grid would; when it has written a checkpoint, kill -9."""
     preset = read_preset("recommended", {"num_train_epochs": EPOCHS})
-    cell = Cell(read_source("esc50", str(sounds)), Input("mel"), preset, "clip", None, 0)
+    cell = Cell(read_data_set("esc50", str(sounds)), Input("mel"), preset, "clip", None, 0)
     assert cell.id == CELL
     work = folder / "cells" / cell.id
     command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(work), *cell.arguments(str(cache))]
@@ -195,11 +195,20 @@ def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, 
         main([arguments[0], str(moved), *arguments[2:], "--epochs", "2", "--hop_length", "256"])
 
 
+def test_a_codec_that_is_not_there_is_missing_with_the_whole_reason(quick):
+    folder, arguments = quick
+    codec = "no codec. Without one"
+    inputs = ["--inputs", "log_mel", "encodec_24khz", "--codec_24khz", codec]
+    main([*arguments, *inputs, "--report_only", "--timing_clips", "0"])
+    row = row_of(json.loads((folder / "report" / "report.json").read_text())["inputs"], features="encodec_24khz")
+    assert row["status"] == "missing" and f"{codec!r}" in row["reason"] and row["reason"].endswith("needs no codec")
+
+
 def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     quick, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder, arguments = quick
-    sounds = read_source("esc50", arguments[1])
+    sounds = read_data_set("esc50", arguments[1])
     preset = read_preset("recommended", {})
     cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
     runs = finished(cells, folder / "cells")
@@ -223,11 +232,12 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     write_json(results, warned / "results.json")
     noted = compare_rows(runs, [sounds], [str(warned)])[-1]
     assert noted["accuracy"] == ours and "untrained" in noted["note"]
-    assert table_2([], [noted], [sounds])[-1]["note"] == noted["note"]
+    assert report_of(tmp_path, cells, compared=[noted])["table_2"][-1]["note"] == noted["note"]
     monkeypatch.setattr("transformers.pipeline", breaks)
     broken = compare_rows(runs, [sounds], ["some/model"])[-1]
     assert (broken["model"], broken["accuracy"], broken["reason"]) == ("some/model", None, "size mismatch")
-    rows = [row for row in table_2(runs, [own, same, broken], [sounds]) if row["kind"] != "cited"]
+    rows = report_of(folder / "cells", cells, compared=[own, same, broken])["table_2"]
+    rows = [row for row in rows if row["kind"] != "cited"]
     assert [(row["kind"], row.get("seed"), row["esc50"]) for row in rows] == [
         ("measured", None, ours),
         ("same_clips", 0, ours),
@@ -239,7 +249,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
 
 def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypatch: pytest.MonkeyPatch):
     folder, arguments = quick
-    sounds = read_source("esc50", arguments[1])
+    sounds = read_data_set("esc50", arguments[1])
     cells = plan([sounds], [Input("log_mel")], [read_preset("recommended", {})], [0], ["clip"])
     runs = finished(cells, folder / "cells")
     file = folder / "timing" / "esc50.json"
@@ -251,23 +261,15 @@ def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypa
     assert timing_rows(runs, 2, file.parent)[0]["threads"] == 3 and file.read_bytes() != before
 
 
-def whole_report(quick: tuple[Path, list[str]], folder: Path) -> dict:
-    """The report of a grid with every section, each cell with the results of the quick one."""
-    sounds = replace(read_source("esc50", quick[1][1]), folds=(1, 2, 3) * 5)
+def whole_report(folder: Path, name: str = "sounds") -> dict:
+    """The report of a grid with every section, on a data set of that name."""
+    sounds = replace(data_set(folds=(1, 2, 3) * 5), name=name)
     as_written = read_preset("paper", {})
     presets = [as_written, *read_variants(["all"], as_written), read_preset("recommended", {})]
     inputs = [Input("mel"), Input("log_mel"), Input("encodec_24khz", "untrained", "untrained", True)]
     cells = plan([sounds], inputs, presets, [0, 1])
-    done = next((quick[0] / "cells").glob("**/results.json")).parent
     for number, cell in enumerate(cells[1:]):
-        (folder / cell.id).mkdir(parents=True)
-        shutil.copy(done / "clips.json", folder / cell.id)
-        results = json.loads((done / "results.json").read_text())
-        results["test"]["window"]["accuracy"] = results["test"]["clip"]["accuracy"] = number / len(cells)
-        write_json(results, folder / cell.id / "results.json")
-    runs = finished(cells, folder)
-    missing = {"gtzan_genres": "no folder at x1"}
-    grid = Grid(cells, [sounds], missing, inputs, {}, presets, {cells[0].id: "error 13"}, [0, 1], ["--x7"], folder)
+        write_results(folder, cell, number / len(cells), history([0.1, 0.2 + number / 100], [2.0, 1.0]))
     times = {"clips": 1, "audio_s": 1.2, "device": "cpu", "threads": 1, "load_average": 0.5}
     times["rounds"] = [{"representation": 0.1, "classification": 0.2}, {"representation": 0.3, "classification": 0.4}]
     about = {"dataset": "esc50", "cell": "x"}
@@ -275,9 +277,10 @@ def whole_report(quick: tuple[Path, list[str]], folder: Path) -> dict:
     rows.append(about | {"input": "mel", "reason": "it has no codec 5"})
     compared = [{"dataset": "esc50", "model": "some/model9", "protocol": "official", "fold": 1, "seed": 0}]
     compared[0] |= {"accuracy": None, "reason": "error 404"}
-    report = json.loads(json.dumps(build(grid, runs, rows, compared)))
+    failed, missing = {cells[0].id: f"error 13 in {name}"}, {"gtzan_genres": f"no folder at {name}"}
+    report = report_of(folder, cells, rows, compared, failed=failed, missing_datasets=missing)
     report["pictures"] = [
-        {"kind": kind, "file": "a1.png", "title": "1"} for kind in ("figure_2", "figure_4", "timing")
+        {"kind": kind, "file": f"a1_{name}.png", "title": f"1 {name}"} for kind in ("figure_2", "figure_4", "timing")
     ]
     return report
 
@@ -285,10 +288,23 @@ def whole_report(quick: tuple[Path, list[str]], folder: Path) -> dict:
 def test_the_page_has_no_number_that_is_not_in_its_json(quick, tmp_path: Path):
     report = json.loads((quick[0] / "report" / "report.json").read_text())
     assert (quick[0] / "report" / "REPORT.md").read_text() == render(report)
-    whole = whole_report(quick, tmp_path)
+    whole = whole_report(tmp_path)
     for one in (report, whole):
         assert digits(render(one)) and not digits(render(without_digits(one)))
     assert all(f"## {whole['texts'][name]}" in render(whole) for name in SECTIONS)
     # And a changed number changes the page.
     whole["table_1"][0]["window_accuracy"]["mean"] = 0.12345
     assert "12.35" in render(whole) or "12.34" in render(whole)
+
+
+def test_names_are_text_on_the_page_and_its_tables_are_whole(tmp_path: Path):
+    name = "a*b* <i>|c_ [d](e)"
+    page = render(whole_report(tmp_path, name))
+    assert escapes.markdown(name) in page and name not in page
+    assert page.count("](a1_a%2Ab%2A%20%3Ci%3E%7Cc_%20%5Bd%5D%28e%29.png)") == 3
+    assert "<i>" not in page and "\n\n\n" not in page and page.endswith("|\n")
+    tables = re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)
+    assert len(tables) > 15
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
+    assert all(page.split(table)[0].endswith("\n\n") for table in tables)  # else it is none

@@ -20,9 +20,9 @@ from hf_encls.commands.outputs import check_folder, writing
 from hf_encls.data.splits import PROTOCOLS
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
+from hf_encls.reproduction.data_sets import DataSet, read_data_set
 from hf_encls.reproduction.grid import INPUTS, PRESETS, Input, Preset, plan, read_preset, read_variants
 from hf_encls.reproduction.runner import check_settings, run_cells, settings_of
-from hf_encls.reproduction.sources import Source, read_source
 
 
 def main(args: list[str] | None = None) -> Path:
@@ -34,11 +34,11 @@ def main(args: list[str] | None = None) -> Path:
     options = _parser().parse_args(command)
     folder = Path(options.output_dir)
     check_folder(folder, "--output_dir")
-    sources, missing_sources = _sources(_folders(options))
+    datasets, missing_datasets = _datasets(_folders(options))
     inputs, missing_inputs = _inputs(options)
     presets = _presets(options, folder / "cells")
-    cells = plan(sources, inputs, presets, options.seeds, options.protocols)
-    for title, reason in (*missing_sources.items(), *((e.label, why) for e, why in missing_inputs.items())):
+    cells = plan(datasets, inputs, presets, options.seeds, options.protocols)
+    for title, reason in (*missing_datasets.items(), *((e.label, why) for e, why in missing_inputs.items())):
         print(f"missing: {title} ({reason})", flush=True)
     if not cells:
         raise ValueError("there is nothing to run: name at least one data set folder, such as --esc50 DIR")
@@ -48,12 +48,12 @@ def main(args: list[str] | None = None) -> Path:
             cache_dir = options.cache_dir or str(folder / "cache")
             check_settings(cells, folder / "cells", cache_dir, options.report_only)
             failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)
-            from hf_encls.reproduction.assemble import Grid, write_report
+            from hf_encls.reproduction.report import Grid, write_report
 
             grid = Grid(
                 cells,
-                sources,
-                missing_sources,
+                datasets,
+                missing_datasets,
                 inputs,
                 missing_inputs,
                 presets,
@@ -137,12 +137,12 @@ def _folders(options: argparse.Namespace) -> dict[str, str | None]:
     return folders
 
 
-def _sources(folders: dict[str, str | None]) -> tuple[list[Source], dict[str, str]]:
+def _datasets(folders: dict[str, str | None]) -> tuple[list[DataSet], dict[str, str]]:
     found, missing = [], {}
     for key, folder in folders.items():
-        source = None if folder is None else read_source(key, folder)
-        if source is not None:
-            found.append(source)
+        dataset = None if folder is None else read_data_set(key, folder)
+        if dataset is not None:
+            found.append(dataset)
         else:
             missing[key] = f"give its folder with --{key}" if folder is None else f"no folder at {folder}"
     return found, missing
@@ -152,16 +152,17 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
     """The inputs, and those whose codec cannot be loaded, with the reason."""
     found, missing = [], {}
     for features in options.inputs:
-        if not parse_features(features)[0].needs_codec:
+        representation, rate = parse_features(features)
+        if not representation.needs_codec:
             found.append(Input(features))
             continue
-        for codec in getattr(options, f"codec_{features.removeprefix('encodec_')}"):
+        for codec in getattr(options, f"codec_{rate // 1000}khz"):
             entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
             try:
                 load_codec(codec)
                 found.append(entry)
             except CodecNotFoundError as error:
-                missing[entry] = str(error).split(". Without", 1)[0]
+                missing[entry] = str(error)
     names = [entry.key for entry in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

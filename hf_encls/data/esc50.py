@@ -187,14 +187,15 @@ def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
             raise ValueError(f"{root / META}, line {line} lists {name} twice: {ANEW}")
         listed.add(name)
         if not path.is_file():
-            left_out.append({"file": f"audio/{name}", "reason": f"is listed in {META.as_posix()} but not there"})
+            reason = f"is listed in {META.as_posix()} but not there"
+            left_out.append({"file": f"audio/{name}", "kind": "missing", "reason": reason})
             continue
         group = f"freesound-{row['src_file']}"
         found.append({"path": path, "label": row["category"], "group": group, "fold": int(row["fold"])})
     for path in find_audio(root / "audio").files if (root / "audio").is_dir() else []:
         if path.name not in listed:
             relative = path.relative_to(root).as_posix()
-            left_out.append({"file": relative, "reason": f"is not listed in {META.as_posix()}"})
+            left_out.append({"file": relative, "kind": "unlisted", "reason": f"is not listed in {META.as_posix()}"})
     return found, left_out
 
 
@@ -259,7 +260,8 @@ def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
         if match is None or (match["target"] and int(match["target"]) >= len(CLASSES)):
-            left_out.append({"file": relative, "reason": "is not named FOLD-ID-TAKE or FOLD-ID-TAKE-TARGET"})
+            reason = "is not named FOLD-ID-TAKE or FOLD-ID-TAKE-TARGET"
+            left_out.append({"file": relative, "kind": "name", "reason": reason})
             continue
         by_name = CLASSES[int(match["target"])] if match["target"] else index.get(clip_name(path.stem))
         folder = normalise(path.parent.name)
@@ -267,11 +269,11 @@ def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
         by_folder = folder if folder in CLASSES and path.parent != root else None
         if by_name and by_folder and by_name != by_folder:
             reason = f"is in the folder of {by_folder}, but its name is that of a clip of {by_name}: move it"
-            left_out.append({"file": relative, "reason": reason})
+            left_out.append({"file": relative, "kind": "class", "reason": reason})
             continue
         if not (by_name or by_folder):
             reason = f"its class is unknown: {path.parent.name!r} is no class of ESC-50"
-            left_out.append({"file": relative, "reason": reason})
+            left_out.append({"file": relative, "kind": "class", "reason": reason})
             continue
         row = {"path": path, "label": by_name or by_folder, "fold": int(match["fold"])}
         found.append(row | {"group": f"freesound-{match['source']}"})

@@ -20,7 +20,11 @@ LOWEST_CODEC_HZ = 24_000  # clips are resampled to a codec's rate, or for mel to
 
 @dataclass
 class ScanReport:
-    """What a scan used, and what it left out with the reason of each."""
+    """What a scan used, and what it left out: rows of `file`, `kind` and `reason`.
+
+    The kinds: `audio` (not usable), `missing` (listed, but not there), `unlisted`, `name` (does not fit the data set),
+    `class` (unclear), `link` (not followed), `folder` (cannot be read).
+    """
 
     data_dir: str
     used: int = 0
@@ -91,7 +95,7 @@ def inspect_clips(
         for candidate, result in _without_vanishing(list(bar)):
             name = clip_id(root, candidate["path"])
             if isinstance(result, str):
-                report.left_out.append({"file": name, "reason": result})
+                report.left_out.append({"file": name, "kind": "audio", "reason": result})
                 continue
             records.append(
                 {

@@ -150,12 +150,13 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
         if match is None:
-            left_out.append({"file": relative, "reason": "is not named GENRE.NNNNN, as in blues.00000.wav"})
+            reason = "is not named GENRE.NNNNN, as in blues.00000.wav"
+            left_out.append({"file": relative, "kind": "name", "reason": reason})
             continue
         folder = normalise(path.parent.name).replace("hip_hop", "hiphop")
         if path.parent != root and folder in CLASSES and folder != match["genre"]:
             reason = f"is in the folder of {folder}, but its name is that of a clip of {match['genre']}: move it"
-            left_out.append({"file": relative, "reason": reason})
+            left_out.append({"file": relative, "kind": "class", "reason": reason})
             continue
         row = {"path": path, "label": match["genre"], "fold": folds.get(path.stem, 0)}
         found.append(row | {"group": groups.get(path.stem, path.stem)})

@@ -71,7 +71,7 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
         label = FOLDERS.get(path.relative_to(root).parts[0].lower())
         if label is None:
             relative = path.relative_to(root).as_posix()
-            left_out.append({"file": relative, "reason": "is in neither music_wav/ nor speech_wav/"})
+            left_out.append({"file": relative, "kind": "class", "reason": "is in neither music_wav/ nor speech_wav/"})
             continue
         found.append({"path": path, "label": label})
     refuse_twins({row["path"]: f"{row['label']}/{row['path'].stem}" for row in found}, root)

@@ -11,7 +11,10 @@ from hf_encls.files import checksum
 
 @dataclass
 class Validation:
-    """How a folder differs from the data set it should hold. `wrong` rows have the file and what is wrong with it."""
+    """How a folder differs from the data set it should hold. `wrong` rows have the file and what is wrong with it.
+
+    Their `kind` is that of a file that is left out, or `facts` where a usable one differs from the facts.
+    """
 
     dataset: str
     data_dir: str
@@ -66,7 +69,7 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
     present = set()
     for row in report.left_out:
         stem = module.clip_name(Path(row["file"]).stem)
-        if "but not there" in row["reason"]:
+        if row["kind"] == "missing":
             continue  # in the table, not on disk: it is among the missing
         if expected and stem not in expected:
             result.extra.append(row["file"])
@@ -89,7 +92,7 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
             if found != digest:
                 reasons.append(f"md5 is {found}, the index says {digest}: another edition, or a damaged file")
         if reasons:
-            result.wrong.append({"file": file, "reason": "; ".join(reasons)})
+            result.wrong.append({"file": file, "kind": "facts", "reason": "; ".join(reasons)})
     result.missing = sorted(set(expected) - present)
     return result
 

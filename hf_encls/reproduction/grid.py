@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
 
 from hf_encls.data.splits import official_folds
 from hf_encls.model.configuration_encls import EnclsConfig, parse_features
-from hf_encls.reproduction.measures import multiply_adds
-from hf_encls.reproduction.sources import Source
+from hf_encls.reproduction.data_sets import DataSet
 
 PRESETS = ("paper", "recommended")
 INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
@@ -56,7 +56,7 @@ class Preset:
 class Cell:
     """One run: data set x input x protocol (and fold) x preset x seed."""
 
-    source: Source
+    dataset: DataSet
     input: Input
     preset: Preset
     protocol: str
@@ -67,22 +67,22 @@ class Cell:
     def id(self) -> str:
         """The cell's name and its folder below `cells/`."""
         fold = "" if self.fold is None else f"-fold{self.fold}"
-        return f"{self.source.key}/{self.preset.name}/{self.protocol}{fold}/{self.input.key}/seed{self.seed}"
+        return f"{self.dataset.key}/{self.preset.name}/{self.protocol}{fold}/{self.input.key}/seed{self.seed}"
 
     @property
     def title(self) -> str:
         """The cell for a person."""
         fold = "" if self.fold is None else f" fold {self.fold}"
         return (
-            f"{self.source.label} | {self.preset.name} | protocol {self.protocol}{fold} | {self.input.label} | "
+            f"{self.dataset.label} | {self.preset.name} | protocol {self.protocol}{fold} | {self.input.label} | "
             f"seed {self.seed}"
         )
 
     def arguments(self, cache_dir: str | None) -> list[str]:
         """Arguments of scripts/train.py, without its output folder."""
         given = {
-            "data_dir": self.source.data_dir,
-            "data_name": self.source.data_name,
+            "data_dir": self.dataset.data_dir,
+            "data_name": self.dataset.data_name,
             "features": self.input.features,
             "codec": self.input.codec,
             "protocol": self.protocol,
@@ -98,27 +98,17 @@ class Cell:
 
     def network(self) -> EnclsConfig:
         """The configuration of the network, for counting; a codec's weights play no part in it."""
-        return network(self.input, self.source, self.preset.options)
-
-    def work(self) -> float:
-        """Multiply-adds of the whole run, roughly: what the time left is estimated by."""
-        windows = max(1.0, self.source.seconds / float(self.preset.options.get("step_s", 1.0)))
-        return multiply_adds(self.network())["training"] * windows * float(self.preset.options["num_train_epochs"])
-
-
-def network(entry: Input, source: Source, options: Mapping[str, object]) -> EnclsConfig:
-    """The network's configuration for an input of a data set."""
-    _, rate = parse_features(entry.features)
-    labels = dict(enumerate(source.classes))
-    return EnclsConfig(
-        features=entry.features,
-        sampling_rate=rate or source.sampling_rate,
-        window_s=float(options.get("window_s", 1.0)),
-        step_s=float(options.get("step_s", 1.0)),
-        hop_length=int(options.get("hop_length", 128)),
-        id2label=labels,
-        label2id={name: index for index, name in labels.items()},
-    )
+        _, rate = parse_features(self.input.features)
+        names = ("window_s", "step_s", "hop_length")
+        options = {name: self.preset.options[name] for name in names if name in self.preset.options}
+        labels = dict(enumerate(self.dataset.classes))
+        return EnclsConfig(
+            features=self.input.features,
+            sampling_rate=rate or self.dataset.sampling_rate,
+            id2label=labels,
+            label2id={name: index for index, name in labels.items()},
+            **options,
+        )
 
 
 def read_preset(name: str, changes: Mapping[str, object]) -> Preset:
@@ -147,7 +137,7 @@ def read_variants(names: Sequence[str], paper: Preset) -> list[Preset]:
 
 
 def plan(
-    sources: Sequence[Source],
+    datasets: Sequence[DataSet],
     inputs: Sequence[Input],
     presets: Sequence[Preset],
     seeds: Sequence[int],
@@ -160,25 +150,21 @@ def plan(
     official division has no cells of that protocol.
     """
     cells = []
-    for seed in seeds:
-        for preset in presets:
-            if preset.variant and seed != seeds[0]:
+    for seed, preset in product(seeds, presets):
+        if preset.variant and seed != seeds[0]:
+            continue
+        for protocol, dataset in product(preset.protocols, datasets):
+            if protocols is not None and not {protocol, f"{preset.name}/{protocol}"} & set(protocols):
                 continue
-            for protocol in preset.protocols:
-                if protocols is not None and not {protocol, f"{preset.name}/{protocol}"} & set(protocols):
-                    continue
-                for source in sources:
-                    for fold in folds(source, protocol):
-                        for kind in preset.inputs:
-                            cells += [
-                                Cell(source, entry, preset, protocol, fold, seed)
-                                for entry in inputs
-                                if entry.features == kind
-                            ]
+            cells += [
+                Cell(dataset, entry, preset, protocol, fold, seed)
+                for fold, kind, entry in product(folds(dataset, protocol), preset.inputs, inputs)
+                if entry.features == kind
+            ]
     return cells
 
 
-def not_run(cells: Sequence[Cell], sources: Sequence[Source], presets: Sequence[Preset]) -> list[str]:
+def not_run(cells: Sequence[Cell], datasets: Sequence[DataSet], presets: Sequence[Preset]) -> list[str]:
     """What of the whole grid has no cell among `cells`: presets, protocols and variants, by name.
 
     `presets` are those of the run, with the options that the user changed.
@@ -191,7 +177,7 @@ def not_run(cells: Sequence[Cell], sources: Sequence[Source], presets: Sequence[
             names.append(f"preset {name}")
             continue
         for protocol in protocols:
-            divided = any(folds(source, protocol) for source in sources)
+            divided = any(folds(dataset, protocol) for dataset in datasets)
             if (name, protocol) not in run:
                 names.append(f"{name}/{protocol}" + ("" if divided else " (no official division)"))
     paper = next((preset for preset in presets if preset.name == "paper"), read_preset("paper", {}))
@@ -200,11 +186,11 @@ def not_run(cells: Sequence[Cell], sources: Sequence[Source], presets: Sequence[
     return names + ([f"variants {', '.join(left_out)}"] if left_out else [])
 
 
-def folds(source: Source, protocol: str) -> list[int | None]:
+def folds(dataset: DataSet, protocol: str) -> list[int | None]:
     """The folds that a protocol is run with; none where the data set has no official division."""
     if protocol != "official":
         return [None]
     try:
-        return official_folds({"fold": source.folds})
+        return official_folds({"fold": dataset.folds})
     except ValueError:
         return []

@@ -11,9 +11,9 @@ from hf_encls.codec.loading import load_codec
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.report.pictures import SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
-from hf_encls.reproduction.finished import Finished
+from hf_encls.reproduction.cells import FinishedCell
+from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import Input, Preset
-from hf_encls.reproduction.sources import Source
 
 # The paper's colours for its three inputs, the next one for log-mel; a second codec of a kind takes what is left.
 ORDER = ("mel", "encodec_24khz", "encodec_48khz", "log_mel")
@@ -21,23 +21,16 @@ PAPER_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#d62728", "#8c564b
 COLOUR_OF = dict(zip(ORDER, PAPER_COLOURS))
 
 
-def figure_4(runs: Sequence[Finished], folder: Path) -> list[dict]:
+def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
     colours = _colours([run.cell.input for run in runs])
+    runs = [run for run in runs if run.results["history"] and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        if "+" in preset:
-            continue
-        chosen: dict[str, dict[str, Finished]] = {}
-        for run in runs:
-            if (run.cell.preset.name, run.cell.protocol) == (preset, protocol) and run.results["history"]:
-                chosen.setdefault(run.cell.source.label, {}).setdefault(run.cell.input.label, run)
-        panels = {
-            dataset: {label: run.results["history"] for label, run in sorted(entries.items(), key=_order)}
-            for dataset, entries in chosen.items()
-        }
-        if not panels:
-            continue
+        own = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in own}
+        for run in sorted(own, key=lambda run: ORDER.index(run.cell.input.features)):
+            panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results["history"])
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
         name = f"figure_4_{preset}_{protocol}.png"
@@ -56,21 +49,17 @@ def _colours(inputs: Sequence[Input]) -> dict[str, str]:
     return colours
 
 
-def _order(entry: tuple[str, Finished]) -> int:
-    return ORDER.index(entry[1].cell.input.features)
-
-
-def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Path) -> list[dict]:
+def figure_2(dataset: DataSet, inputs: Sequence[Input], preset: Preset, folder: Path) -> list[dict]:
     """Mel and the latents of every codec, of the same second: the loudest whole one of the first clip."""
-    clip_id, (path, name) = next(iter(sorted(source.files.items())))
-    start = _loudest_second(load(path, source.sampling_rate), source.sampling_rate)
+    clip_id, (path, name) = next(iter(sorted(dataset.files.items())))
+    start = _loudest_second(load(path, dataset.sampling_rate), dataset.sampling_rate)
     panels = []
     # One picture of mel is enough, in decibels as any picture of it.
     shown = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
     for entry in sorted(shown, key=lambda entry: entry.features, reverse=True):
         codec = None if entry.codec is None else load_codec(entry.codec)
         if codec is None:
-            options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": source.sampling_rate}
+            options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": dataset.sampling_rate}
             config = FeatureConfig(features=entry.features, **options)
             title, row, value = f"Mel spectrogram, hop {config.hop_length}", "Mel band", "Power (dB)"
         else:
@@ -78,7 +67,7 @@ def figure_2(source: Source, inputs: Sequence[Input], preset: Preset, folder: Pa
             title, row, value = f"Latents, {entry.label}", "Latent channel", "Latent value"
         image = _window(config, codec, path, start)
         panels.append(Panel(image, title, image.shape[1] / _frames_per_s(config), row, value))
-    title = f"{source.label}: second {start} of {clip_id} ({name})"
+    title = f"{dataset.label}: second {start} of {clip_id} ({name})"
     save_feature_picture(panels, folder / "figure_2.png", title=title)
     return [{"kind": "figure_2", "file": "figure_2.png", "title": title}]
 

@@ -1,29 +1,100 @@
-"""REPORT.md from report.json, and from nothing else: it formats and never computes."""
+"""REPORT.md from report.json and the template `templates/REPORT.md`; here is how numbers and names stand on the page."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
-from hf_encls.reproduction import page_costs, page_head, page_scores
-from hf_encls.reproduction.page import Page
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hf_encls.escapes import markdown, markdown_block, markdown_code
+
+TEMPLATES = Path(__file__).with_name("templates")
+NONE = "\N{EN DASH}"  # what is not there
 
 
 def render(report: Mapping) -> str:
     """The page as Markdown. Every number in it is a number or a part of a text in `report`."""
-    page = Page(report)
-    sections = [
-        page_head.head(page),
-        page_scores.claims(page),
-        page_scores.table_1(page),
-        page_scores.merit(page),
-        page.pictures("figure_4"),
-        page_scores.convergence(page),
-        page_scores.equal_epochs(page),
-        page.pictures("figure_2"),
-        page_costs.sizes(page),
-        page_costs.load(page),
-        page_costs.timing(page),
-        page_scores.table_2(page),
-        page_scores.ambiguities(page),
-        page_head.presets(page),
-        page_head.cells(page),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    labels = {
+        kind: {row["key"]: markdown(row["label"]) for row in report[f"{kind}s"]} for kind in ("dataset", "input")
+    }
+    environment.filters |= FILTERS | {kind: names.__getitem__ for kind, names in labels.items()}
+    return environment.get_template("REPORT.md").render(report, NONE=NONE)
+
+
+def _number(spec: str, scale: float = 1) -> Callable[[float | None], str]:
+    return lambda value: NONE if value is None else format(scale * value, spec)
+
+
+def epoch(value: float | None) -> str:
+    """An epoch; a mean over seeds may fall between two."""
+    return NONE if value is None else f"{value:.1f}".removesuffix(".0")
+
+
+def listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values) or NONE
+
+
+def mean(value: Mapping, scale: float = 1) -> str:
+    """A mean with its deviation."""
+    if value["mean"] is None:
+        return NONE
+    deviation = "" if value["deviation"] is None else f" ± {scale * value['deviation']:.2f}"
+    return f"{scale * value['mean']:.2f}{deviation}"
+
+
+def counted(text: str, runs: float, usual: float = 1) -> str:
+    """A mean with the number of its runs, where that is not the usual one."""
+    return text if text == NONE or runs == usual else f"{text} (n = {runs:.0f})"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The lowest and the highest of several measurements."""
+    return " to ".join(f"{value:,.2f}" for value in values)
+
+
+def passes(found: Mapping | None) -> str:
+    """The epoch that passes a baseline, on the raw curve and on the smoothed one, and how many of several runs do."""
+    if found is None:
+        return NONE
+    runs = f"; {found['passed']:.0f} and {found['passed_smoothed']:.0f} of {found['runs']:.0f}"
+    return f"{epoch(found['pass_epoch'])} ({epoch(found['pass_smoothed_epoch'])}{runs if found['runs'] > 1 else ''})"
+
+
+def row(cells: Iterable[str | None]) -> str:
+    """A row of a table."""
+    texts = (NONE if cell is None else re.sub(r"(?<!\\)\|", r"\|", cell) for cell in cells)
+    return f"| {' | '.join(texts)} |"
+
+
+def groups(rows: Iterable[Mapping], *names: str) -> list[tuple[object, list[Mapping]]]:
+    """The rows by what they have under `names`, in the order in which these come first."""
+    found: dict[tuple, list[Mapping]] = {}
+    for one in rows:
+        found.setdefault(tuple(one[name] for name in names), []).append(one)
+    return [(key if len(names) > 1 else key[0], members) for key, members in found.items()]
+
+
+def epochs(rows: Iterable[Mapping]) -> list[str]:
+    """The epochs at which any of the rows has an accuracy, in order: their numbers as texts."""
+    return sorted({number for each in rows for number in each["accuracy"]}, key=lambda number: (len(number), number))
+
+
+FILTERS = {
+    "text": markdown,
+    "code": markdown_code,
+    "block": markdown_block,
+    "percent": _number(".2f", 100),
+    "points": _number("+.2f", 100),
+    "number": _number(".2f"),
+    "signed": _number("+.2f"),
+    "whole": _number(",.0f"),
+    "plain": _number(".0f"),
+    "seconds": _number(",.1f"),
+    "time": lambda value, values: f"{value:,.2f} ({spread(values)})",
+    "score": lambda dataset, row: _number(".2f", 100)(row.get(dataset["key"])),
+    "present": lambda names, rows: [name for name in names if any(each[name] is not None for each in rows)],
+    **{each.__name__: each for each in (epoch, epochs, listed, mean, counted, spread, passes, row, groups)},
+}

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.records import read_record
+from hf_encls.reproduction.costs import multiply_adds
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import RESULTS, read_results
 from hf_encls.training.resuming import progress
@@ -101,8 +102,8 @@ def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dic
     A cell that fails does not stop the others. `check_settings` comes first.
     """
     todo = [cell for cell in cells if not is_finished(cell, folder)]
-    done = sum(cell.work() for cell in cells if is_finished(cell, folder))
-    total = sum(cell.work() for cell in cells)
+    done = sum(_work(cell) for cell in cells if is_finished(cell, folder))
+    total = sum(_work(cell) for cell in cells)
     failed = {}
     layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
     # The mean speed of this start: progress comes in lumps, one for each checkpoint.
@@ -126,9 +127,9 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
     write_json(identity(arguments), folder / ARGUMENTS)
     command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
     before, share = bar.n, _share(folder)
-    bar.update(share * cell.work())
+    bar.update(share * _work(cell))
     if not bar.disable:  # done in an earlier start: it says nothing about the speed of this one
-        bar.initial += share * cell.work()
+        bar.initial += share * _work(cell)
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -136,16 +137,23 @@ def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | No
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
-                bar.update(max(0.0, before + _share(folder) * cell.work() - bar.n))
+                bar.update(max(0.0, before + _share(folder) * _work(cell) - bar.n))
                 bar.refresh()
         except BaseException:
             process.terminate()
             process.wait()
             raise
-    bar.update(before + cell.work() - bar.n)
+    bar.update(before + _work(cell) - bar.n)
     if process.returncode == 0 and (folder / RESULTS).is_file():
         return None
     return last_words(folder / LOG) or f"ended with status {process.returncode}"
+
+
+def _work(cell: Cell) -> float:
+    """Multiply-adds of the whole run, roughly: what the time left is estimated by."""
+    config = cell.network()
+    windows = max(1.0, cell.dataset.seconds / config.step_s)
+    return multiply_adds(config)["training"] * windows * float(cell.preset.options["num_train_epochs"])
 
 
 def _share(folder: Path) -> float:

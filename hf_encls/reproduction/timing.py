@@ -2,11 +2,12 @@
 
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from hf_encls.audio import read, resample
@@ -14,28 +15,28 @@ from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.records import read_record
-from hf_encls.reproduction.finished import Finished
+from hf_encls.reproduction.cells import FinishedCell
 
 REPEATS = 7
-PARTS = ("representation", "classification", "total")
+PARTS = ("representation", "classification")
 
 
-def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict]:
+def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[dict]:
     """Inference time of each input of each data set, the inputs of a data set measured together.
 
     A measurement is read again from `folder` only if it was made of the same cells and clips, on the same device and
     processor, with as many threads.
     """
     rows = []
-    for dataset in dict.fromkeys(run.cell.source.key for run in runs):
-        first: dict[str, Finished] = {}
+    for dataset in dict.fromkeys(run.cell.dataset.key for run in runs if clips):
+        first: dict[str, FinishedCell] = {}
         for run in runs:
-            if run.cell.source.key == dataset and not run.cell.preset.variant:
+            if run.cell.dataset.key == dataset and not run.cell.preset.variant:
                 first.setdefault(run.cell.input.key, run)
-        if not first or not clips:
+        if not first:
             continue
         one = next(iter(first.values()))
-        chosen = _test_clips(one, clips)
+        chosen = one.test_clips[:: max(1, len(one.test_clips) // clips)][:clips]  # evenly spread over their names
         device = one.results["device"] if torch.cuda.is_available() else "cpu"
         settings = {
             "cells": {entry: run.cell.id for entry, run in first.items()},
@@ -49,7 +50,7 @@ def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict
         file = folder / f"{dataset}.json"
         kept = read_record(file) if file.is_file() else {}
         if kept.get("settings") != settings:
-            paths = [Path(one.cell.source.files[clip][0]) for clip in chosen]
+            paths = [Path(one.cell.dataset.files[clip][0]) for clip in chosen]
             measured = inference_times({entry: run.folder for entry, run in first.items()}, paths, REPEATS, device)
             kept = {"settings": settings, "measured": measured}
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,25 +61,20 @@ def timing_rows(runs: Sequence[Finished], clips: int, folder: Path) -> list[dict
 
 
 def shown(measured: Mapping) -> dict:
-    """A measurement as the report's row holds it; one that could not be made has its reason."""
+    """A measurement as the report's row holds it; one that could not be made has its reason.
+
+    Added are the median over the rounds of each part and of their sum (`total`), in seconds and in `ms`, and `spread` and
+    `ms_spread`: the fastest and the slowest round.
+    """
     if "rounds" not in measured:
         return dict(measured)
-    numbers = summary(measured["rounds"])
-    shown = {
-        "ms": {part: 1000 * numbers[part] for part in PARTS},
-        "ms_spread": {part: [1000 * value for value in numbers["spread"][part]] for part in PARTS},
-        "real_time": 1 / numbers["total"],
-        "repeats": len(measured["rounds"]),
-    }
-    return dict(measured) | numbers | shown
-
-
-def summary(rounds: Sequence[Mapping[str, float]]) -> dict:
-    """The median of each part over the rounds and of their sum, and `spread`: the fastest and the slowest round."""
-    values = {part: [one[part] for one in rounds] for part in PARTS[:2]}
-    values["total"] = [sum(parts) for parts in zip(*values.values(), strict=True)]
-    spread = {part: [min(each), max(each)] for part, each in values.items()}
-    return {part: statistics.median(each) for part, each in values.items()} | {"spread": spread}
+    rounds = pd.DataFrame(measured["rounds"])[list(PARTS)].assign(total=lambda parts: parts.sum(axis="columns"))
+    medians = rounds.median().to_dict()
+    spread = {part: [min(each), max(each)] for part, each in rounds.to_dict("list").items()}
+    ms = {part: 1000 * value for part, value in medians.items()}
+    ms_spread = {part: [1000 * value for value in each] for part, each in spread.items()}
+    row = {"spread": spread, "ms": ms, "ms_spread": ms_spread, "real_time": 1 / medians["total"]}
+    return dict(measured) | medians | row | {"repeats": len(rounds)}
 
 
 @torch.inference_mode()
@@ -107,17 +103,14 @@ def inference_times(
     seconds = sum(len(waveform) / hz for waveform, hz in audio)
     windows = {name: _represent(model, audio, device) for name, model in models.items()}
     same: dict[tuple, str] = {}  # a network and the shape of its input -> the model that is timed for it
-    leader = {
-        name: same.setdefault((*network(model.config), *(len(each) for each in windows[name])), name)
-        for name, model in models.items()
-    }
+    leader: dict[str, str] = {}
     works: dict[tuple[str, str], Callable[[], object]] = {}
     for name, model in models.items():
-        works[name, "representation"] = lambda model=model: _represent(model, audio, device)
+        shape = (*network(model.config), *map(len, windows[name]))
+        leader[name] = same.setdefault(shape, name)
+        works[name, "representation"] = partial(_represent, model, audio, device)
         if leader[name] == name:
-            works[name, "classification"] = lambda name=name, model=model: [
-                model.classify(one) for one in windows[name]
-            ]
+            works[name, "classification"] = partial(_classify, model, windows[name])
     times = in_turns(works, repeats, device)
     about = {
         "clips": len(audio),
@@ -158,10 +151,9 @@ def _represent(model: EnclsForAudioClassification, audio: Sequence[tuple], devic
     return [model.windows(torch.from_numpy(one)[None].to(device))[0] for one in values]
 
 
-def _test_clips(run: Finished, count: int) -> list[str]:
-    """Some test clips, evenly spread over their names."""
-    clips = run.test_clips
-    return clips[:: max(1, len(clips) // count)][:count]
+def _classify(model: EnclsForAudioClassification, windows: Sequence[torch.Tensor]) -> None:
+    for one in windows:
+        model.classify(one)
 
 
 def processor() -> str:

@@ -1,16 +1,17 @@
 """Other audio-classification models, of the Hub or of a folder, on the very test clips of our own cells."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset
 
 from hf_encls.data.load import load_clips
-from hf_encls.reproduction.finished import Finished
-from hf_encls.reproduction.sources import Source
+from hf_encls.reproduction.cells import FinishedCell
+from hf_encls.reproduction.data_sets import DataSet
 
 
-def compare_rows(runs: Sequence[Finished], sources: Sequence[Source], models: Sequence[str]) -> list[dict]:
+def compare_rows(runs: Sequence[FinishedCell], datasets: Sequence[DataSet], models: Sequence[str]) -> list[dict]:
     """Clip accuracy of other models on the test clips of one split without a leak, and our own on the same clips.
 
     The split is that of the first such cell of each data set: every row says its protocol, fold and seed. Rows with
@@ -18,23 +19,22 @@ def compare_rows(runs: Sequence[Finished], sources: Sequence[Source], models: Se
     the accuracy None and its `reason`: the report is not lost for it.
     """
     rows = []
-    for source in sources if models else ():
-        own = [run for run in runs if run.cell.source.key == source.key and run.cell.protocol in ("clip", "official")]
+    for dataset in datasets if models else ():
+        own = [
+            run for run in runs if run.cell.dataset.key == dataset.key and run.cell.protocol in ("clip", "official")
+        ]
         if not own:
-            reason = "no cell without a leak is finished"
-            rows += [
-                {"dataset": source.key, "model": _name(model), "accuracy": None, "reason": reason} for model in models
-            ]
+            missing = {"accuracy": None, "reason": "no cell without a leak is finished"}
+            rows += [{"dataset": dataset.key, "model": _name(model), **missing} for model in models]
             continue
         cell, clips = own[0].cell, own[0].test_clips
-        about = {"dataset": source.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        about = {"dataset": dataset.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
         for run in own:
-            same_split = (run.cell.preset, run.cell.protocol, run.draw) == (cell.preset, cell.protocol, own[0].draw)
-            if same_split and run.test_clips == clips:
+            if replace(run.cell, input=cell.input) == cell and run.test_clips == clips:
                 score = run.results["test"]["clip"]["accuracy"]
                 rows.append(about | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
-        everything = load_clips(source.data_dir, source.data_name)[0]
-        rows += [about | _measured(model, everything, clips) for model in models]
+        everything = load_clips(dataset.data_dir, dataset.data_name)[0]
+        rows += [about | {"model": _name(model)} | _measured(model, everything, clips) for model in models]
     return rows
 
 
@@ -43,7 +43,6 @@ def _measured(model: str, clips: Dataset, test_clips: Sequence[str]) -> dict:
 
     from hf_encls.report.compare import check_unheard, compare, run_of
 
-    name = _name(model)
     ids = clips["clip_id"][:]
     test = clips.select([ids.index(clip) for clip in test_clips])
     try:
@@ -51,17 +50,14 @@ def _measured(model: str, clips: Dataset, test_clips: Sequence[str]) -> dict:
         if run is not None:
             check_unheard(run, clips, test)
         pipe = pipeline("audio-classification", model=model)
-        scores = compare({name: pipe}, test)[0]
+        scores = compare({_name(model): pipe}, test)[0]
     except Exception as error:  # a stranger's model can fail in any way: it is a row of the report, not its end
-        return {"model": name, "accuracy": None, "reason": _first_line(error)}
-    about = {"model": name, "revision": getattr(pipe.model.config, "_commit_hash", None)}
+        lines = filter(None, map(str.strip, str(error).splitlines()))
+        return {"accuracy": None, "reason": next(lines, type(error).__name__)}
     note = getattr(run, "codec_warning", "")  # such as that its codec has heard the test clips
-    return scores | about | ({"note": note} if note else {})
+    scores |= {"model": _name(model), "revision": getattr(pipe.model.config, "_commit_hash", None)}
+    return scores | ({"note": note} if note else {})
 
 
 def _name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -15,7 +15,7 @@ COMPLETE = 0.99  # share of the clips that a copy must have: a known broken file
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSet:
     """A data set that takes the place of one of the paper's, or stands for itself."""
 
     key: str  # the place: esc50, gtzan_genres, gtzan_music_speech, or a name of the user's
@@ -44,7 +44,7 @@ class Source:
         return f"{name} in place of {place['title']}"
 
 
-def read_source(key: str, data_dir: str) -> Source | None:
+def read_data_set(key: str, data_dir: str) -> DataSet | None:
     """Scan a data set; None where the folder is not there.
 
     A folder that is recognised is what it is, whatever place it takes. Otherwise `key` wins where it names a data set
@@ -60,7 +60,7 @@ def read_source(key: str, data_dir: str) -> Source | None:
     classes = tuple(clips.features["label"].names)
     rows = zip(clips["clip_id"][:], clips["audio"][:], clips["label"][:], strict=True)
     rates = Counter(clips["sampling_rate"][:])
-    return Source(
+    return DataSet(
         key=key,
         data_dir=data_dir,
         name=facts.title if facts else Path(data_dir).resolve().name,

@@ -1,6 +1,5 @@
 """One folder from finished cells: report.json, curves.json, pictures, and REPORT.md made from report.json alone."""
 
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,22 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import yaml
 
 from hf_encls.codec.loading import codec_facts
 from hf_encls.files import write_json, write_text
+from hf_encls.records import read_record
 from hf_encls.report.cards import has_heard
-from hf_encls.reproduction import collect, evidence, paper, pictures, shapes
-from hf_encls.reproduction.finished import Finished, finished
+from hf_encls.reproduction import costs, figures, paper, pictures
+from hf_encls.reproduction.cells import FinishedCell, finished, score_table
+from hf_encls.reproduction.claims import ambiguities, claims
+from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import INPUTS, Cell, Input, Preset, not_run
-from hf_encls.reproduction.others import compare_rows
-from hf_encls.reproduction.report_page import render
-from hf_encls.reproduction.sources import Source
-from hf_encls.reproduction.texts import TEXTS
+from hf_encls.reproduction.other_models import compare_rows
+from hf_encls.reproduction.report_page import TEMPLATES, render
 from hf_encls.reproduction.timing import processor, timing_rows
 from hf_encls.training.results import versions
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing"  # folder of what was measured, one file for each data set
+KEPT = (
+    "epochs best_epoch leak codec train validation test times_s device versions command".split()
+)  # of a cell's results
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,8 @@ class Grid:
     """All that a start of the grid knows."""
 
     cells: Sequence[Cell]
-    sources: Sequence[Source]
-    missing_sources: Mapping[str, str]  # key -> why
+    datasets: Sequence[DataSet]
+    missing_datasets: Mapping[str, str]  # key -> why
     inputs: Sequence[Input]
     missing_inputs: Mapping[Input, str]
     presets: Sequence[Preset]
@@ -48,55 +52,58 @@ def write_report(grid: Grid, compare: Sequence[str] = (), timing_clips: int = 8)
     target.mkdir(parents=True, exist_ok=True)
     runs = finished(grid.cells, grid.folder / "cells")
     timing = timing_rows(runs, timing_clips, grid.folder / TIMING)
-    compared = compare_rows(runs, grid.sources, compare)
-    report = build(grid, runs, timing, compared)
-    labels = {row["key"]: row["label"] for row in report["inputs"]}
-    names = {row["key"]: row["label"] for row in report["datasets"]}
+    report = build(grid, runs, timing, compare_rows(runs, grid.datasets, compare))
+    labels, names = ({row["key"]: row["label"] for row in report[kind]} for kind in ("inputs", "datasets"))
     report["pictures"] = pictures.figure_4(runs, target) + pictures.time_bars(timing, labels, names, target)
     if runs:
-        report["pictures"] += pictures.figure_2(runs[0].cell.source, grid.inputs, grid.presets[0], target)
+        report["pictures"] += pictures.figure_2(runs[0].cell.dataset, grid.inputs, grid.presets[0], target)
     write_json(report, target / REPORT)
     write_json({run.cell.id: _columns(run.results["history"]) for run in runs}, target / CURVES)
-    page = target / PAGE
-    write_text(render(json.loads((target / REPORT).read_text(encoding="utf-8"))), page)
-    return page
+    return write_text(render(read_record(target / REPORT)), target / PAGE)
 
 
-def build(grid: Grid, runs: Sequence[Finished], timing: Sequence[Mapping], compared: Sequence[Mapping]) -> dict:
+def build(grid: Grid, runs: Sequence[FinishedCell], timing: Sequence[Mapping], compared: Sequence[Mapping]) -> dict:
     """What report.json holds, without the list of pictures."""
-    table = collect.table_1(runs)
-    convergence = collect.convergence_rows(runs)
+    scores = score_table(runs)
+    table = figures.table_1(scores)
+    convergence = figures.convergence_rows(scores)
+    latents = {entry.key for entry in grid.inputs if entry.codec is not None}
     return {
-        "texts": TEXTS,
+        "texts": yaml.safe_load((TEMPLATES / "sentences.yaml").read_text(encoding="utf-8")),
         "reference": paper.REFERENCE,
         "made": made(grid, runs),
         "datasets": dataset_rows(grid),
         "inputs": input_rows(grid),
         "claim_texts": paper.CLAIMS,
-        "claims": evidence.claims(convergence, table, timing),
+        "claims": claims(convergence, table, timing, latents),
         "table_1": table,
-        "merit": collect.merit(runs),
+        "merit": figures.merit(scores),
         "convergence": convergence,
-        "equal_epochs": collect.equal_epochs(runs),
-        "sizes": shapes.size_rows(grid.cells),
-        "mel_readings": shapes.mel_readings(),
-        "load": shapes.load_rows(runs),
-        "representation_load": shapes.representation_rows(runs),
+        "equal_epochs": figures.equal_epochs(scores),
+        "sizes": costs.size_rows(grid.cells),
+        "mel_readings": costs.mel_readings(),
+        "load": costs.load_rows(runs),
+        "representation_load": costs.representation_rows(runs),
         "timing": timing,
-        "table_2": collect.table_2(runs, compared, grid.sources),
+        "table_2": figures.table_2(scores, compared),
         "compared": compared,
-        "ambiguities": evidence.ambiguities(runs, convergence),
-        "presets": preset_rows(grid.presets),
-        "cells": collect.cell_rows(grid.cells, runs, grid.failed),
+        "ambiguities": ambiguities(scores, convergence),
+        "presets": {
+            preset.name: {"protocols": ", ".join(preset.protocols), "inputs": ", ".join(preset.inputs)}
+            | dict(preset.options)
+            for preset in grid.presets
+            if preset.variant is None
+        },
+        "cells": cell_rows(grid, runs),
         "pictures": [],
     }
 
 
-def made(grid: Grid, runs: Sequence[Finished]) -> dict:
+def made(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     """How the report came about: command, versions, machine, how much of it is finished."""
     epochs = sorted({run.results["epochs"] for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
-    inputs = {*grid.inputs, *grid.missing_inputs}
+    inputs = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
     devices = sorted({run.results["device"] for run in runs}) or ["none"]
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
@@ -113,9 +120,9 @@ def made(grid: Grid, runs: Sequence[Finished]) -> dict:
         "fewer_epochs": bool(epochs) and epochs[0] < paper.EPOCHS,
         "bf16": any(preset.options.get("bf16") for preset in grid.presets),
         "other_hop": sorted(hops - set(paper.MEL_HOPS)),
-        "not_run": not_run(grid.cells, grid.sources, grid.presets),
+        "not_run": not_run(grid.cells, grid.datasets, grid.presets),
         "no_paper": not any(cell.preset.name == "paper" for cell in grid.cells),
-        "inputs_left_out": [name for name in INPUTS if name not in {e.features for e in inputs}],
+        "inputs_left_out": [name for name in INPUTS if name not in inputs],
         "cells": len(grid.cells),
         "finished": len(runs),
         "unfinished": len(grid.cells) - len(runs),
@@ -126,27 +133,27 @@ def made(grid: Grid, runs: Sequence[Finished]) -> dict:
 def dataset_rows(grid: Grid) -> list[dict]:
     """The data sets in the paper's order, then the user's own; missing ones with the reason."""
     rows = []
-    for source in grid.sources:
-        place = paper.DATASETS.get(source.key)
+    for dataset in grid.datasets:
+        place = paper.DATASETS.get(dataset.key)
         rows.append(
             {
-                "key": source.key,
-                "label": source.label,
+                "key": dataset.key,
+                "label": dataset.label,
                 "status": "used",
-                "name": source.name,
-                "stand_in_for": place["title"] if place and not source.is_original else None,
-                "clips": source.clips,
-                "classes": len(source.classes),
-                "seconds": source.seconds,
-                "sampling_rate": source.sampling_rate,
-                "left_out": source.left_out,
+                "name": dataset.name,
+                "stand_in_for": place["title"] if place and not dataset.is_original else None,
+                "clips": dataset.clips,
+                "classes": len(dataset.classes),
+                "seconds": dataset.seconds,
+                "sampling_rate": dataset.sampling_rate,
+                "left_out": dataset.left_out,
             }
         )
-    for key, reason in grid.missing_sources.items():
+    for key, reason in grid.missing_datasets.items():
         title = paper.DATASETS[key]["title"] if key in paper.DATASETS else key
         rows.append({"key": key, "label": title, "status": "missing", "reason": reason})
-    order = {key: number for number, key in enumerate(paper.DATASETS)}
-    return sorted(rows, key=lambda row: order.get(row["key"], len(order)))
+    order = list(paper.DATASETS)
+    return sorted(rows, key=lambda row: order.index(row["key"]) if row["key"] in order else len(order))
 
 
 def input_rows(grid: Grid) -> list[dict]:
@@ -163,7 +170,7 @@ def input_rows(grid: Grid) -> list[dict]:
                 "codec": entry.codec_name,
                 "untrained": entry.untrained,
                 "trained_on": facts.get("trained_on"),
-                "heard": [source.label for source in grid.sources if has_heard(facts, source.name)],
+                "heard": [dataset.label for dataset in grid.datasets if has_heard(facts, dataset.name)],
                 "stand_in_for": original if entry.codec not in (None, original) else None,
                 "status": "missing" if entry in grid.missing_inputs else "used",
                 "reason": grid.missing_inputs.get(entry),
@@ -172,13 +179,20 @@ def input_rows(grid: Grid) -> list[dict]:
     return rows
 
 
-def preset_rows(presets: Sequence[Preset]) -> dict[str, dict]:
-    """Every preset's settings by name, as text and numbers side by side."""
-    return {
-        preset.name: {"protocols": ", ".join(preset.protocols), "inputs": ", ".join(preset.inputs), **preset.options}
-        for preset in presets
-        if preset.variant is None
-    }
+def cell_rows(grid: Grid, runs: Sequence[FinishedCell]) -> list[dict]:
+    """One row for each cell: what it is, whether it is finished, its scores, command, versions and times."""
+    by_id = {run.cell.id: run for run in runs}
+    rows = []
+    for cell in grid.cells:
+        row = {"id": cell.id, "dataset": cell.dataset.key, "input": cell.input.key, "preset": cell.preset.name}
+        row |= {"protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        row["status"] = "finished" if cell.id in by_id else "failed" if cell.id in grid.failed else "not run"
+        if cell.id in grid.failed:
+            row["reason"] = grid.failed[cell.id]
+        if cell.id in by_id:
+            row |= {name: by_id[cell.id].results[name] for name in KEPT} | {"training_s": by_id[cell.id].training_s}
+        rows.append(row)
+    return rows
 
 
 def _columns(history: Sequence[Mapping]) -> dict[str, list]:

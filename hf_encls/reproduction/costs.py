@@ -1,0 +1,164 @@
+"""What a representation and the network cost, from shapes alone: sizes, multiply-adds. No clip is read here."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+from transformers import EncodecModel
+
+from hf_encls.codec.loading import load_codec
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.reproduction import paper
+from hf_encls.reproduction.cells import FinishedCell
+from hf_encls.reproduction.grid import Cell
+
+BYTES = {"float16": 2, "float32": 4}
+RATES = (22_050, 44_100)
+N_FFT = 512
+
+
+def first_of_each(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
+    """The first cell of each data set and input."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.dataset.key, cell.input.key), cell)
+    return first
+
+
+def size_rows(cells: Sequence[Cell]) -> list[dict]:
+    """Frames and bytes per second of each representation, as the cells (variants left out) use them."""
+    rows = []
+    for (dataset, entry), cell in first_of_each(cell for cell in cells if not cell.preset.variant).items():
+        config = cell.network()
+        hop = config.hop_length if cell.input.codec is None else None
+        row = {"dataset": dataset, "input": entry, "sampling_rate": config.sampling_rate, "hop_length": hop}
+        rows.append(row | sizes(config) | {"paper_frames_per_s": paper.FRAMES_PER_S.get(cell.input.features)})
+    return rows
+
+
+def sizes(config: EnclsConfig) -> dict:
+    """What one second of a representation is: `frames_per_s`, `values_per_s`, and its bytes.
+
+    `frames_per_s` counts the frames that the windows of one second hold, the paper's way of counting. `bytes_per_s` is
+    what our feature files hold (float16 for latents and decibels, float32 for power mel), `bytes_float32_per_s` the same
+    in single precision.
+    """
+    frames = config.num_frames / config.step_s
+    values = frames * config.num_bands
+    stored = config.representation.stored_dtype
+    return {
+        "frames_per_window": config.num_frames,
+        "frames_per_s": frames,
+        "values_per_s": values,
+        "dtype": stored,
+        "bytes_per_s": values * BYTES[stored],
+        "bytes_float32_per_s": values * BYTES["float32"],
+    }
+
+
+def mel_readings() -> list[dict]:
+    """Frames of one second of mel in every reading of the paper: rate, hop, and centring.
+
+    They are those of equation (1), and with half a window of padding on both sides.
+    """
+    return [
+        {
+            "sampling_rate": rate,
+            "hop_length": hop,
+            "frames": (rate - N_FFT) // hop + 1,
+            "frames_centred": rate // hop + 1,
+        }
+        for rate in RATES
+        for hop in paper.MEL_HOPS
+    ]
+
+
+def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
+    """Multiply-adds of the network for each input of each data set: per second of audio (forward), per epoch of
+    training (forward and backward), and how they compare with mel's.
+    """
+    windows = {run.cell.id: run.results["train"]["num_windows"] for run in runs}
+    cells = first_of_each(run.cell for run in runs if not run.cell.preset.variant)
+    counts = {place: multiply_adds(cell.network()) for place, cell in cells.items()}
+    rows = []
+    for (dataset, entry), cell in cells.items():
+        own, mel = counts[dataset, entry], counts.get((dataset, "mel"))
+        row = {"dataset": dataset, "input": entry, **own, "per_s": own["forward"] / cell.network().step_s}
+        row |= {"train_windows": windows[cell.id], "per_epoch": own["training"] * windows[cell.id]}
+        row |= {"per_s_millions": row["per_s"] / 1e6, "per_epoch_billions": row["per_epoch"] / 1e9}
+        rows.append(row | {"of_mel": own["forward"] / mel["forward"] if mel else None})
+    return rows
+
+
+def multiply_adds(config: EnclsConfig) -> dict[str, int]:
+    """Multiply-adds of the network for one window: `conv1`, `conv2`, `linear`, `forward`, and `training`.
+
+    Training is the forward pass, the gradients of all weights, and the gradients of all inputs but the first layer's.
+    """
+    first, second = config.conv_channels
+    kernel = config.kernel_size**2
+    height, width = (size - config.kernel_size + 1 for size in (config.num_bands, config.num_frames))
+    conv1 = height * width * first * kernel
+    height, width = (size // config.pool_size - config.kernel_size + 1 for size in (height, width))
+    conv2 = height * width * second * first * kernel
+    height, width = height // config.pool_size, width // config.pool_size
+    linear = second * height * width * config.num_labels
+    forward = conv1 + conv2 + linear
+    return {
+        "conv1": conv1,
+        "conv2": conv2,
+        "linear": linear,
+        "forward": forward,
+        "training": 3 * forward - conv1,
+        "parameters": (kernel + 1) * first + (first * kernel + 1) * second + linear + config.num_labels,
+    }
+
+
+def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:
+    """Multiply-adds that make a second of each representation."""
+    rows, codecs = [], {}
+    for (dataset, entry), cell in first_of_each(run.cell for run in runs).items():
+        name = cell.input.codec
+        if name is None:
+            counts = mel_multiply_adds(cell.network())
+        else:
+            counts = codecs[name] = codecs.get(name) or codec_multiply_adds(load_codec(name))
+        rows.append({"dataset": dataset, "input": entry, **counts, "per_s_billions": counts["per_s"] / 1e9})
+    return rows
+
+
+def mel_multiply_adds(config: EnclsConfig) -> dict:
+    """Multiply-adds that make one second of mel: `per_s`, and `how` they were counted.
+
+    An FFT of n samples as 2.5 n log2 n operations (half of them multiply-adds at best, counted whole), and the product
+    with the filter bank.
+    """
+    fft = 2.5 * config.n_fft * math.log2(config.n_fft)
+    filters = (config.n_fft // 2 + 1) * config.num_bands
+    return {"per_s": config.num_frames / config.step_s * (fft + filters), "how": "estimated (FFT, filters)"}
+
+
+@torch.no_grad()
+def codec_multiply_adds(codec: EncodecModel) -> dict:
+    """Multiply-adds of a codec's encoder, its convolutions and LSTM layer by layer on one second of audio: `per_s`, and
+    `how` they were counted.
+    """
+    counts: list[int] = []
+
+    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv1d):
+            channels = module.out_channels * module.in_channels // module.groups
+            counts.append(output.shape[-1] * channels * module.kernel_size[0])
+        else:
+            weights = sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
+            counts.append(inputs[0].shape[0] * inputs[0].shape[1] * weights)
+
+    layers = [module for module in codec.encoder.modules() if isinstance(module, nn.Conv1d | nn.LSTM)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        codec.encoder(torch.zeros(1, codec.config.audio_channels, codec.config.sampling_rate))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {"per_s": float(sum(counts)), "how": "counted layer by layer"}
