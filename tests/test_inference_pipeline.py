@@ -302,3 +302,7 @@ def test_weights_that_are_pickled_are_not_loaded(tmp_path):
         EnclsPipeline.from_pretrained(folder)
     with pytest.raises(OSError, match="safetensors"):
         load_model(str(folder))
+
+
+def test_it_says_that_it_hears(pipes):
+    assert "'input_modalities': 'audio'" in repr(pipes["log_mel"])

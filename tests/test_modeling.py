@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
@@ -277,3 +278,23 @@ def test_the_auto_classes_know_a_checkpoint_whatever_is_imported_first(first, tm
     code = f"{first}; from transformers import pipeline; pipe = pipeline('audio-classification', model={str(tmp_path)!r});"
     code += "print(type(pipe.model).__module__, pipe.model._auto_class)"
     assert fresh(code) == ["hf_encls.model.modeling_encls", "AutoModelForAudioClassification"]
+
+
+def test_one_clip_is_padded_as_a_batch_is():
+    extractor = EnclsFeatureExtractor(sampling_rate=24_000)
+    clip = np.full(700, 0.5, np.float32)
+    settings = {"sampling_rate": 24_000, "padding": "max_length", "max_length": 1000, "return_tensors": "np"}
+    alone, batch = extractor(clip, **settings), extractor([clip, clip], **settings)
+    assert alone["input_values"].shape == (1, 1000) and alone["attention_mask"].sum() == 700
+    for name in ("input_values", "attention_mask"):
+        np.testing.assert_array_equal(alone[name][0], batch[name][1])
+    assert extractor(clip, sampling_rate=24_000, pad_to_multiple_of=512)["input_values"][0].shape == (1024,)
+    assert extractor(clip, sampling_rate=24_000)["input_values"][0].shape == (700,)
+
+
+def test_the_mask_is_given_where_it_is_wanted():
+    extractor = EnclsFeatureExtractor(sampling_rate=24_000)
+    clips = [np.full(length, 0.5, np.float32) for length in (700, 900)]
+    for wanted, names in ((None, {"input_values", "attention_mask"}), (True, {"input_values", "attention_mask"})):
+        assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=wanted)) == names
+    assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=False)) == {"input_values"}

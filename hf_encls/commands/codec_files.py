@@ -14,7 +14,7 @@ The files say which codebooks they point into, so that a model trained on codes 
 """
 ENCODE_EXAMPLES = """examples:
   hf-encls encode clip.wav                                     # clip.ecdc, facebook/encodec_24khz
-  hf-encls encode sounds/ --codec mini --bandwidth 6 --output codes/
+  hf-encls encode sounds/ --codec mini --bandwidth 3 --output codes/
 """
 DECODE = "Write .ecdc files or saved codes as WAV files of 16 bits."
 DECODE_EXAMPLES = """examples:
@@ -94,7 +94,7 @@ def decode_files(args: list[str]) -> int:
     options = parser.parse(args)
     files = []
     for source in map(Path, options.sources):
-        inside = (path for path in source.rglob("*") if path.suffix.lower() in (".ecdc", ".safetensors", ".npy"))
+        inside = (path for path in source.rglob("[!.]*") if path.suffix.lower() in (".ecdc", ".safetensors", ".npy"))
         files += sorted(inside) if source.is_dir() else [source]
     if not files:
         raise ValueError("expected .ecdc files or saved codes, found none")

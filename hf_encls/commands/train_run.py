@@ -152,7 +152,10 @@ def _stores(inputs: Inputs, splits: dict[str, np.ndarray], memory_limit_gb: floa
 
         seeds = {"train": training_args.seed}
         return {
-            part: StreamedPart(inputs.stream, inputs.windows, splits[part], seeds.get(part), books) for part in PARTS
+            part: StreamedPart(
+                inputs.stream, inputs.windows, splits[part], seeds.get(part), books, where=inputs.stream_name
+            )
+            for part in PARTS
         }
     windows = Windows(inputs.windows, memory_limit_bytes=limit, device=device, codebooks=books)
     return {part: FeatureStore(windows, splits[part]) for part in PARTS}

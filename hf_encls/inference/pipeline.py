@@ -247,23 +247,24 @@ class EnclsPipeline(AudioClassificationPipeline):
             raise ValueError("expected at least one sample, found an empty clip")
         if length <= SHORT_S * rate:
             return clip.name, np.concatenate(head)
-        counter = _Counter(clip, rate, progress)
+        counter, rows = _Counter(clip, rate, progress), _Rows(self.model.config.num_labels)
         with counter:
             blocks = (torch.from_numpy(block).to(self.device) for block in counter(itertools.chain(head, clip.blocks)))
             with torch.inference_mode():
-                rows = [self._classify(piece) for piece in self._frontend.stream(blocks)]
-        return self._analysis(clip.name, np.concatenate(rows), counter.num_samples / rate)
+                for piece in self._frontend.stream(blocks):
+                    rows.add(self._classify(piece))
+        return self._analysis(clip.name, rows.all(), counter.num_samples / rate)
 
     def _of_codes(self, clip: Clip) -> Analysis:
         """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
         config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
-        rows = []
+        rows = _Rows(config.num_labels)
         with torch.inference_mode():
             for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
-                rows.append(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
-            rows.append(self._classify(cutter.finish()))
-        return self._analysis(clip.name, np.concatenate(rows), clip.codes.duration_s)
+                rows.add(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
+            rows.add(self._classify(cutter.finish()))
+        return self._analysis(clip.name, rows.all(), clip.codes.duration_s)
 
     def _flush(self, waiting: Sequence) -> Iterator[Analysis | ValueError]:
         """Classify the short clips among `waiting` together, and give all of them in order."""
@@ -305,6 +306,25 @@ class EnclsPipeline(AudioClassificationPipeline):
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
         return frontend
+
+
+class _Rows:
+    """Rows of L numbers that come in pieces, in one block of memory.
+
+    A piece of its own for every ten seconds would lie between the large blocks of the computation, which could then
+    neither be joined again nor go back to the system: memory grew with the clip.
+    """
+
+    def __init__(self, length: int):
+        self.length, self._bytes = length, bytearray()
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append rows (n, L), float32."""
+        self._bytes += rows.tobytes()
+
+    def all(self) -> np.ndarray:
+        """(N, L) float32."""
+        return np.frombuffer(self._bytes, np.float32).reshape(-1, self.length)
 
 
 class _Counter:

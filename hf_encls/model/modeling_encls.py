@@ -47,6 +47,7 @@ class EnclsPreTrainedModel(PreTrainedModel):
     config_class = EnclsConfig
     base_model_prefix = "encls"
     main_input_name = "input_values"
+    input_modalities = "audio"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
