@@ -14,6 +14,7 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.model import precision_encls
+from hf_encls.model.modeling_encls import PART_BYTES
 
 MODEL_ROOM = Path(__file__).parents[1] / "hf_encls" / "model"
 
@@ -298,3 +299,17 @@ def test_the_mask_is_given_where_it_is_wanted():
     for wanted, names in ((None, {"input_values", "attention_mask"}), (True, {"input_values", "attention_mask"})):
         assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=wanted)) == names
     assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=False)) == {"input_values"}
+
+
+def test_many_windows_go_through_in_parts_to_the_same_bits():
+    model = small_model("log_mel")
+    windows = torch.randn(
+        64, model.config.num_bands, model.config.num_frames, generator=torch.Generator().manual_seed(0)
+    )
+    sizes = []
+    model.conv1.register_forward_hook(lambda module, inputs, output: sizes.append(output.nbytes))
+    whole = model.classify(windows)
+    with torch.no_grad():
+        parts = model.classify(windows)
+    assert sizes[0] > 2 * PART_BYTES and max(sizes[1:]) <= PART_BYTES
+    assert torch.equal(parts, whole)
