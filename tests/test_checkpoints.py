@@ -16,7 +16,8 @@ from small_models import save_small_model, small_codec
 
 from hf_encls import EnclsPipeline
 from hf_encls.checkpoints import find_checkpoint
-from hf_encls.codec.loading import DEFAULT_CODECS, CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.inference.embeddings import load_model
 from hf_encls.report.compare import compare
@@ -57,14 +58,14 @@ def test_without_a_network_it_is_said_at_once(how, monkeypatch, tmp_path, reques
     for load in (load_codec,) if slow else (load_codec, EnclsPipeline.from_pretrained, load_model):
         started = time.monotonic()
         with pytest.raises(ValueError, match="nor a copy in the cache") as caught:
-            load(DEFAULT_CODECS[24])
+            load(DEFAULT_CODECS[24_000])
         assert time.monotonic() - started < 5
         text = str(caught.value)
-        assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24] in text and "give" in text
+        assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24_000] in text and "give" in text
     with pytest.raises(
         CodecNotFoundError, match=r"mini, which is bundled; or a folder .*; or take --features log_mel"
     ):
-        load_codec(DEFAULT_CODECS[48])
+        load_codec(DEFAULT_CODECS[48_000])
 
 
 def _unknown(*args, **kwargs):
@@ -100,6 +101,26 @@ def test_the_cache_stands_in_for_the_hub(hub, refusing, monkeypatch, tmp_path):
         assert time.monotonic() - started < 10
         with pytest.raises(CodecNotFoundError, match="HF_HUB_OFFLINE is set" if offline else "could not be reached"):
             load_codec("me/other")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_hub_is_asked_again_and_not_for_long(hub, status, tmp_path):
+    save_small_model(tmp_path / "model", "log_mel")
+    HfApi().create_repo("me/model")
+    HfApi().upload_folder(repo_id="me/model", folder_path=tmp_path / "model")
+    hub.fail("HEAD", "/config.json", status, times=1000)
+    started = time.monotonic()
+    with pytest.raises(
+        ValueError, match=rf"'me/model', found no .* is busy \(it says {status}\), try again later"
+    ) as error:
+        EnclsPipeline.from_pretrained("me/model", device="cpu")
+    assert time.monotonic() - started < 5 and "\n" not in str(error.value)
+    hub.failures.clear()
+    hub.fail("HEAD", "/config.json", status, times=2)
+    assert EnclsPipeline.from_pretrained("me/model", device="cpu").model.config.num_labels == 3
+    hub.failures.clear()
+    hub.fail("HEAD", "/config.json", status, times=1000)  # what is in the cache is enough
+    assert EnclsPipeline.from_pretrained("me/model", device="cpu").model.config.num_labels == 3
 
 
 def test_what_the_hub_has_not_is_said_as_it_says_it(hub):
@@ -138,7 +159,7 @@ def test_programs_call_it_a_wrong_path(tmp_path, capsys):
         ["embed", str(tmp_path), "--model", "nope"],
     ):
         assert cli.main(command) == 2
-        said = capsys.readouterr().err
+        said = capsys.readouterr().err.removeprefix("loading the model\n")
         assert "'nope', a folder or USER/NAME on the Hub, found neither" in said and said.count("\n") == 1, said
 
 
