@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 from transformers import AudioClassificationPipeline
 
 from hf_encls.audio import AudioError
 from hf_encls.checkpoints import find_model
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
+from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -247,7 +247,7 @@ class EnclsPipeline(AudioClassificationPipeline):
             raise ValueError("expected at least one sample, found an empty clip")
         if length <= SHORT_S * rate:
             return clip.name, np.concatenate(head)
-        counter, rows = _Counter(clip, rate, progress), _Rows(self.model.config.num_labels)
+        counter, rows = Counter(clip, rate, progress), Rows(self.model.config.num_labels)
         with counter:
             blocks = (torch.from_numpy(block).to(self.device) for block in counter(itertools.chain(head, clip.blocks)))
             with torch.inference_mode():
@@ -259,7 +259,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
         config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
-        rows = _Rows(config.num_labels)
+        rows = Rows(config.num_labels)
         with torch.inference_mode():
             for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
                 rows.add(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
@@ -306,50 +306,6 @@ class EnclsPipeline(AudioClassificationPipeline):
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
         return frontend
-
-
-class _Rows:
-    """Rows of L numbers that come in pieces, in one block of memory.
-
-    A piece of its own for every ten seconds would lie between the large blocks of the computation, which could then
-    neither be joined again nor go back to the system: memory grew with the clip.
-    """
-
-    def __init__(self, length: int):
-        self.length, self._bytes = length, bytearray()
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows (n, L), float32."""
-        self._bytes += rows.tobytes()
-
-    def all(self) -> np.ndarray:
-        """(N, L) float32."""
-        return np.frombuffer(self._bytes, np.float32).reshape(-1, self.length)
-
-
-class _Counter:
-    """Passes blocks on, counts their samples and shows a progress bar."""
-
-    def __init__(self, clip: Clip, rate: int, progress: bool | None):
-        self.rate, self.num_samples = rate, 0
-        total = None if clip.expected_s is None else round(clip.expected_s)
-        # None lets tqdm decide: it shows bars on terminals only.
-        self.bar = tqdm(
-            total=total, desc=clip.name[-40:], unit="s", disable=None if progress is None else not progress
-        )
-
-    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            yield block
-            before = self.num_samples // self.rate
-            self.num_samples += len(block)
-            self.bar.update(self.num_samples // self.rate - before)
-
-    def __enter__(self) -> "_Counter":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
 
 
 def _pieces(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]:
