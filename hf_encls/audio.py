@@ -40,6 +40,7 @@ MAX_BLOCK_VALUES = (
     1 << 24
 )  # samples times channels of a block: a thousand channels do not make it a thousand times larger
 MIN_HZ, MAX_HZ = 1_000, 768_000  # other sampling rates are wrong headers, or no sounds
+BAD_RESOURCE_FORK = 153  # libsndfile's number
 MAX_PEAK = 2.0**31  # of samples in whole numbers, the largest there are; beyond it sums and squares overflow
 
 
@@ -239,7 +240,7 @@ def _open(source: Source) -> soundfile.SoundFile:
             raise AudioError("is empty (0 bytes)")
         source = str(path)
     try:
-        file = soundfile.SoundFile(source)
+        file = _sound_file(source)
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
         # A name such as x.raw makes soundfile ask for the layout of headerless audio: a TypeError.
         raise AudioError(f"is not audio that libsndfile reads ({_reason(error)})") from error
@@ -250,6 +251,17 @@ def _open(source: Source) -> soundfile.SoundFile:
         file.close()
         raise
     return file
+
+
+def _sound_file(source: str | BinaryIO) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        if error.code != BAD_RESOURCE_FORK or not isinstance(source, str):
+            raise
+    # Beside an MP3, `._NAME`, as macOS leaves it on other file systems, is taken for the sound itself. Without a name
+    # there is nothing beside it.
+    return soundfile.SoundFile(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
 
 
 def _check_container(file: soundfile.SoundFile, source: str | BinaryIO) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -67,10 +68,15 @@ def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
     answers: list = []
 
     def ask() -> None:
-        try:
-            answers.append(get_hf_file_metadata(url, timeout=wait_s))
-        except Exception as error:  # the HTTP library's own, which is another one in each version of huggingface_hub
-            answers.append(error)
+        for pause_s in (0.3, 0.6, None):
+            try:
+                answer = get_hf_file_metadata(url, timeout=wait_s)
+            except Exception as error:  # the HTTP library's own, another one in each version of huggingface_hub
+                answer = error
+            if pause_s is None or not _is_busy(answer):
+                answers.append(answer)
+                return
+            time.sleep(pause_s)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
@@ -81,14 +87,20 @@ def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
     answer = answers[0]
     if isinstance(answer, HfHubHTTPError):
         status = answer.response.status_code
-        if status == 429 or status >= 500:  # busy: the download waits and tries again
-            return None
+        if _is_busy(answer):  # a download would try again for minutes
+            return f"{hub} is busy (it says {status}), try again later"
         raise CheckpointNotFoundError(
             f"{expected}, found no such folder, and {hub} says {status}: {_first_line(answer)}"
         ) from answer
     if isinstance(answer, Exception):
         return f"{hub} could not be reached ({_first_line(answer)})"
     return None if answer.commit_hash else f"what answers at {hub} is not the Hub"
+
+
+def _is_busy(answer: object) -> bool:
+    return isinstance(answer, HfHubHTTPError) and (
+        answer.response.status_code == 429 or answer.response.status_code >= 500
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Audio comes from every container that users have, and what is broken is named."""
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,45 @@ def test_a_wav_file_that_cannot_be_written_is_named(tmp_path):
     assert rate == 8_000 and len(samples) == 20 and samples[-1] == pytest.approx(0.5, abs=1e-4)
     with pytest.raises(OSError, match="/dev/full"), open_wav("/dev/full", 8_000, 1) as file:
         file.write(np.zeros(100_000))
+
+
+def apple_double() -> bytes:
+    """What macOS writes beside a file on a file system of others: 32 bytes for the Finder, and a fork left blank."""
+    blank = struct.pack(">4I", 256, 256, 0, 30) + b"This resource fork intentionally left blank   ".ljust(240, b"\0")
+    blank += struct.pack(">4I", 256, 256, 0, 30) + struct.pack(">I5H", 0, 0, 0, 28, 30, 0xFFFF)
+    head = struct.pack(">II16sH", 0x00051607, 0x00020000, b"Mac OS X        ", 2)
+    table = struct.pack(">6I", 9, 50, 32, 2, 82, len(blank))
+    return head + table + bytes(32) + blank
+
+
+@pytest.mark.parametrize("fork", [apple_double(), b""], ids=["apple double", "empty"])
+@pytest.mark.parametrize(("container", "subtype"), [("MP3", "MPEG_LAYER_III"), ("WAV", "PCM_16"), ("OGG", "VORBIS")])
+def test_a_file_beside_its_resource_fork_is_read(tmp_path, container, subtype, fork):
+    path = tmp_path / f"x.{container.lower()}"
+    path.write_bytes(file_bytes(sound(), container, subtype))
+    expected = read(path)[0]
+    path.with_name(f"._{path.name}").write_bytes(fork)
+    np.testing.assert_array_equal(read(path)[0], expected)
+    assert inspect(path).num_samples == len(expected) and header_duration_s(path) == pytest.approx(
+        len(expected) / RATE
+    )
+    path.write_bytes(b"\xff\xfb\x90 no sound" * 40)
+    with pytest.raises(AudioError, match="is not audio that libsndfile reads"):
+        read(path)
+
+
+def test_no_scan_takes_a_resource_fork_for_audio(tmp_path):
+    from hf_encls.codec_training.corpus import sounds_below
+    from hf_encls.commands.classify import expand
+    from hf_encls.data.folders import scan_folder
+    from hf_encls.files import find_audio
+
+    for number, label in enumerate(("rain", "rain", "bark", "bark")):
+        path = tmp_path / label / f"{number}.mp3"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(file_bytes(sound(0.5 + 0.1 * number), "MP3", "MPEG_LAYER_III"))
+        path.with_name(f"._{path.name}").write_bytes(apple_double())
+    found = sorted(tmp_path.glob("*/[!.]*.mp3"))
+    assert sounds_below(tmp_path).files == expand([str(tmp_path)]) == find_audio(tmp_path).files == found
+    clips, report = scan_folder(tmp_path)
+    assert len(clips) == 4 and not report.left_out

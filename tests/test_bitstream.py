@@ -15,7 +15,7 @@ from small_models import SMALL, small_codec
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.codec.bitstream import BitstreamError, is_ecdc, pack, pack_numbers, read_ecdc, unpack, write_ecdc
-from hf_encls.codec.codes import Codes, CodesError, from_arrays, load_codes, save_codes
+from hf_encls.codec.codes import Codes, CodesError, from_arrays, layout_of, load_codes, save_codes
 from hf_encls.codec.coding import decode, decode_blocks, encode
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.codec.loading import codebook_hash
@@ -249,6 +249,22 @@ def test_encode_is_the_codecs_own(codec, seconds):
     assert wave.shape == (len(waveform), channels)
     np.testing.assert_allclose(wave, decode(codec, expected), atol=0.02)
     np.testing.assert_allclose(decode(codec, expected), theirs.detach().T.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("num_samples", [47_521, 47_600, 47_680, 47_900, 95_040])
+def test_chunks_are_joined_as_the_codec_does(num_samples):
+    codec, layout = small_codec(48), layout_of("encodec_48khz")
+    generator = torch.Generator().manual_seed(0)
+    count = layout.num_chunks(num_samples)
+    frames = [layout.chunk_frames(num_samples, index) for index in range(count)]
+    numbers = torch.randint(0, 1024, (count, 1, 4, frames[0]), generator=generator)
+    scales = [0.1 + torch.rand(1, 1, generator=generator) for _ in frames]
+    rest = frames[0] - frames[-1]
+    with torch.no_grad():
+        theirs = codec.decode(numbers, scales, last_frame_pad_length=rest).audio_values[0, :, :num_samples]
+    arrays = numbers.numpy(), [scale.numpy() for scale in scales]
+    codes = from_arrays(*arrays, rest, family="encodec_48khz", num_samples=num_samples)
+    np.testing.assert_allclose(decode(codec, codes), theirs.T.numpy(), atol=1e-4)
 
 
 def test_length_at_which_the_last_chunk_but_one_is_short():

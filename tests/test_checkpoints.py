@@ -103,6 +103,26 @@ def test_the_cache_stands_in_for_the_hub(hub, refusing, monkeypatch, tmp_path):
             load_codec("me/other")
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_hub_is_asked_again_and_not_for_long(hub, status, tmp_path):
+    save_small_model(tmp_path / "model", "log_mel")
+    HfApi().create_repo("me/model")
+    HfApi().upload_folder(repo_id="me/model", folder_path=tmp_path / "model")
+    hub.fail("HEAD", "/config.json", status, times=1000)
+    started = time.monotonic()
+    with pytest.raises(
+        ValueError, match=rf"'me/model', found no .* is busy \(it says {status}\), try again later"
+    ) as error:
+        EnclsPipeline.from_pretrained("me/model", device="cpu")
+    assert time.monotonic() - started < 5 and "\n" not in str(error.value)
+    hub.failures.clear()
+    hub.fail("HEAD", "/config.json", status, times=2)
+    assert EnclsPipeline.from_pretrained("me/model", device="cpu").model.config.num_labels == 3
+    hub.failures.clear()
+    hub.fail("HEAD", "/config.json", status, times=1000)  # what is in the cache is enough
+    assert EnclsPipeline.from_pretrained("me/model", device="cpu").model.config.num_labels == 3
+
+
 def test_what_the_hub_has_not_is_said_as_it_says_it(hub):
     HfApi().create_repo("me/empty")
     for name, revision, reason in (("me/none", None, "404"), ("me/empty", None, "404"), ("me/empty", "v9", "404")):

@@ -53,6 +53,14 @@ def run(capsys, *args: object) -> tuple[int, str, str]:
     return status, printed.out, printed.err
 
 
+def test_the_example_of_encode_runs(capsys, sounds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = run(capsys, "encode", "--help")[1].splitlines()
+    example = next(line for line in lines if "hf-encls" in line and "--codec mini" in line)
+    status, out, err = run(capsys, *example.split()[1:])
+    assert (status, err) == (0, "") and out.count("->") == 3
+
+
 def test_overview_names_every_command(capsys):
     status, out, _ = run(capsys, "--help")
     assert status == 0

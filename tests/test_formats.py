@@ -62,6 +62,14 @@ def test_rttm_by_hand():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [("show.wav", "show"), ("a b.FLAC", "a_b"), ("x.2024", "x.2024"), ("x.ecdc", "x"), (".wav", ".wav")],
+)
+def test_rttm_names_the_recording_without_its_ending(name, uri):
+    assert render(SEGMENTS[:1], "rttm", name=name).split()[1] == uri
+
+
 def test_rttm_always_has_ten_fields():
     odd = [{"start": 0.0, "end": 1.0, "label": "  ", "score": 0.5}]
     for line in render(SEGMENTS + odd, "rttm", name="\u00a0").splitlines():

@@ -99,6 +99,9 @@ def test_load_model_and_wrong_input(tmp_path):
     assert (alone.sample_rate, alone.timestamp_embedding_size) == (48_000, 16)
     with pytest.raises(ValueError, match="expected a checkpoint or a codec"):
         load_model(str(tmp_path))
+    uneven = save_small_model(tmp_path / "uneven", "encodec_48khz", window_s=0.4, codec_policy="codec")
+    with pytest.raises(ValueError, match="uneven: expected frames at even distances.* use a model with codec_policy"):
+        load_model(str(uneven), device="cpu")
     for wrong in (torch.zeros(10), torch.zeros(1, 0), torch.zeros(1, 10, dtype=torch.int16), np.zeros((1, 10))):
         with pytest.raises(ValueError, match="n_sounds, n_samples"):
             get_scene_embeddings(wrong, model)

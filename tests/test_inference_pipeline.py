@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -302,3 +304,31 @@ def test_weights_that_are_pickled_are_not_loaded(tmp_path):
         EnclsPipeline.from_pretrained(folder)
     with pytest.raises(OSError, match="safetensors"):
         load_model(str(folder))
+
+
+def test_it_says_that_it_hears(pipes):
+    assert "'input_modalities': 'audio'" in repr(pipes["log_mel"])
+
+
+SEGMENT = """
+import resource, sys
+import numpy as np
+from hf_encls.inference.pipeline import EnclsPipeline
+
+pipe = EnclsPipeline.from_pretrained(sys.argv[1], device="cpu")
+pipe.set_step(0.2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+analysis = pipe.analyse(sys.argv[2], progress=False)
+print(len(analysis.probabilities), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss has other units elsewhere")
+def test_a_fine_step_needs_no_gigabyte(tmp_path):
+    folder = save_small_model(tmp_path / "model", "log_mel", num_bands=128)
+    soundfile.write(tmp_path / "x.flac", noise(65, 44_100), 44_100)
+    command = [sys.executable, "-c", SEGMENT, str(folder), str(tmp_path / "x.flac")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    count, grown_mb = map(int, done.stdout.split())
+    assert count == 321 and grown_mb < 400

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
@@ -13,6 +14,7 @@ from transformers.dynamic_module_utils import check_imports, get_relative_import
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.model import precision_encls
+from hf_encls.model.modeling_encls import PART_BYTES
 
 MODEL_ROOM = Path(__file__).parents[1] / "hf_encls" / "model"
 
@@ -277,3 +279,37 @@ def test_the_auto_classes_know_a_checkpoint_whatever_is_imported_first(first, tm
     code = f"{first}; from transformers import pipeline; pipe = pipeline('audio-classification', model={str(tmp_path)!r});"
     code += "print(type(pipe.model).__module__, pipe.model._auto_class)"
     assert fresh(code) == ["hf_encls.model.modeling_encls", "AutoModelForAudioClassification"]
+
+
+def test_one_clip_is_padded_as_a_batch_is():
+    extractor = EnclsFeatureExtractor(sampling_rate=24_000)
+    clip = np.full(700, 0.5, np.float32)
+    settings = {"sampling_rate": 24_000, "padding": "max_length", "max_length": 1000, "return_tensors": "np"}
+    alone, batch = extractor(clip, **settings), extractor([clip, clip], **settings)
+    assert alone["input_values"].shape == (1, 1000) and alone["attention_mask"].sum() == 700
+    for name in ("input_values", "attention_mask"):
+        np.testing.assert_array_equal(alone[name][0], batch[name][1])
+    assert extractor(clip, sampling_rate=24_000, pad_to_multiple_of=512)["input_values"][0].shape == (1024,)
+    assert extractor(clip, sampling_rate=24_000)["input_values"][0].shape == (700,)
+
+
+def test_the_mask_is_given_where_it_is_wanted():
+    extractor = EnclsFeatureExtractor(sampling_rate=24_000)
+    clips = [np.full(length, 0.5, np.float32) for length in (700, 900)]
+    for wanted, names in ((None, {"input_values", "attention_mask"}), (True, {"input_values", "attention_mask"})):
+        assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=wanted)) == names
+    assert set(extractor(clips, sampling_rate=24_000, return_attention_mask=False)) == {"input_values"}
+
+
+def test_many_windows_go_through_in_parts_to_the_same_bits():
+    model = small_model("log_mel")
+    windows = torch.randn(
+        64, model.config.num_bands, model.config.num_frames, generator=torch.Generator().manual_seed(0)
+    )
+    sizes = []
+    model.conv1.register_forward_hook(lambda module, inputs, output: sizes.append(output.nbytes))
+    whole = model.classify(windows)
+    with torch.no_grad():
+        parts = model.classify(windows)
+    assert sizes[0] > 2 * PART_BYTES and max(sizes[1:]) <= PART_BYTES
+    assert torch.equal(parts, whole)

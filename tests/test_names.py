@@ -253,3 +253,29 @@ def test_a_timeline_of_ten_classes_has_ten_colours(tmp_path, monkeypatch):
     figure = seen["figure"]
     assert len({patch.get_facecolor() for patch in figure.axes[0].patches}) == 10
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+
+
+def test_a_class_has_one_colour_in_the_timelines_of_all_files(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from hf_encls.inference.picture import save_timeline_picture
+
+    seen = {}
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
+    names = [f"class {index}" for index in range(14)]
+    styles = []
+    for heard in (range(14), [7, 13], [13]):
+        segments = [{"start": i, "end": i + 1.0, "label": names[each], "score": 1.0} for i, each in enumerate(heard)]
+        duration_s = float(len(segments))
+        save_timeline_picture(
+            tmp_path / "x.png", segments, np.eye(14)[list(heard)], names, step_s=1.0, duration_s=duration_s
+        )
+        legend = seen["figure"].legends[0]
+        styles.append(
+            {
+                text.get_text(): (patch.get_facecolor(), patch.get_hatch())
+                for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
+            }
+        )
+    assert styles[1] == {name: styles[0][name] for name in ("class 7", "class 13")}
+    assert styles[2] == {"class 13": styles[0]["class 13"]} and len(set(styles[0].values())) == 14

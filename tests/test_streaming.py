@@ -1,6 +1,7 @@
 """Published windows that are read as a stream: the same windows, splits, statistics and scores as with all in memory."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -149,9 +150,10 @@ def test_windows_that_cannot_be_trained_on_are_refused(tmp_path, monkeypatch, st
     folder_of(tmp_path, monkeypatch, change)
     with pytest.raises(ValueError, match=message) as error:
         windows = load_published(tmp_path, "log_mel", streaming=streaming)[0]
-        for _ in streaming_module.readable(windows, 10):
+        for _ in streaming_module.readable(windows, 10, "my windows"):
             pass
     assert len(str(error.value).splitlines()) == 1
+    assert str(tmp_path) in str(error.value) or "my windows" in str(error.value)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -221,3 +223,30 @@ def test_facts_and_windows_in_the_cache_are_of_one_commit(published, monkeypatch
     offline(monkeypatch)
     with pytest.raises(ValueError, match="the windows of another one"):
         load_published(published, "log_mel")
+
+
+@pytest.mark.parametrize("change", [cell("label", 999), cell("input_features", np.float16("nan"))])
+def test_training_on_a_stream_names_the_data_set(tmp_path, monkeypatch, change):
+    from hf_encls.commands.train import main
+
+    folder_of(tmp_path, monkeypatch, change)
+    args = ["--dataset", str(tmp_path), "--dataset_config", "log_mel", "--window_s", "0.5", "--streaming"]
+    with pytest.raises(ValueError, match=rf"{tmp_path} \(log_mel\), row 17 .* these features are damaged"):
+        main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
+
+
+@pytest.mark.parametrize("keep_date", [False, True])
+def test_a_folder_gives_the_windows_that_it_holds_now(tmp_path, monkeypatch, keep_date):
+    file = folder_of(tmp_path, monkeypatch, None)
+    before, date = load_published(tmp_path, "log_mel").windows, file.stat()
+    table = pq.read_table(file)
+    at = table.column_names.index("clip_id")
+    new = tmp_path / "new"
+    pq.write_table(table.set_column(at, "clip_id", pa.array([f"{number}.ogg" for number in range(30)])), new)
+    new.replace(file)
+    if keep_date:
+        os.utime(file, ns=(date.st_atime_ns, date.st_mtime_ns))
+    assert load_published(tmp_path, "log_mel").windows["clip_id"][:3] == ["0.ogg", "1.ogg", "2.ogg"]
+    assert before["clip_id"][:2] == ["0.wav", "1.wav"]  # what was loaded stays
+    again = load_published(tmp_path, "log_mel").windows
+    assert again.cache_files == load_published(tmp_path, "log_mel").windows.cache_files  # and is read once

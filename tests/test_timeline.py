@@ -1,5 +1,6 @@
 """Timelines: segments tile the clip, whatever the windows were."""
 
+import tracemalloc
 from itertools import pairwise, product
 
 import numpy as np
@@ -163,3 +164,15 @@ def test_wrong_shapes_are_refused():
         make_timeline(rows(*"brs"), ["a", "b"], window_s=1.0, step_s=1.0, duration_s=3.0)
     with pytest.raises(ValueError, match="starts_s"):
         make_timeline(rows(*"br"), LABELS, window_s=1.0, step_s=1.0, duration_s=2.0, starts_s=np.array([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("smoothing", ["none", "median", "viterbi"])
+def test_long_clips_need_one_table_of_their_cells(smoothing):
+    heard = np.random.default_rng(0).dirichlet(np.ones(20), size=40).astype(np.float32)
+    probabilities = np.repeat(heard, 1000, axis=0)
+    settings_ = {"window_s": 0.1, "step_s": 0.1, "duration_s": 4000.0, "smoothing": smoothing}
+    tracemalloc.start()
+    make_timeline(probabilities, [str(i) for i in range(20)], **settings_)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 40_000 * 20 * 8  # in float64

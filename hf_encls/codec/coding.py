@@ -121,12 +121,14 @@ def _joined(codec: EncodecModel, codes: Codes, layout: Layout) -> Iterator[np.nd
     """Chunks of their own, faded into each other where they overlap."""
     out = np.zeros((layout.chunk, layout.channels), np.float32)
     weights = np.zeros((layout.chunk, 1), np.float32)
+    # Over whole frames of the first chunk, which is not a full one in a clip that is shorter: as the codec does.
+    triangle = _triangle(codes.chunks[0].shape[1] * layout.frame_length)[:, None]
     for index, chunk in enumerate(codes.chunks):
         with parametrize.cached(), precision("float32", codec.device):  # not while others compute
             wave = codec.decoder(_embed(codec, chunk))[0].T.float().cpu().numpy()
         left = codes.num_samples - index * layout.stride
         count = min(len(wave), layout.chunk, left)
-        weight = _triangle(layout.chunk)[:count, None]
+        weight = triangle[:count]
         out[:count] += weight * codes.scales[index] * wave[:count]
         weights[:count] += weight
         done = min(layout.stride, left)

@@ -15,7 +15,7 @@ The files say which codebooks they point into, so that a model trained on codes 
 """
 ENCODE_EXAMPLES = """examples:
   hf-encls encode clip.wav                                     # clip.ecdc, facebook/encodec_24khz
-  hf-encls encode sounds/ --codec mini --bandwidth 6 --output codes/
+  hf-encls encode sounds/ --codec mini --bandwidth 3 --output codes/
 """
 DECODE = "Write .ecdc files or saved codes as WAV files of 16 bits."
 DECODE_EXAMPLES = """examples:

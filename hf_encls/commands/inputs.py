@@ -101,6 +101,7 @@ class Inputs:
     facts: Any = None
     dataset_id: str | None = None
     stream: IterableDataset | None = None
+    stream_name: str | None = None  # for errors
     clips: Dataset | None = None
     codec_facts: dict = field(default_factory=dict)
     num_clips: int | None = None

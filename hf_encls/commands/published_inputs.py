@@ -35,12 +35,13 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     windows, config = published.windows, published.config
     _compare(args, config, " ".join(which))
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
-    stream = None
+    stream, where = None, f"{which[0]} ({which[1]})"
     if args.streaming:
         from hf_encls.features.streaming import SMALL_COLUMNS, small_table
 
         stream = windows
-        windows = small_table(load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS).windows)
+        small = load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)
+        windows = small_table(small.windows, where)
     for name, value in network.items():
         setattr(config, name, value)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
@@ -51,6 +52,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         codec,
         dataset_id=dataset_id,
         stream=stream,
+        stream_name=where,
         codec_facts=published.codec,
         num_clips=facts.get("num_clips"),
         expected_clips=expected_clips(facts),

@@ -158,7 +158,7 @@ def _train_fold(
         fold=start.settings["fold"],
         codec=inputs.codec,
         args=training_args,
-        source=WindowSource(limit, inputs.stream),
+        source=WindowSource(limit, inputs.stream, inputs.stream_name or inputs.dataset),
         start=start,
         say=functools.partial(print, flush=True),
     )

@@ -18,27 +18,34 @@ from hf_encls.features.store import arrow_windows, embed
 SMALL_COLUMNS = ("label", "clip_id", "start", "group", "fold", "silent")
 BUFFER_BYTES = 256 << 20  # of windows that are mixed with each other
 ROWS_PER_READ = 256
+STREAM = "the stream of windows"  # what errors call a data set whose name was not given
 
 
-def small_table(stream: IterableDataset) -> Dataset:
-    """The columns that say what a window is, of all windows, in the stream's order. `stream` has only those."""
-    tables = list(readable(stream, 10_000))
+def small_table(stream: IterableDataset, where: str = STREAM) -> Dataset:
+    """The columns that say what a window is, of all windows, in the stream's order. `stream` has only those.
+
+    `where` names the data set in errors, as in `readable`.
+    """
+    tables = list(readable(stream, 10_000, where))
     features = stream.features
     table = pa.concat_tables(tables).cast(features.arrow_schema)
     return Dataset(table)
 
 
-def readable(stream: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
-    """Tables of at most `batch_size` windows as they come. Raises `ValueError` for damaged files and windows."""
+def readable(stream: IterableDataset, batch_size: int, where: str = STREAM) -> Iterator[pa.Table]:
+    """Tables of at most `batch_size` windows as they come.
+
+    Raises `ValueError` for damaged files and windows, with `where`, the name of the data set.
+    """
     row = 0
     try:
         for table in stream.with_format("arrow").iter(batch_size=batch_size):
-            check_windows(table, stream.features, "the stream of windows", row)
+            check_windows(table, stream.features, where, row)
             yield table
             row += len(table)
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"a file of the streamed windows is damaged ({reason}): get the data set anew") from error
+        raise ValueError(f"{where}: a file of windows is damaged ({reason}): get the data set anew") from error
 
 
 class StreamedPart(torch.utils.data.IterableDataset):
@@ -51,6 +58,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
         shuffle_seed: None leaves them in order. Otherwise row groups come in another order in each epoch, and their
             windows are mixed in a buffer of `BUFFER_BYTES`.
         codebooks: (K, entries, C), for windows of codes.
+        where: the data set's name, for errors.
     """
 
     def __init__(
@@ -60,7 +68,9 @@ class StreamedPart(torch.utils.data.IterableDataset):
         rows: np.ndarray,
         shuffle_seed: int | None = None,
         codebooks: torch.Tensor | None = None,
+        where: str = STREAM,
     ):
+        self.where = where
         self.stream = stream.reshard()  # a shard for each row group
         rows = np.sort(rows)
         self.labels = np.asarray(table["label"][:])[rows]
@@ -131,7 +141,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
     def _blocks(self, stream: IterableDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Windows of this part (n, C, T) as they are stored, and their labels (n,), block by block."""
         shape = tuple(stream.features["input_features"].shape)
-        for table in readable(stream, ROWS_PER_READ):
+        for table in readable(stream, ROWS_PER_READ, self.where):
             keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
             ours = self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
             if not ours.any():

@@ -1,5 +1,6 @@
 """Reading published features: windows to train on, with neither codec nor audio."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from datasets import Dataset, IterableDataset, load_dataset
+from datasets import config as datasets_config
 from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
@@ -58,12 +60,14 @@ def load_published(
     """
     name = str(name)
     facts, config, revision = load_facts(name, config_name, revision, token)
-    check_expected(config, expected or {}, f"{name} ({config_name})")
+    # Of the Hub's data sets the library's own cache, which knows commits.
+    cache = _cache_of(Path(name, config_name)) if Path(name).is_dir() else None
+    where = f"{name} ({config_name})"
+    check_expected(config, expected or {}, where)
     chosen = {} if columns is None else {"columns": list(columns)}
+    which = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
     try:
-        windows = load_dataset(
-            name, config_name, split="train", revision=revision, streaming=streaming, token=token, **chosen
-        )
+        windows = load_dataset(name, config_name, streaming=streaming, **which, **chosen)
     except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
@@ -74,7 +78,6 @@ def load_published(
             f"the Hub cannot be reached, and of {name} ({config_name}) the cache holds the facts of commit "
             f"{revision[:12]} and the windows of another one: try again with the network"
         )
-    where = f"{name} ({config_name})"
     check_columns(windows.features, config, where, columns)
     if not streaming:
         row = 0
@@ -118,6 +121,19 @@ def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
             raise ValueError(
                 f"expected features with {key}={value!r}, found {key}={found!r} in {where}: {todo}, or take other features"
             )
+
+
+def _cache_of(folder: Path) -> str:
+    """Where `datasets` keeps what it reads from a local folder: another place for other files.
+
+    Its own cache knows such a folder by its name and its card alone, and would give the rows of files that were replaced
+    since. A new file has another time of change, even where its date was kept.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.parquet")):
+        facts = file.stat()
+        digest.update(f"{file} {facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}\n".encode())
+    return str(Path(datasets_config.HF_DATASETS_CACHE, f"encls-{digest.hexdigest()[:16]}"))
 
 
 def _facts_file(name: str, config_name: str, revision: str | None, token: str | None) -> Path:

@@ -7,7 +7,9 @@ import json
 import re
 import urllib.parse
 from collections.abc import Sequence
+from pathlib import PurePath
 
+from hf_encls import audio
 from hf_encls.escapes import csv_row, one_line
 
 EXTENSIONS = {
@@ -19,6 +21,7 @@ EXTENSIONS = {
     "textgrid": ".TextGrid",
 }
 FORMATS = tuple(EXTENSIONS)
+SOURCES = audio.EXTENSIONS | {".ecdc", ".safetensors", ".npy"}  # endings of recordings and of their codes
 
 
 def render(segments: Sequence[dict], format: str, name: str = "audio", duration_s: float | None = None) -> str:
@@ -73,6 +76,7 @@ def to_csv(segments: Sequence[dict]) -> str:
 def to_rttm(segments: Sequence[dict], name: str) -> str:
     """NIST's Rich Transcription Time Marked: ten fields between spaces, the label as speaker, the score as confidence.
 
+    Files are called without their ending, as in other tools' RTTM: `show` for `show.wav`.
     The format has no escapes: white space in the name and in labels becomes `_`. Labels that would be the same then
     are percent-encoded instead (`a%20b` beside `a_b`).
     Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
@@ -80,8 +84,9 @@ def to_rttm(segments: Sequence[dict], name: str) -> str:
     words = {segment["label"]: _word(segment["label"]) for segment in segments}
     found = list(words.values())
     words = {label: _encoded(label) if found.count(word) > 1 else word for label, word in words.items()}
+    stem = PurePath(name).stem if PurePath(name).suffix.lower() in SOURCES else name
     return "".join(
-        f"SPEAKER {_word(name)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
+        f"SPEAKER {_word(stem)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
         f"<NA> <NA> {words[segment['label']]} {segment['score']:.6f} <NA>\n"
         for segment in segments
     )

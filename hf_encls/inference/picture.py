@@ -85,9 +85,11 @@ def save_timeline_picture(
         axes[0].fill_between(times, low, high, step="post", color="#444444", linewidth=0.3)
         peak = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-3)
         axes[0].set(ylabel="Waveform", ylim=(-1.05 * peak, 1.05 * peak), yticks=[])
-    _draw_segments(axes[-2], segments, {labels[i]: (names[i], look(rank)) for rank, i in enumerate(used)}, duration_s)
+    # A class looks alike in all pictures of a model, whatever else is heard.
+    looks = {labels[i]: (names[i], look(i)) for i in used}
+    _draw_segments(axes[-2], segments, looks, duration_s)
     figure.legend(
-        handles=[_patch(names[i], look(rank)) for rank, i in enumerate(used)],
+        handles=[_patch(name, style) for name, style in looks.values()],
         loc="outside lower center",
         ncols=LEGEND_COLUMNS,
         fontsize=8,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 from transformers import AudioClassificationPipeline
 
 from hf_encls.audio import AudioError
 from hf_encls.checkpoints import find_model
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
+from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -247,23 +247,24 @@ class EnclsPipeline(AudioClassificationPipeline):
             raise ValueError("expected at least one sample, found an empty clip")
         if length <= SHORT_S * rate:
             return clip.name, np.concatenate(head)
-        counter = _Counter(clip, rate, progress)
+        counter, rows = Counter(clip, rate, progress), Rows(self.model.config.num_labels)
         with counter:
             blocks = (torch.from_numpy(block).to(self.device) for block in counter(itertools.chain(head, clip.blocks)))
             with torch.inference_mode():
-                rows = [self._classify(piece) for piece in self._frontend.stream(blocks)]
-        return self._analysis(clip.name, np.concatenate(rows), counter.num_samples / rate)
+                for piece in self._frontend.stream(blocks):
+                    rows.add(self._classify(piece))
+        return self._analysis(clip.name, rows.all(), counter.num_samples / rate)
 
     def _of_codes(self, clip: Clip) -> Analysis:
         """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
         config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
-        rows = []
+        rows = Rows(config.num_labels)
         with torch.inference_mode():
             for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
-                rows.append(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
-            rows.append(self._classify(cutter.finish()))
-        return self._analysis(clip.name, np.concatenate(rows), clip.codes.duration_s)
+                rows.add(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
+            rows.add(self._classify(cutter.finish()))
+        return self._analysis(clip.name, rows.all(), clip.codes.duration_s)
 
     def _flush(self, waiting: Sequence) -> Iterator[Analysis | ValueError]:
         """Classify the short clips among `waiting` together, and give all of them in order."""
@@ -305,31 +306,6 @@ class EnclsPipeline(AudioClassificationPipeline):
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
         return frontend
-
-
-class _Counter:
-    """Passes blocks on, counts their samples and shows a progress bar."""
-
-    def __init__(self, clip: Clip, rate: int, progress: bool | None):
-        self.rate, self.num_samples = rate, 0
-        total = None if clip.expected_s is None else round(clip.expected_s)
-        # None lets tqdm decide: it shows bars on terminals only.
-        self.bar = tqdm(
-            total=total, desc=clip.name[-40:], unit="s", disable=None if progress is None else not progress
-        )
-
-    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            yield block
-            before = self.num_samples // self.rate
-            self.num_samples += len(block)
-            self.bar.update(self.num_samples // self.rate - before)
-
-    def __enter__(self) -> "_Counter":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
 
 
 def _pieces(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]:

@@ -6,13 +6,14 @@ cover it, weighted by how much of it each covers. Labels are chosen per cell, sm
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 SMOOTHINGS = ("none", "median", "viterbi")
 SHORTEST_CELL = 0.1  # of a step: a rest below it belongs to the last cell, as it makes no window of its own
+BLOCK = 4096  # cells that are computed together: an hour of short steps needs no second table of its size
 DECIMALS = 6  # of times in seconds: finer than a sample
 
 
@@ -64,7 +65,7 @@ def make_timeline(
         path = viterbi(cells, switch_penalty)
     elif smoothing == "median":
         width = 5 if median_s is None else max(3, 2 * round((median_s / step_s - 1) / 2) + 1)
-        path = median_filter(cells, width).argmax(axis=1)
+        path = np.concatenate([block.argmax(axis=1) for block in _medians(cells, width)])
     else:
         path = cells.argmax(axis=1)
     edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
@@ -72,8 +73,7 @@ def make_timeline(
     runs = absorb_short(path, cells, edges, min_duration_s)
     segments = []
     for first, last, label in runs:
-        # The last cell may be short: seconds weigh, not cells.
-        scores = np.average(cells[first:last], axis=0, weights=np.diff(edges[first : last + 1]))
+        scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
         start, end = (round(float(edges[i]), DECIMALS) if i < len(cells) else float(duration_s) for i in (first, last))
         segment = {"start": start, "end": end, "label": labels[label], "score": float(scores[label])}
         if all_scores:
@@ -91,7 +91,7 @@ def cell_probabilities(
     """
     if not (0 < window_s < math.inf and 0 < step_s < math.inf and 0 < duration_s < math.inf):
         raise ValueError(f"expected window, step and duration above 0, found {window_s}, {step_s} and {duration_s} s")
-    windows = np.asarray(probabilities, dtype=np.float64)
+    windows = np.asarray(probabilities)
     starts = np.arange(len(windows)) * step_s if starts_s is None else np.asarray(starts_s, dtype=np.float64)
     if starts.shape != (len(windows),) or (len(starts) and not (np.diff(starts, prepend=0.0) >= 0).all()):
         raise ValueError(f"expected {len(windows)} ascending starts_s of 0 or more, found {starts}")
@@ -103,22 +103,40 @@ def cell_probabilities(
         cell = first + offset
         overlap = np.minimum(starts + window_s, (cell + 1) * step_s) - np.maximum(starts, cell * step_s)
         used = (overlap > 1e-6 * step_s) & (cell < count)  # less is rounding
-        np.add.at(sums, cell[used], overlap[used, None] * windows[used])
+        for rows in np.array_split(np.flatnonzero(used), -(-len(windows) // BLOCK)):
+            np.add.at(sums, cell[rows], overlap[rows, None] * windows[rows].astype(np.float64))
         np.add.at(weights, cell[used], overlap[used])
     covered = weights > 0
     if not covered[0]:
         sums[0], weights[0], covered[0] = windows[0], 1.0, True
     source = np.maximum.accumulate(np.where(covered, np.arange(count), 0))
-    return sums[source] / weights[source, None]
+    weights[~covered] = 1.0
+    sums /= weights[:, None]
+    sums[~covered] = sums[source[~covered]]
+    return sums
 
 
 def median_filter(cells: np.ndarray, width: int) -> np.ndarray:
     """(n, L) -> (n, L): the median of each class over `width` cells (odd); the ends repeat the outermost cell."""
+    return np.concatenate(list(_medians(cells, width)))
+
+
+def _medians(cells: np.ndarray, width: int) -> Iterator[np.ndarray]:
     half = width // 2
-    padded = np.pad(cells, ((half, half), (0, 0)), mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)  # (n, L, width)
-    block = max(1, (1 << 22) // (width * cells.shape[1]))
-    return np.concatenate([np.median(views[i : i + block], axis=-1) for i in range(0, len(cells), block)])
+    block = max(1, (1 << 18) // (width * cells.shape[1]))
+    for start in range(0, len(cells), block):
+        stop = min(start + block, len(cells))
+        padded = cells[np.arange(start - half, stop + half).clip(0, len(cells) - 1)]
+        yield np.median(np.lib.stride_tricks.sliding_window_view(padded, width, axis=0), axis=-1)
+
+
+def _mean(cells: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """(n, L) -> (L,): the mean weighted by the cells' seconds (n,), as the last cell may be short."""
+    total = np.zeros((1, cells.shape[1]))
+    for start in range(0, len(cells), BLOCK):
+        block = cells[start : start + BLOCK] * seconds[start : start + BLOCK, None]
+        total = np.concatenate([total, block]).sum(axis=0, keepdims=True)
+    return total[0] / seconds.sum()
 
 
 def viterbi(cells: np.ndarray, switch_penalty: float) -> np.ndarray:
@@ -126,19 +144,23 @@ def viterbi(cells: np.ndarray, switch_penalty: float) -> np.ndarray:
 
     All changes cost the same, so only the best other label matters: n x L operations.
     """
-    logs = np.log(np.maximum(cells, 1e-12))
-    came_from = np.empty(logs.shape, dtype=np.int32)
-    stay = np.arange(logs.shape[1], dtype=np.int32)
-    total = logs[0]
-    for i in range(1, len(logs)):
-        best = int(total.argmax())
-        switch = total[best] - switch_penalty
-        came_from[i] = np.where(total >= switch, stay, best)
-        total = np.maximum(total, switch) + logs[i]
-    path = np.empty(len(logs), dtype=np.int64)
+    stays = np.empty(cells.shape, dtype=bool)  # whether a label's best path comes from itself, else from the best one
+    best = np.empty(len(cells), dtype=np.int64)
+    total = np.zeros(cells.shape[1])
+    for start in range(0, len(cells), BLOCK):
+        logs = np.log(np.maximum(cells[start : start + BLOCK], 1e-12))
+        for i, log in enumerate(logs, start):
+            if i == 0:
+                total = log
+                continue
+            best[i] = total.argmax()
+            switch = total[best[i]] - switch_penalty
+            np.greater_equal(total, switch, out=stays[i])
+            total = np.maximum(total, switch) + log
+    path = np.empty(len(cells), dtype=np.int64)
     path[-1] = total.argmax()
-    for i in range(len(logs) - 1, 0, -1):
-        path[i - 1] = came_from[i, path[i]]
+    for i in range(len(cells) - 1, 0, -1):
+        path[i - 1] = path[i] if stays[i, path[i]] else best[i]
     return path
 
 
@@ -152,7 +174,7 @@ def absorb_short(
     bounds = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     runs = {first: (last, int(path[first])) for first, last in pairwise(bounds)}
     before = {last: first for first, last in pairwise(bounds)}  # a run's end -> its start
-    sums = np.concatenate([np.zeros((1, cells.shape[1])), np.cumsum(cells, axis=0)])
+    sums = _sums_before(bounds, cells) if min_duration_s > 0 else {}
 
     def duration(first: int) -> float:
         return float(edges[runs[first][0]] - edges[first])
@@ -181,3 +203,18 @@ def absorb_short(
         if duration(first) < limit:
             heapq.heappush(queue, (duration(first), first, runs[first][0]))
     return [(first, *runs[first]) for first in sorted(runs)]
+
+
+def _sums_before(bounds: Sequence[int], cells: np.ndarray) -> dict[int, np.ndarray]:
+    """Bounds, ascending from 0 -> the sums (L,) of all cells before each."""
+    total = np.zeros((1, cells.shape[1]))
+    sums = {0: total[0]}
+    left = iter(bounds[1:])
+    bound = next(left)
+    for start in range(0, len(cells), BLOCK):
+        running = np.concatenate([total, cells[start : start + BLOCK]]).cumsum(axis=0)
+        while bound is not None and bound - start < len(running):
+            sums[bound] = running[bound - start].copy()
+            bound = next(left, None)
+        total = running[-1:].copy()
+    return sums

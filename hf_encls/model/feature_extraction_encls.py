@@ -43,6 +43,7 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
         sampling_rate: int | None = None,
         padding: bool | str = True,
         return_tensors: str | TensorType | None = None,
+        return_attention_mask: bool | None = None,
         **kwargs,
     ) -> BatchFeature:
         """
@@ -52,12 +53,17 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
             sampling_rate (`int`, *optional*):
                 Sampling rate of the waveforms in hertz. Another one than the model's is an error; none is a warning.
             padding (`bool` or `str`, *optional*, defaults to `True`):
-                How a batch is padded, as in [`SequenceFeatureExtractor.pad`].
+                How one clip or a batch is padded, as in [`SequenceFeatureExtractor.pad`], which takes `max_length`,
+                `truncation` and `pad_to_multiple_of` too.
             return_tensors (`str`, *optional*):
                 `"pt"` or `"np"`.
+            return_attention_mask (`bool`, *optional*):
+                Whether to return the mask; the extractor's own setting, `True`, where not given. Without it the model
+                hears padding as sound.
 
         Returns a [`BatchFeature`] with `input_values` of shape `(batch_size, num_samples)`, float32, and `attention_mask` of
-        the same shape, int32. Raises `ValueError` on empty, non-finite or multi-channel input and on a wrong rate.
+        the same shape, int32, unless it is not asked for. Raises `ValueError` on empty, non-finite or multi-channel
+        input and on a wrong rate.
         """
         if sampling_rate is None:
             logger.warning_once(
@@ -73,8 +79,8 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
         waveforms = [_checked(waveform) for waveform in batch]
         return self.pad(
             BatchFeature({"input_values": waveforms}),
-            padding=padding if len(waveforms) > 1 else False,
-            return_attention_mask=True,
+            padding=padding,
+            return_attention_mask=return_attention_mask,
             return_tensors=return_tensors,
             **kwargs,
         )

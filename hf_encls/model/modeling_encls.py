@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from .loading_encls import check_weights, readable, where_of
 from .precision_encls import convolve
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
+PART_BYTES = 32 << 20  # of a layer's output on a CPU: no gigabyte has to be found for 64 windows
 
 
 @dataclass
@@ -47,6 +49,7 @@ class EnclsPreTrainedModel(PreTrainedModel):
     config_class = EnclsConfig
     base_model_prefix = "encls"
     main_input_name = "input_values"
+    input_modalities = "audio"
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -180,10 +183,23 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
                 "were made with another window length or kind of features than this model's"
             )
+        hidden = [self._convolutions(part) for part in self._parts(windows)]
+        hidden = hidden[0] if len(hidden) == 1 else torch.cat(hidden)
+        return self.classifier(self.dropout(hidden))
+
+    def _convolutions(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows of features (W, C, T) -> what the classifier sees (W, size)."""
         hidden = (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
         hidden = self.pool(convolve("conv1", self.conv1, hidden[:, None].to(self.conv1.weight.dtype)).relu())
-        hidden = self.pool(convolve("conv2", self.conv2, hidden).relu())
-        return self.classifier(self.dropout(hidden.flatten(1)))
+        return self.pool(convolve("conv2", self.conv2, hidden).relu()).flatten(1)
+
+    def _parts(self, windows: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Windows that go through the convolutions together. Each is computed by itself, so the result is the same."""
+        graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if graph or windows.device.type != "cpu":
+            return [windows]
+        one = 4 * self.config.conv_channels[0] * windows.shape[1] * windows.shape[2]
+        return windows.split(max(1, PART_BYTES // one))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Keep statistics (C,) of the training windows. A band that never changes (std 0) is shifted, not scaled."""

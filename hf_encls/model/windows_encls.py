@@ -67,7 +67,12 @@ class WindowStream:
         self.buffer = units if self.buffer is None else torch.cat([self.buffer, units], dim=-1)
         first = self.count * self.step - self.start  # may lie beyond the buffer where steps leave gaps
         ready = max(0, (self.buffer.shape[-1] - first - self.window) // self.step + 1)
-        windows = self._gather(first + torch.arange(ready) * self.step)
+        # All lie inside what is there: views of it, for which no index and no copy is needed.
+        windows = (
+            self.buffer[:, first:].unfold(-1, self.window, self.step)[:, :ready].transpose(0, 1)
+            if ready
+            else self._gather(torch.arange(0))
+        )
         self.count += ready
         # The last `window` units are kept as well: the rest may have to be reflected into them.
         drop = min(self.count * self.step - self.start, self.buffer.shape[-1] - self.window)

@@ -64,10 +64,12 @@ class WindowSource:
     Args:
         memory_limit_bytes: larger sets stay on disk; None: everything in memory.
         stream: the windows, read anew in each epoch; the data set that `train` is given has their small columns only.
+        stream_name: what errors call it.
     """
 
     memory_limit_bytes: int | None = None
     stream: IterableDataset | None = None
+    stream_name: str = "the stream of windows"
 
 
 def train(
@@ -244,7 +246,10 @@ def _stores(
         from hf_encls.features.streaming import StreamedPart
 
         seeds = {"train": args.seed}
-        return {part: StreamedPart(source.stream, windows, splits[part], seeds.get(part), books) for part in PARTS}
+        kept = (source.stream, windows)
+        return {
+            part: StreamedPart(*kept, splits[part], seeds.get(part), books, where=source.stream_name) for part in PARTS
+        }
     device = args.device if args.device.type == "cuda" else None
     kept = Windows(windows, memory_limit_bytes=source.memory_limit_bytes, device=device, codebooks=books)
     return {part: FeatureStore(kept, splits[part]) for part in PARTS}
