@@ -396,7 +396,7 @@ def test_a_map_of_many_files_ends_and_says_what_it_does(models, tmp_path):
         ("train", "train.parse", "finished features and checkpoints are kept"),
         ("extract", "extract_features.prepare", "finished features are in the cache"),
         ("pretrain", "pretrain_codec.Accelerator", "checkpoints are kept"),
-        ("reproduce", "reproduce_paper._sources", "finished cells are kept"),
+        ("reproduce", "reproduce_paper._datasets", "finished cells are kept"),
     ],
 )
 def test_sigterm_ends_as_ctrl_c_does(capsys, tmp_path, monkeypatch, name, first_call, kept):
