@@ -30,7 +30,7 @@ class Published:
         count = 36
         labels = np.arange(count // 2).repeat(2) % 3
         rows = {
-            "input_features": np.random.default_rng(0).normal(0, 1, (count, *config.window_shape)).astype(np.float16),
+            "input_features": np.random.default_rng(0).normal(0, 1, (count, *config.stored_shape)).astype(np.float16),
             "label": labels,
             "clip_id": [f"{CLASSES[label]}/{number // 2}.wav" for number, label in enumerate(labels)],
             "start": [WINDOW_S * (number % 2) for number in range(count)],
