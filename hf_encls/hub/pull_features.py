@@ -157,17 +157,17 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
     return f"could not read the windows of {name} ({config_name}): {reason}; get the data set anew"
 
 
-def _read_facts(file: Path) -> dict:
-    """What is known of the features. Raises `ValueError` where it is damaged."""
+def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
+    """What is known of the features, and their settings. Raises `ValueError` where the file is damaged."""
     facts = read_record(file, FACTS_SHAPE)
     try:
-        EnclsConfig(**{**facts["config"], "codec_config": None})
+        config = EnclsConfig(**{**facts["config"], "codec_config": None})
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(
             f"{file} is damaged, it does not describe features ({reason}): get the data set anew"
         ) from error
-    return facts
+    return facts, config
 
 
 def _codec_facts(facts: Mapping) -> dict:

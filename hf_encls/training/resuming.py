@@ -13,7 +13,10 @@ from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
-STATE_SHAPE = {"global_step": int, "max_steps": int, "log_history": [{"epoch_s?": float}], "epoch?": (float, None)}
+STATE_SHAPE = {
+    **{"global_step": int, "max_steps": int, "log_history": [{"epoch_s?": float}], "epoch?": (float, None)},
+    **{"best_model_checkpoint?": (str, None)},
+}
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
