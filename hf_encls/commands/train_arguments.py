@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -99,7 +99,9 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
         if name not in actions:
             raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
         several = actions[name].nargs not in (None, "?")
-        is_switch = isinstance(value, bool) and actions[name].type is str  # --resume_from_checkpoint may be one
+        is_switch = isinstance(value, bool) and (name == "resume_from_checkpoint" or bool in get_args(hints.get(name)))
+        if isinstance(value, bool) and hints.get(name) in (str, str | None) and not is_switch:
+            raise ValueError(f"{path}: expected {name} to be text, found {value!r}")
         if value is None and name in numbers:
             raise ValueError(f"{path}: expected {name} to be a number, found null: leave it out, or give one")
         if value is None or several or is_switch or (name in STRUCTURED and isinstance(value, dict | list)):

@@ -36,9 +36,13 @@ def readable(stream: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
             check_windows(table, stream.features, "the stream of windows", row)
             yield table
             row += len(table)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's: it names the file itself
+            raise
         reason = " ".join(str(error).split())
-        raise ValueError(f"a file of the streamed windows is damaged ({reason}): get the data set anew") from error
+        raise ValueError(
+            f"the streamed windows cannot be read ({reason}): try again, or get the data set anew"
+        ) from error
 
 
 class StreamedPart(torch.utils.data.IterableDataset):

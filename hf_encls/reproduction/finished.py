@@ -7,13 +7,14 @@ from hf_encls.records import read_record
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.measures import mean_and_deviation
-from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, RESULTS_SHAPE
+from hf_encls.training.results import CLIPS, CLIPS_SHAPE, PART_SHAPE, RESULTS, RESULTS_SHAPE
 
 # The report needs all that this version writes.
 EPOCH_SHAPE = {"epoch": int, "validation_accuracy": float, "validation_loss": float, "*": (float, None)}
 CELL_SHAPE = {
     **{name.rstrip("?"): shape for name, shape in RESULTS_SHAPE.items() if name not in ("folds?", "dataset_id?")},
     "history": [EPOCH_SHAPE],
+    "train": {**PART_SHAPE, "num_windows": int},
     "times_s": {"training": float, "*": float},
 }
 
