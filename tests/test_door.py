@@ -278,3 +278,46 @@ def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
     file = tmp_path / "settings.json"
     file.write_text(text)
     refused(capsys, ["train", str(file)], file)
+
+
+def test_a_service_that_is_not_installed_is_told_before_the_work(good, tmp_path, capsys):
+    for name in ("wandb_that_is_not_here", "neptune"):
+        more = ("--report_to", name)
+        assert name in refused(capsys, call("train", good, tmp_path, more=more), "--report_to")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("text", ['{"per_device_train_batch_size": null}', '{"output_dir": false}'])
+def test_a_setting_that_cannot_be_null_or_a_switch_is_named(text, tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    refused(capsys, ["train", str(file)], file)
+
+
+def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
+    file = tmp_path / "record.json"
+    file.write_text('{"a": "\\ud800"}')
+    with pytest.raises(RecordError, match="record.json"):
+        read_record(file)
+    file.write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_record(file)["a"] == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "change", [{"best_model_checkpoint": 3}, {"epochx": 1}, {"log_history": [{"epoch": {"a": 1}}]}]
+)
+def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
+    from hf_encls.training.resuming import last_checkpoint
+
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    state = {"global_step": 1, "max_steps": 2, "log_history": []}
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+    assert last_checkpoint(tmp_path) == folder
+    (folder / "trainer_state.json").write_text(json.dumps(state | change))
+    assert last_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1"])
+def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):
+    refused(capsys, call("pretrain", good, tmp_path, more=(option,)), option[2:].split("=")[0])
