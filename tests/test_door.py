@@ -287,7 +287,9 @@ def test_a_service_that_is_not_installed_is_told_before_the_work(good, tmp_path,
     assert not (tmp_path / "c").exists()
 
 
-@pytest.mark.parametrize("text", ['{"per_device_train_batch_size": null}', '{"output_dir": false}'])
+@pytest.mark.parametrize(
+    "text", ['{"per_device_train_batch_size": null}', '{"output_dir": false}', '{"features": null}', '{"seed": -1}']
+)
 def test_a_setting_that_cannot_be_null_or_a_switch_is_named(text, tmp_path, capsys):
     file = tmp_path / "settings.json"
     file.write_text(text)
@@ -304,7 +306,8 @@ def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"best_model_checkpoint": 3}, {"epochx": 1}, {"log_history": [{"epoch": {"a": 1}}]}]
+    "change",
+    [{"best_model_checkpoint": 3}, {"epochx": 1}, {"log_history": [{"epoch": {"a": 1}}]}, {"stateful_callbacks": 3}],
 )
 def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
     from hf_encls.training.resuming import last_checkpoint

@@ -41,7 +41,7 @@ def readable(stream: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
             raise
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"the streamed windows cannot be read ({reason}): try again, or get the data set anew"
+            f"a file of the streamed windows is damaged or out of reach ({reason}): get the data set anew"
         ) from error
 
 

@@ -17,7 +17,7 @@ from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.records import read_record
+from hf_encls.records import RecordError, read_record
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
@@ -159,7 +159,10 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
 
 def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
     """What is known of the features, and their settings. Raises `ValueError` where the file is damaged."""
-    facts = read_record(file, FACTS_SHAPE)
+    try:
+        facts = read_record(file, FACTS_SHAPE)
+    except RecordError as error:
+        raise RecordError(f"{error}: get the data set anew") from error
     try:
         config = EnclsConfig(**{**facts["config"], "codec_config": None})
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:

@@ -53,6 +53,8 @@ class EnclsTrainingArguments(TrainingArguments):
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"expected --seed from 0 to {(1 << 32) - 1}, found {self.seed}")
         super().__post_init__()
         self._check_reports()
         if self.world_size != asked:

@@ -16,7 +16,7 @@ from hf_encls.training.results import RESULTS
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
 STATE_SHAPE = {
     **{"global_step": int, "max_steps": int, "log_history": [{"*": (float, None)}], "epoch?": (float, None)},
-    **{"best_model_checkpoint?": (str, None)},
+    **{"best_model_checkpoint?": (str, None), "stateful_callbacks?": (dict, None)},
 }
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
