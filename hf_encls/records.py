@@ -39,10 +39,13 @@ def read_record(path: str | os.PathLike, shape: Mapping | None = None) -> dict:
     try:
         if path.stat().st_size > LONGEST:
             raise RecordError(f"{path} cannot be read: expected a JSON object, found {path.stat().st_size} bytes")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text)
+        if "\\ud" in text.lower():  # half of a letter: it cannot be written again
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (UnicodeError, json.JSONDecodeError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise RecordError(f"{path} is damaged: expected JSON, found {reason}") from error
     except ValueError as error:  # a number of thousands of digits

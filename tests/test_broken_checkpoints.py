@@ -19,6 +19,7 @@ from transformers import AutoModelForAudioClassification, EncodecModel, pipeline
 from hf_encls import EnclsConfig, EnclsForAudioClassification, EnclsPipeline
 from hf_encls.codec.loading import ASSETS, CodecNotFoundError, load_codec
 from hf_encls.commands import cli
+from hf_encls.features.extraction import feature_config
 from hf_encls.inference.embeddings import load_model
 
 KINDS = ("encodec_24khz", "encodec_24khz_codes", "log_mel")
@@ -367,3 +368,57 @@ def test_what_was_whole_stays_so(tmp_path):
     assert EnclsForAudioClassification.from_pretrained(tmp_path / "bare").frontend is None
     published = EncodecModel.from_pretrained(ASSETS / "mini", dtype=torch.float32)
     assert torch.equal(published.encoder.layers[0].conv.weight, load_codec("mini").encoder.layers[0].conv.weight)
+
+
+def huge(tensors: dict) -> None:
+    """Weights that are finite, of a network whose scores are not."""
+    tensors["classifier.weight"].fill_(3e38)
+    tensors["classifier.weight"][::2] *= -1
+    tensors["conv2.weight"].fill_(1e30)
+
+
+@pytest.mark.parametrize("program", ["classify", "segment", "export"])
+def test_a_model_whose_scores_are_no_numbers_is_named(program, broken, tmp_path, capsys):
+    folder, sound = broken("log_mel", weights=huge), tmp_path / "a.wav"
+    soundfile.write(sound, 0.1 * torch.randn(44_100).numpy(), 44_100)
+    if program == "export":
+        pytest.importorskip("onnxruntime")
+    args = {
+        "classify": ["classify", str(sound)],
+        "segment": ["segment", str(sound)],
+        "export": ["export", "--onnx", str(tmp_path / "m.onnx")],
+    }[program]
+    assert cli.main([*args, "--model", str(folder)]) in (1, 2)
+    said = capsys.readouterr().err
+    assert f"{folder / 'model.safetensors'}: expected finite scores" in said and "Traceback" not in said
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_embeddings_that_are_no_numbers_name_the_model(broken):
+    def wide(tensors: dict) -> None:
+        tensors["feature_scale"].fill_(3e38)
+
+    model = load_model(str(broken("log_mel", weights=wide)))
+    with pytest.raises(ValueError, match=r"model\.safetensors: expected finite embeddings"):
+        model.scene(iter([torch.randn(48_000)]))
+
+
+def test_the_stock_pipeline_gives_no_scores_that_are_no_numbers(broken):
+    folder = broken("log_mel", weights=huge)
+    pipe = pipeline("audio-classification", model=str(folder))
+    with pytest.raises(ValueError, match="expected finite scores"):
+        pipe(torch.randn(24_000).numpy())
+
+
+@pytest.mark.parametrize("seconds", [1e308, 1e12, INFINITY, NAN, 0.0])
+def test_seconds_that_no_sound_has_are_refused(seconds, whole):
+    with pytest.raises(ValueError, match="step_s above 0"):
+        EnclsPipeline.from_pretrained(whole["log_mel"]).set_step(seconds)
+    with pytest.raises(ValueError, match="window_s above 0"):
+        feature_config("log_mel", window_s=seconds)
+
+
+def test_a_codec_that_contradicts_the_configuration_is_told_with_its_file(broken):
+    folder = broken(codec={"upsampling_ratios": [8, 5, 4, 4]})
+    with pytest.raises(ValueError, match=r"config\.json: codec_config: expected a codec with latents"):
+        EnclsForAudioClassification.from_pretrained(folder)

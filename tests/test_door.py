@@ -134,10 +134,17 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(program, place,
     refused(capsys, call(program, good, tmp_path, out=out, **source), out, out.parent)
 
 
-def test_a_device_is_no_place_for_a_result(good, tmp_path, capsys):
+@pytest.mark.parametrize("program", ["classify", "encode", "decode", "publish"])
+def test_a_device_is_no_place_for_a_result(program, good, tmp_path, capsys):
     null = tmp_path / "null"
     null.symlink_to(os.devnull)
-    assert "device" in refused(capsys, call("classify", good, tmp_path, out=null), null)
+    source = {}
+    if program == "decode":
+        source["in"] = tmp_path / "a.ecdc"
+        args = [good / "sounds" / "x" / "0.wav", "--codec", good / "codec", "--output", source["in"]]
+        assert cli.main(["encode", *map(str, args)]) == 0
+        capsys.readouterr()
+    assert "device" in refused(capsys, call(program, good, tmp_path, out=null, **source), null)
     assert null.is_symlink()
 
 
@@ -150,15 +157,18 @@ def test_a_device_that_is_not_there_is_one_line(program, name, good, tmp_path, c
 
 
 FULL = """
-import resource, sys
+import resource, sys, tempfile
 from hf_encls.commands import cli
+tempfile.gettempdir()  # tries to write, once: that disk has room
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # as on a full disk, every byte is one too many
 sys.exit(cli.main(sys.argv[1:]))
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", sorted(set(PROGRAMS) - {"publish", "decode"}))
+@pytest.mark.parametrize(
+    "program", sorted(set(PROGRAMS) - {"publish", "decode", "compare", "validate"})
+)  # write nothing here
 def test_a_disk_without_room_is_one_line_that_names_the_file(program, good, tmp_path):
     args = call(program, good, tmp_path, more=("--timing_clips", "0") if program == "reproduce" else ())
     done = subprocess.run(
@@ -177,7 +187,7 @@ def test_a_full_terminal_and_a_closed_one_are_no_traceback(good):
         "-m",
         "hf_encls.commands.cli",
         "classify",
-        str(good / "sounds"),
+        str(good / "sounds" / "x" / "0.wav"),
         "--model",
         str(good / "model"),
     ]
@@ -268,3 +278,49 @@ def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
     file = tmp_path / "settings.json"
     file.write_text(text)
     refused(capsys, ["train", str(file)], file)
+
+
+def test_a_service_that_is_not_installed_is_told_before_the_work(good, tmp_path, capsys):
+    for name in ("wandb_that_is_not_here", "neptune"):
+        more = ("--report_to", name)
+        assert name in refused(capsys, call("train", good, tmp_path, more=more), "--report_to")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ['{"per_device_train_batch_size": null}', '{"output_dir": false}', '{"features": null}', '{"seed": -1}']
+)
+def test_a_setting_that_cannot_be_null_or_a_switch_is_named(text, tmp_path, capsys):
+    file = tmp_path / "settings.json"
+    file.write_text(text)
+    refused(capsys, ["train", str(file)], file, "--seed")
+
+
+def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
+    file = tmp_path / "record.json"
+    file.write_text('{"a": "\\ud800"}')
+    with pytest.raises(RecordError, match="record.json"):
+        read_record(file)
+    file.write_text('{"a": "\\ud83d\\ude00"}')
+    assert read_record(file)["a"] == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"best_model_checkpoint": 3}, {"epochx": 1}, {"log_history": [{"epoch": {"a": 1}}]}, {"stateful_callbacks": 3}],
+)
+def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
+    from hf_encls.training.resuming import last_checkpoint
+
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    state = {"global_step": 1, "max_steps": 2, "log_history": []}
+    (folder / "trainer_state.json").write_text(json.dumps(state))
+    assert last_checkpoint(tmp_path) == folder
+    (folder / "trainer_state.json").write_text(json.dumps(state | change))
+    assert last_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1"])
+def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):
+    refused(capsys, call("pretrain", good, tmp_path, more=(option,)), option[2:].split("=")[0])

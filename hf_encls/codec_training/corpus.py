@@ -67,8 +67,10 @@ def read_corpus(
     """Decode and resample every file under `roots` to (channels, N) float32, in memory.
 
     Broken files are listed in `left_out`. `max_hours` stops reading once so much audio is there; one hour of mono at
-    24 kHz takes 346 MB. Raises `ValueError` where nothing usable is found.
+    24 kHz takes 346 MB. Raises `ValueError` where nothing usable is found, and for no hours.
     """
+    if max_hours is not None and not max_hours > 0:
+        raise ValueError(f"expected max_hours above 0, found {max_hours}: leave it out to read everything")
     corpus = Corpus()
     paths = []
     for root in roots:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from hf_encls.commands.classify import expand
-from hf_encls.commands.outputs import writing
+from hf_encls.commands.outputs import check_file, writing
 from hf_encls.commands.parser import Parser, device
 from hf_encls.files import new_file
 
@@ -152,6 +152,8 @@ def _targets(files: list[Path], options, suffix: str) -> tuple[list[Path], list[
     exists, unless --overwrite.
     """
     targets = _places(files, options.sources, options.output, suffix)
+    if options.output is not None:  # before a codec is fetched, and so that nothing takes the place of a device
+        check_file(options.output, "--output", or_folder=True)
     for target, count in Counter(targets).items():
         if count > 1:
             both = " and ".join(str(file) for file, each in zip(files, targets, strict=True) if each == target)

@@ -1,7 +1,6 @@
 """From command line arguments to windows of features: what training, extraction and publishing have in common."""
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, parse_features
+from hf_encls.model.limits_encls import check_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -165,10 +165,11 @@ def check_options(args: FeatureArguments, **network) -> tuple[EncodecModel, Encl
     if args.data_dir == "":
         raise ValueError("expected a folder at --data_dir, found no name")
     check_applies(args, args.features)
-    for option in ("window_s", "step_s", "hop_length"):
-        value = getattr(args, option)
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"expected --{option} above 0, found {value}")
+    for option in ("window_s", "step_s"):
+        if getattr(args, option) is not None:
+            check_seconds(f"--{option}", getattr(args, option))
+    if args.hop_length is not None and args.hop_length < 1:
+        raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
     name = _codec_asked_for(args)
     if name is not None and is_here(name):
         codec = load_codec(name, args.codec_revision)

@@ -18,6 +18,16 @@ def output_file(text: str) -> str:
     return text
 
 
+def check_file(path: str | os.PathLike, option: str, or_folder: bool = False) -> None:
+    """Raise `ValueError` where `path`, the value of `option`, cannot be a file to write; `or_folder`: nor hold some."""
+    if or_folder and Path(path).is_dir():
+        check_folder(path, option)
+        return
+    reason = _no_file(str(path))
+    if reason:
+        raise ValueError(f"expected {option} to be a file to write, found {str(path)!r}: {reason}")
+
+
 def check_folder(path: str | os.PathLike, option: str) -> None:
     """Raise `ValueError` where `path`, the value of `option`, cannot be a folder to write into."""
     reason = _no_folder(str(path))

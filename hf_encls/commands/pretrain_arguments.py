@@ -86,3 +86,8 @@ class PretrainingArguments:
     )
     license: str | None = field(default=None, metadata={"help": "for the card, as the Hub spells it: cc-by-4.0, mit"})
     attribution: str | None = field(default=None, metadata={"help": "for the card: whose sounds these are"})
+
+    def __post_init__(self):
+        for name in ("batch_size", "log_steps", "eval_steps", "save_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected --{name} of 1 or more, found {getattr(self, name)}")

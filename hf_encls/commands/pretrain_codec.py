@@ -27,6 +27,7 @@ from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.files import write_json
 from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.limits_encls import check_encodec
 from hf_encls.records import read_record
 from hf_encls.training.places import occupied, put_in_place, workplace
 
@@ -210,6 +211,7 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
         config = EncodecConfig(**{**PUBLISHED_ENCODEC[PRESETS[arguments.preset]], **changes})
     if config.audio_channels not in (1, 2):
         raise ValueError(f"--audio_channels must be 1 or 2, got {config.audio_channels}")
+    check_encodec(config)
     codec = EncodecModel(config)
     initialise(codec, seed)
     return codec

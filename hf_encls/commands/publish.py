@@ -16,6 +16,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.commands.outputs import check_file
 from hf_encls.report.dataset_cards import Source
 from hf_encls.report.feature_pictures import example_panels
 
@@ -80,6 +81,8 @@ def _push_model(options: PublishArguments) -> dict:
 def _check_card(options: PublishArguments) -> None:
     """Raise `ValueError` where --save_card names a file that is no card of this model."""
     card = Path(options.save_card or "")
+    if options.save_card is not None:
+        check_file(card, "--save_card")
     own = rf'model="(?:[^"/]+/)?{re.escape(options.push_to_hub)}"'
     if card.is_file() and not re.search(own, card.read_text(encoding="utf-8", errors="replace")):
         raise ValueError(

@@ -129,6 +129,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _folders(options: argparse.Namespace) -> dict[str, str | None]:
     folders = {key: getattr(options, key) for key in paper.DATASETS}
+    for key, folder in folders.items():
+        if folder == "":
+            raise ValueError(f"expected a folder at --{key}, found no name")
     for entry in options.data_dir:
         name, equals, folder = entry.partition("=")
         if not (name and equals and folder) or "/" in name:

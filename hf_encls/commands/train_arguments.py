@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -92,11 +93,17 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
         if not isinstance(values, dict):
             raise ValueError(f"{path} is damaged: expected settings, a name and a value each, found {values!r:.60}")
     actions = {action.dest: action for action in parser._actions}
+    hints = {name: kind for each in parser.dataclass_types for name, kind in get_type_hints(each).items()}
+    needed = {name for name, kind in hints.items() if kind in (int, float, str)} - set(STRUCTURED)  # and not None
     for name, value in values.items():
         if name not in actions:
             raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
         several = actions[name].nargs not in (None, "?")
-        is_switch = isinstance(value, bool) and actions[name].type is str  # --resume_from_checkpoint may be one
+        is_switch = isinstance(value, bool) and (name == "resume_from_checkpoint" or bool in get_args(hints.get(name)))
+        if isinstance(value, bool) and hints.get(name) in (str, str | None) and not is_switch:
+            raise ValueError(f"{path}: expected {name} to be text, found {value!r}")
+        if value is None and name in needed:
+            raise ValueError(f"{path}: expected {name} to have a value, found null: leave it out, or give one")
         if value is None or several or is_switch or (name in STRUCTURED and isinstance(value, dict | list)):
             continue
         if isinstance(value, dict | list):

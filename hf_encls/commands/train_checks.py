@@ -14,7 +14,7 @@ from hf_encls.data.walk import walk
 
 def check_division(args: DataArguments) -> None:
     """Raise `ValueError` where the names of the files alone show that the protocol cannot be kept. Opens none of them."""
-    if args.dataset is not None or args.data_dir is None or not Path(args.data_dir).is_dir():
+    if args.dataset is not None or not args.data_dir or not Path(args.data_dir).is_dir():
         return
     if args.protocol == "paper" or (args.data_name or recognise(args.data_dir)) != FOLDER:
         return

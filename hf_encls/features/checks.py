@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from datasets import Array2D, ClassLabel, Features
+from datasets import Array2D, ClassLabel, Features, Value
 
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
@@ -37,6 +37,14 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
             )
         if type(found) is not type(wanted) or (name == "input_features" and found.dtype not in KNOWN_DTYPES):
             raise ValueError(f"expected {name} as {wanted} in {where}, found {found}: take other data")
+        if isinstance(wanted, Value) and _kind(found) != _kind(wanted):
+            raise ValueError(f"expected {name} as {wanted.dtype} in {where}, found {found.dtype}: take other data")
+
+
+def _kind(value: Value) -> str:
+    """What a column holds, whatever its precision."""
+    dtype = value.dtype.removeprefix("large_")
+    return "number" if dtype.startswith(("int", "uint", "float")) else dtype
 
 
 def check_windows(table: pa.Table, features: Features, where: str, first_row: int = 0) -> None:

@@ -26,6 +26,7 @@ from hf_encls.files import errors_name
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
+from hf_encls.model.limits_encls import check_seconds
 from hf_encls.model.representation_encls import Representation
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def feature_config(
     rate = settings["sampling_rate"]
     rounded = {}
     for name, value in (("window_s", window_s), ("step_s", step_s)):
+        check_seconds(name, value)
         units = round(value * rate / unit)
         rounded[name] = units * unit / rate
         if abs(rounded[name] - value) > 1e-9:

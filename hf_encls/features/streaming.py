@@ -43,9 +43,13 @@ def readable(stream: IterableDataset, batch_size: int, where: str = STREAM) -> I
             check_windows(table, stream.features, where, row)
             yield table
             row += len(table)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's: it names the file itself
+            raise
         reason = " ".join(str(error).split())
-        raise ValueError(f"{where}: a file of windows is damaged ({reason}): get the data set anew") from error
+        raise ValueError(
+            f"{where}: a file of windows is damaged or out of reach ({reason}): get the data set anew"
+        ) from error
 
 
 class StreamedPart(torch.utils.data.IterableDataset):

@@ -174,17 +174,19 @@ def _damaged(name: str, config_name: str, error: Exception) -> str:
 
 
 def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
-    """What is known of the features, and their configuration. Raises `ValueError` where it is damaged."""
+    """What is known of the features, and their settings. Raises `ValueError` where the file is damaged."""
     try:
         facts = read_record(file, FACTS_SHAPE)
-        return facts, EnclsConfig(**{**facts["config"], "codec_config": None})
     except RecordError as error:
-        raise ValueError(f"{error}, it does not describe features: get the data set anew") from error
+        raise RecordError(f"{error}: get the data set anew") from error
+    try:
+        config = EnclsConfig(**{**facts["config"], "codec_config": None})
     except (ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise ValueError(
             f"{file} is damaged, it does not describe features ({reason}): get the data set anew"
         ) from error
+    return facts, config
 
 
 def _codec_facts(facts: Mapping) -> dict:

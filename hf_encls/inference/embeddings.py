@@ -24,6 +24,7 @@ from hf_encls.features.extraction import feature_config
 from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.codec_features_encls import Latents
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
+from hf_encls.model.loading_encls import check_finite
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 HEAR_RATES = (16_000, 22_050, 32_000, 44_100, 48_000)
@@ -51,6 +52,7 @@ class EmbeddingModel(nn.Module):
         self.grid = frame_grid(model.config)
         self.frontend = copy.copy(model.frontend)  # the same weights under another grid
         self.frontend.config = self.grid
+        self.name = model.name_or_path
         self.mean = nn.Buffer(model.feature_mean.float().cpu().clone())
         self.scale = nn.Buffer(model.feature_scale.float().cpu().clone())
         self.eval()
@@ -75,7 +77,7 @@ class EmbeddingModel(nn.Module):
             # Only the last group reaches beyond the sound, and by then its whole length is known.
             piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - given]
             given += len(piece)
-            yield (piece - self.mean) * self.scale
+            yield check_finite((piece - self.mean) * self.scale, "embeddings", self.name)
 
     def scene(self, blocks: Iterator[torch.Tensor]) -> torch.Tensor:
         """Blocks (n,) of one sound at the frontend's own rate -> (2 C,), in memory that does not grow with the sound."""

@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,13 @@ from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
+from hf_encls.model.limits_encls import check_seconds
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import WindowStream
 
 SHORT_S = 60.0  # clips up to this go through the model together, longer ones piece by piece
 BATCH = 8  # short clips at a time
 PIECE_S = 10.0  # of codes that are embedded at a time
-WINDOWS_PER_PASS = 64
 TIMELINE_SETTINGS = frozenset({"smoothing", "median_s", "switch_penalty", "min_duration_s", "all_scores"})
 SOURCE_SETTINGS = frozenset({"return_timestamps", "sampling_rate", "family", "assume_codec", "progress"})
 
@@ -132,10 +131,11 @@ class EnclsPipeline(AudioClassificationPipeline):
 
         A model can be used with another step than it was trained with: the network sees single windows. A clip's scores
         are then the mean of other windows. The step is the pipeline's own: the model and its configuration stay as they
-        are. Raises `ValueError` for less than one frame.
+        are. Raises `ValueError` for less than one frame, and for more than any sound lasts.
         """
+        check_seconds("step_s", step_s)
         config = self.model.config
-        units = round(step_s * config.sampling_rate / config.samples_per_unit) if math.isfinite(step_s) else 0
+        units = round(step_s * config.sampling_rate / config.samples_per_unit)
         if units < 1:
             unit_s = config.samples_per_unit / config.sampling_rate
             raise ValueError(f"expected a step of at least {unit_s:.4f} s, one frame, found {step_s}")
@@ -287,10 +287,9 @@ class EnclsPipeline(AudioClassificationPipeline):
 
     def _classify(self, windows: torch.Tensor) -> np.ndarray:
         """(W, C, T) -> probabilities (W, L)."""
-        parts = [
-            self.model.classify(part).float().softmax(-1) for part in windows.split(WINDOWS_PER_PASS) if len(part)
-        ]
-        return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, self.model.config.num_labels), np.float32)
+        if not len(windows):
+            return np.zeros((0, self.model.config.num_labels), np.float32)
+        return self.model.classify_in_parts(windows).float().softmax(-1).cpu().numpy()
 
     def _analysis(self, name: str, rows: np.ndarray, duration_s: float) -> Analysis:
         grid = self.grid

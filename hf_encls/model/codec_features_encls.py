@@ -74,7 +74,7 @@ class Latents(Representation):
             raise ValueError(f"expected codec_policy to be one of {known}, found {config.codec_policy!r}")
         if config.codec_config is not None:
             try:
-                codec_adapter(config.codec_config)
+                check_codec(codec_adapter(config.codec_config), config)
             except ValueError as error:
                 raise ValueError(f"codec_config: {error}") from error
 

@@ -1,6 +1,5 @@
 """FeatureConfig: how features are made. EnclsConfig: that, and the network that classifies them."""
 
-import math
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from .codec_encls import FAMILIES, reason_of
 from .codec_features_encls import Codes, Latents
-from .limits_encls import MOST_WEIGHTS, check_numbers, check_object
+from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
 from .mel_encls import LogMel, Mel
 from .representation_encls import Representation
 
@@ -115,8 +114,8 @@ class FeatureConfig(PreTrainedConfig):
         self.representation.validate(self)
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
-        if not 0 < self.window_s < math.inf or not 0 < self.step_s < math.inf:
-            raise ValueError(f"expected window_s and step_s above 0, found {self.window_s} and {self.step_s}")
+        check_seconds("window_s", self.window_s)
+        check_seconds("step_s", self.step_s)
         if self.window_units < 1 or self.step_units < 1:
             raise ValueError(
                 f"window_s={self.window_s} and step_s={self.step_s} must each be at least one frame "

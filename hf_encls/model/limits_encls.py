@@ -8,6 +8,7 @@ from transformers import EncodecConfig, PreTrainedConfig
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 MOST_LABELS = 100_000
+LONGEST_S = 1e9  # of a window and of a step: thirty years, and its samples can be counted
 MOST_WEIGHTS = 1 << 28  # of the last layer: 1 GiB
 MOST_CODEC_WEIGHTS = 1 << 26  # of an encoder: ten times the published ones
 MOST_FILTER_WEIGHTS = 1 << 24  # of a mel filter bank, which is computed when the model is made
@@ -56,6 +57,8 @@ def check_numbers(config: PreTrainedConfig, num_labels: int | None) -> None:
             raise ValueError(f"expected num_labels from 1 to {MOST_LABELS}, found {count!r}")
     if names is not None and set(map(str, names)) != set(map(str, range(len(names)))):
         raise ValueError(f"expected id2label with the keys 0 to {len(names) - 1}, found {_short(list(names))}")
+    if names is not None and not all(isinstance(name, str) for name in names.values()):
+        raise ValueError("expected id2label with names of classes, found one that is no text")
     if config.dtype is not None and str(config.dtype).removeprefix("torch.") not in FLOATS:
         raise ValueError(f"expected dtype to be one of {', '.join(FLOATS)}, found {config.dtype!r}")
 
@@ -89,6 +92,12 @@ def check_encodec(config: EncodecConfig) -> None:
             f"expected a codec whose encoder and whose codebooks have at most {MOST_CODEC_WEIGHTS} weights each, found "
             f"{weights} and {books}"
         )
+
+
+def check_seconds(name: str, value: float) -> None:
+    """Raise `ValueError` for a window or a step of no length, or of one that no sound has."""
+    if not 0 < value <= LONGEST_S:
+        raise ValueError(f"expected {name} above 0 and at most {LONGEST_S:g} seconds, found {value}")
 
 
 def check_object(file: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -81,6 +82,19 @@ def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False
                 f"{where}: expected finite weights, found NaN or infinity in {count} of {value.numel()} numbers of "
                 f"{name}; the file is damaged, or its training failed"
             )
+
+
+def check_finite(values: torch.Tensor, what: str, name_or_path: str | os.PathLike | None) -> torch.Tensor:
+    """`values`, what a checkpoint computes of finite sounds. Raises `ValueError`, which names its file, for NaN or infinity.
+
+    Weights can be finite, and so large that what they give is not.
+    """
+    if not values.isfinite().all():
+        raise ValueError(
+            f"{where_of(name_or_path) if name_or_path else 'this model'}: expected finite {what}, found NaN or infinity: "
+            "weights are too large to compute with; the file is damaged, or its training failed"
+        )
+    return values
 
 
 def _some(names: list[str]) -> str:

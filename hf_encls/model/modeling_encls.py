@@ -14,7 +14,7 @@ from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig, pooled_size
 from .identity_encls import check_identity
-from .loading_encls import check_weights, readable, where_of
+from .loading_encls import check_finite, check_weights, readable, where_of
 from .precision_encls import convolve
 
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
@@ -131,7 +131,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 Labels of the windows or clips.
 
         Raises `ValueError` when neither or both inputs are given, on shapes that do not fit, and on waveforms given to a
-        checkpoint that was saved without its codec.
+        checkpoint that was saved without its codec; without gradients also where the scores of waveforms are not finite.
         """
         if (input_features is None) == (input_values is None):
             raise ValueError(
@@ -143,7 +143,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         else:
             windows = self.windows(input_values, attention_mask)
             counts = [len(clip) for clip in windows]
-            scores = self._classify_in_parts(torch.cat(windows)).float().log_softmax(-1).split(counts)
+            scores = self.classify_in_parts(torch.cat(windows)).float().log_softmax(-1).split(counts)
             logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
             window_logits = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
             num_windows = torch.tensor(counts, device=logits.device)
@@ -222,10 +222,12 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         frontend.copy_codec(codec)
         self.config, self.frontend = config, frontend.to(self.device)
 
-    def _classify_in_parts(self, windows: torch.Tensor) -> torch.Tensor:
+    def classify_in_parts(self, windows: torch.Tensor) -> torch.Tensor:
+        """As `classify`; without gradients in parts, and raising `ValueError`, which names the file, for NaN or infinity."""
         if torch.is_grad_enabled():
             return self.classify(windows)
-        return torch.cat([self.classify(part) for part in windows.split(WINDOWS_PER_PASS)])
+        scores = torch.cat([self.classify(part) for part in windows.split(WINDOWS_PER_PASS)])
+        return check_finite(scores, "scores", self.name_or_path)
 
     def train(self, mode: bool = True):
         """Training mode for the network; the frontend stays in evaluation mode, and frozen."""

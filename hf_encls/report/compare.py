@@ -13,7 +13,7 @@ import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import Pipeline, pipeline
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Pipeline, pipeline
 
 from hf_encls.audio import load
 from hf_encls.checkpoints import find_model
@@ -168,13 +168,7 @@ def compare(
     names = clips.features["label"].names
     found = []
     for name, model in models.items():
-        pipe = model
-        if not isinstance(model, Pipeline):
-            find_model(model)
-            try:
-                pipe = pipeline("audio-classification", model=os.fspath(model), device=device)
-            except ValueError as error:
-                raise ValueError(f"{model} cannot be used: {error}") from error
+        pipe = model if isinstance(model, Pipeline) else _pipe(os.fspath(model), device)
         label_mapping = _label_mapping(name, pipe, names)
         rate = pipe.feature_extractor.sampling_rate
         scores = evaluate.evaluator("audio-classification").compute(
@@ -200,6 +194,19 @@ def compare(
             }
         )
     return found
+
+
+def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
+    """A pipeline of a folder or Hub id. Its parts are loaded singly: the library tells their errors as stacks of lines."""
+    where = {"local_files_only": find_model(model)}
+    if Path(model).is_dir():
+        read_record(Path(model, "config.json"), {"model_type?": str})
+    try:
+        network = AutoModelForAudioClassification.from_pretrained(model, **where)
+        extractor = AutoFeatureExtractor.from_pretrained(model, **where)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{model} cannot be used: {' '.join(str(error).split())}") from error
+    return pipeline("audio-classification", model=network, feature_extractor=extractor, device=device)
 
 
 def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import pandas as pd
 from hf_encls.records import read_record
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, RESULTS_SHAPE
+from hf_encls.training.results import CLIPS, CLIPS_SHAPE, PART_SHAPE, RESULTS, RESULTS_SHAPE
 
 KEY = ["dataset", "preset", "protocol", "input"]  # what the cells of several folds and seeds have in common
 SPLIT = ["fold", "seed"]  # what must be equal for two cells to have the same split
@@ -19,6 +19,7 @@ EPOCH_SHAPE = {"epoch": int, "validation_accuracy": float, "validation_loss": fl
 CELL_SHAPE = {
     **{name.rstrip("?"): shape for name, shape in RESULTS_SHAPE.items() if name not in ("folds?", "dataset_id?")},
     "history": [EPOCH_SHAPE],
+    "train": {**PART_SHAPE, "num_windows": int},
     "times_s": {"training": float, "*": float},
 }
 SCORES = [f"{unit}_{name}" for unit in UNITS for name in ("accuracy", "loss")]

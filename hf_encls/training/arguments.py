@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 
 @dataclass
@@ -51,8 +53,23 @@ class EnclsTrainingArguments(TrainingArguments):
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"expected --seed from 0 to {(1 << 32) - 1}, found {self.seed}")
         super().__post_init__()
+        self._check_reports()
         if self.world_size != asked:
             raise ValueError(
                 f"expected {asked} processes, as the launcher says, found {self.world_size} working together"
             )
+
+    def _check_reports(self) -> None:
+        """Raise `ValueError` for what cannot be logged to: Trainer says so when the features are computed."""
+        here = get_available_reporting_integrations()
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                known = ", ".join(INTEGRATION_TO_CALLBACK)
+                raise ValueError(f"expected --report_to none, all, or some of {known}, found {name!r}")
+            if name not in (*here, "azure_ml", "flyte"):  # these two are here without being in the library's list
+                raise ValueError(
+                    f"expected --report_to to be something installed, found {name!r}: install it, or say none"
+                )

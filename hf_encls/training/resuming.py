@@ -2,18 +2,22 @@
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.files import move_into_place, write_json
-from hf_encls.records import read_record
+from hf_encls.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
-STATE_SHAPE = {"global_step": int, "max_steps": int, "log_history": [{"epoch_s?": float}], "epoch?": (float, None)}
+STATE_SHAPE = {
+    **{"global_step": int, "max_steps": int, "log_history": [{"*": (float, None)}], "epoch?": (float, None)},
+    **{"best_model_checkpoint?": (str, None), "stateful_callbacks?": (dict, None)},
+}
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
@@ -245,7 +249,13 @@ def _step(checkpoint: Path) -> int:
 
 
 def _state(checkpoint: Path) -> dict:
-    return read_record(checkpoint / STATE, STATE_SHAPE)
+    state = read_record(checkpoint / STATE, STATE_SHAPE)
+    unknown = state.keys() - {each.name for each in fields(TrainerState)}
+    if unknown:
+        raise RecordError(
+            f"{checkpoint / STATE} is damaged: expected the state of a Trainer, found {min(unknown)!r:.80}"
+        )
+    return state
 
 
 def _unfinished(folder: Path) -> str:

@@ -93,7 +93,7 @@ class Options:
         names = (option, option.replace("_", "-"), option.replace("_", " "), *([value] if value else []))
         return Case(
             [program, *args],
-            (*names, *OTHER_WORDS.get(option, ())),
+            (*names, *OTHER_WORDS.get(option, ()), *OTHER_WORDS.get(program, ())),
             partial(_possible, program),
             f"{program} {option}={value!r}",
             accepts="offline mode" if program == "publish" else None,
@@ -102,6 +102,7 @@ class Options:
 
 OTHER_WORDS = {
     "dataset": ("sounds",),
+    "validate": ("sounds",),  # they are none of the known data sets, whatever else is said
     "model_dir": ("trained model",),
     "output": ("a.wav", "written"),
     "map": (".png",),
