@@ -17,7 +17,8 @@ from huggingface_hub import (
 )
 
 from hf_encls.escapes import markdown, markdown_block, markdown_code, python
-from hf_encls.model.configuration_encls import parse_features
+from hf_encls.model.codec_encls import FAMILIES
+from hf_encls.model.configuration_encls import family_of, parse_features
 from hf_encls.records import read_record
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
@@ -229,7 +230,7 @@ def leak_text(results: Mapping) -> str:
 def feature_text(features: str) -> str:
     """A kind of features in words."""
     representation, rate = parse_features(features)
-    return representation.text + (f" of a {rate / 1000:g} kHz EnCodec encoder" if rate else "")
+    return representation.text + (f" of a {rate / 1000:g} kHz {FAMILIES[family_of(features)].name} encoder" if rate else "")
 
 
 def _notes(results: Mapping) -> str:
