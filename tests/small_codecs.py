@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import torch
 import transformers
-from torch import nn
-
 from small_models import small_codec
+from torch import nn
 
 SEANET = {
     **{"hidden_size": 16, "num_filters": 2, "num_hidden_layers": 2, "intermediate_size": 32, "upsample_groups": 16},
@@ -37,7 +36,7 @@ class Family:
 
     Args:
         make: a small random model.
-        hear: a waveform (1, 1, N) through the model's own `encode`; gives codes (K, F), or latents (C, F) without a quantizer.
+        hear: a waveform (1, 1, N) through the model's own `encode`; gives codes (K, F); without a quantizer latents (C, F).
         feature_name: what its latents are called.
         lookahead: samples, or None: the whole clip.
         pads: whether its own feature extractor fills clips up to whole frames.
@@ -63,7 +62,7 @@ def _random(name: str, settings: dict) -> Callable[[], nn.Module]:
         model.requires_grad_(False)
         for module in model.modules():
             if type(module) is nn.Conv1d:  # some families begin with weights so small that far samples say nothing
-                nn.init.kaiming_normal_(module.weight)
+                nn.init.kaiming_normal_(module.weight).div_(2)
         for path, value in (*model.named_buffers(), *model.named_parameters()):
             if path.endswith(("codebook.embed", "embed_sum", "codebook.weight")):
                 value.copy_(0.05 * torch.randn(value.shape))

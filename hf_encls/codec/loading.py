@@ -79,7 +79,7 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
 
 
 def codec_config(name_or_path: str | os.PathLike) -> EncodecConfig:
-    """The configuration in a JSON file, or of an EnCodec that `load_codec` knows. Raises `CodecNotFoundError` as that does."""
+    """The configuration of an EnCodec: in a JSON file, or of one that `load_codec` knows. Raises `CodecNotFoundError`."""
     name = str(name_or_path)
     try:
         if Path(name).is_file():

@@ -64,7 +64,7 @@ class FeatureArguments:
     codec: str | None = field(
         default=None,
         metadata={
-            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or a bundled name. None: facebook/encodec_24khz or _48khz; for "
+            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or bundled name. None: facebook/encodec_24khz or _48khz; for "
             "the synthetic sounds the bundled codec, which needs no network."
         },
     )

@@ -195,7 +195,9 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
             )
         codec = load_codec(arguments.init).requires_grad_(True)
         if not isinstance(codec, EncodecModel):
-            raise ValueError(f"expected an EnCodec at --init {arguments.init}, found one of {codec.config.model_type!r}")
+            raise ValueError(
+                f"expected an EnCodec at --init {arguments.init}, found one of {codec.config.model_type!r}"
+            )
         if codec.decoder is None or codec.quantizer is None:
             raise ValueError(
                 f"expected a whole codec at --init {arguments.init}, found one without decoder or codebooks"

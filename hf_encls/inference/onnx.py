@@ -39,7 +39,9 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
     if model.config.representation.needs_codec and not model.frontend.adapter.exports:
-        raise ExportError(f"expected a model on EnCodec or mel, found {model.frontend.adapter.name}: it has no graph yet")
+        raise ExportError(
+            f"expected a model on EnCodec or mel, found {model.frontend.adapter.name}: it has no graph yet"
+        )
     model = plain_copy(model)
     graph = Graph(model).eval()
     example = 0.1 * torch.randn(2 * model.config.window_samples + 3 * model.config.step_samples + 1234)

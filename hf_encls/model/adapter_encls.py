@@ -236,9 +236,7 @@ class CodecAdapter(ABC):
 
     def unusual_settings(self) -> dict:
         """Settings beside the weights that change the latents, where they differ from the published codec's."""
-        usual = self.class_of_config()()
-        settings = {name: getattr(self.config, name) for name in self.silent_settings}
-        return {name: value for name, value in settings.items() if value != getattr(usual, name)}
+        return differing(self.config, self.class_of_config()(), self.silent_settings)
 
 
 def _of_transformers(name: str) -> type:
@@ -246,7 +244,9 @@ def _of_transformers(name: str) -> type:
     import transformers
 
     if not hasattr(transformers, name):
-        raise ValueError(f"expected a transformers that has {name}, found {transformers.__version__}: install a newer one")
+        raise ValueError(
+            f"expected a transformers that has {name}, found {transformers.__version__}: install a newer one"
+        )
     return getattr(transformers, name)
 
 
@@ -257,6 +257,16 @@ def _without_origin(values: dict) -> dict:
 
 def _weights_of(codec: nn.Module, parts: Sequence[str]) -> dict[str, torch.Tensor]:
     return {name: value for name, value in codec.state_dict().items() if name.split(".")[0] in parts}
+
+
+def differing(found: PreTrainedConfig, usual: PreTrainedConfig, names: Sequence[str]) -> dict:
+    """Those of the named settings in which two configurations differ, as JSON has them: a tuple is a list there."""
+
+    def plain(config: PreTrainedConfig, name: str):
+        value = getattr(config, name, None)
+        return list(value) if isinstance(value, tuple) else value
+
+    return {name: plain(found, name) for name in names if plain(found, name) != plain(usual, name)}
 
 
 def reach(layers: Sequence[tuple[int, int, int, int]], hop_length: int) -> tuple[int, int]:

@@ -76,7 +76,9 @@ class Latents(Representation):
             raise ValueError(unknown_family(config.codec_family))
         policies = FAMILIES[config.codec_family].policies
         if config.codec_policy not in (None, *policies):
-            raise ValueError(f"expected codec_policy to be one of {', '.join(policies)}, found {config.codec_policy!r}")
+            raise ValueError(
+                f"expected codec_policy to be one of {', '.join(policies)}, found {config.codec_policy!r}"
+            )
         if config.codec_config is not None:
             try:
                 codec_adapter(config.codec_config)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import EncodecConfig
 
-from .adapter_encls import CodecAdapter, Convolutions
+from .adapter_encls import CodecAdapter, Convolutions, differing
 from .encoding_encls import encode_causal, encode_chunks, stream_causal
 from .limits_encls import check_encodec
 
@@ -156,8 +156,7 @@ class EncodecAdapter(CodecAdapter):
 
     def unusual_settings(self) -> dict:
         published = EncodecConfig(**PUBLISHED_ENCODEC.get(self.sampling_rate, {}))
-        settings = {name: getattr(self.config, name) for name in self.silent_settings}
-        return {name: value for name, value in settings.items() if value != getattr(published, name)}
+        return differing(self.config, published, self.silent_settings)
 
     def _stride(self, policy: str) -> int:
         return self.config.chunk_stride if policy == "codec" else self.config.chunk_length

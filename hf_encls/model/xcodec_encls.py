@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .adapter_encls import CodecAdapter
+from .adapter_encls import CodecAdapter, differing
 from .dac_encls import DacAdapter
 from .limits_encls import check_family, check_ratios
 
@@ -70,7 +70,9 @@ class XcodecAdapter(CodecAdapter):
         check_family(config, LIMITS, max(config.hidden_size**2, books, size * size * 12 * len(config.strides)))
         hop = math.prod(speech.conv_stride) * math.prod(config.strides)
         if hop != config.hop_length:
-            raise ValueError(f"expected both encoders to make frames of one length, found {config.hop_length} and {hop}")
+            raise ValueError(
+                f"expected both encoders to make frames of one length, found {config.hop_length} and {hop}"
+            )
         if not 1 <= config.num_quantizers <= 1 << 10:
             raise ValueError(f"expected target_bandwidths of 1 to {1 << 10} codebooks, found {config.num_quantizers}")
 
@@ -129,7 +131,6 @@ class XcodecAdapter(CodecAdapter):
         return {name: value for name, value in super().codebooks(codec).items() if name.endswith("codebook.embed")}
 
     def unusual_settings(self) -> dict:
-        usual, found = self.class_of_config()().semantic_model_config, self.config.semantic_model_config
-        settings = {name: (getattr(found, name, None), getattr(usual, name, None)) for name in SPEECH_SETTINGS}
-        changed = {f"semantic.{name}": value for name, (value, other) in settings.items() if value != other}
-        return super().unusual_settings() | changed
+        usual = self.class_of_config()().semantic_model_config
+        speech = differing(self.config.semantic_model_config, usual, SPEECH_SETTINGS)
+        return super().unusual_settings() | {f"semantic.{name}": value for name, value in speech.items()}

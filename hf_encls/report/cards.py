@@ -230,7 +230,9 @@ def leak_text(results: Mapping) -> str:
 def feature_text(features: str) -> str:
     """A kind of features in words."""
     representation, rate = parse_features(features)
-    return representation.text + (f" of a {rate / 1000:g} kHz {FAMILIES[family_of(features)].name} encoder" if rate else "")
+    return representation.text + (
+        f" of a {rate / 1000:g} kHz {FAMILIES[family_of(features)].name} encoder" if rate else ""
+    )
 
 
 def _notes(results: Mapping) -> str:
