@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from small_codecs import FAMILIES, Family
@@ -14,8 +15,10 @@ from torch import nn
 from hf_encls import EnclsForAudioClassification
 from hf_encls.codec.loading import CodecNotFoundError, load_codec
 from hf_encls.codec.published import DEFAULT_CODECS
-from hf_encls.features.extraction import feature_config
+from hf_encls.commands import cli
+from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import codebooks_of, embed
+from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model import codec_encls, encoding_encls
 from hf_encls.model.adapter_encls import CodecAdapter
 from hf_encls.model.codec_encls import codec_adapter
@@ -272,11 +275,71 @@ def test_the_published_ones_need_these_windows():
         rate = int(rate.removesuffix("khz")) * 1000 if "khz" in rate else int(rate.removesuffix("hz"))
         settings = {"codec_family": family, "sampling_rate": rate, "frame_length": hop, "num_bands": 64}
         with pytest.raises(ValueError, match="too short for the network: 9 frames, it needs 10"):
-            from hf_encls.features.extraction import checked_config
-
             checked_config(features=name, window_s=9 * hop / rate, **settings)
         assert checked_config(features=name, window_s=10 * hop / rate, **settings).feature_name == name
     assert set(DEFAULT_CODECS) == {24_000, 48_000}
+
+
+IMPOSSIBLE = [
+    ("dac", {"encoder_hidden_size": 10**9}, "encoder_hidden_size from 1"),
+    ("dac", {"n_codebooks": 10**9}, "n_codebooks from 1"),
+    ("dac", {"downsampling_ratios": []}, "downsampling_ratios of 1 to 12"),
+    ("dac", {"sampling_rate": "x"}, "sampling_rate"),
+    ("mimi", {"num_hidden_layers": 10**9}, "num_hidden_layers from 1"),
+    ("mimi", {"use_causal_conv": False}, "expected use_causal_conv"),
+    ("mimi", {"frame_rate": 25.0}, "expected frame_rate 12.5"),
+    ("mimi", {"encoder_config": None}, "expected a codec with its encoder"),
+    ("mimi", {"num_attention_heads": 0}, "expected sizes of at least 1 for Mimi, found 0"),
+    ("mimi", {"sampling_rate": 24_001}, "a multiple of the 960 samples"),
+    ("pocket_tts_audio_tokenizer", {"latent_dim": 10**9}, "latent_dim from 1"),
+    ("vibevoice_acoustic_tokenizer", {"depths": [1]}, "expected 7 depths"),
+    ("vibevoice_acoustic_tokenizer", {"num_filters": 4000}, "expected a codec of at most"),
+    ("xcodec", {"semantic_model_config": {"model_type": "bert"}}, "semantic_model_config of hubert or wavlm"),
+    ("xcodec", {"semantic_model_config": {"model_type": "hubert", "num_hidden_layers": 10**9}}, "num_hidden_layers"),
+    ("xcodec", {"strides": [2, 2]}, "frames of one length, found 320 and 1280"),
+    ("xcodec", {"target_bandwidths": []}, "target_bandwidths of at least one"),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "message"), IMPOSSIBLE)
+def test_what_cannot_be_built_is_refused_before_it_is(kind, settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        codec_adapter({"model_type": kind, **settings})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", codec_encls.FAMILIES)
+def test_the_librarys_own_settings_are_within_the_limits(kind):
+    family = codec_encls.FAMILIES[kind]
+    adapter = codec_adapter(family(family.class_of_config()()).as_dict())
+    assert adapter.unusual_settings() == {} and adapter.default_policy == "whole"
+    assert codec_adapter(adapter.as_dict()).as_dict() == adapter.as_dict()
+
+
+@pytest.mark.parametrize(("kind", "features"), [("dac", "latents"), ("mimi", "codes")])
+def test_a_folder_of_sounds_is_trained_on(kind, features, tmp_path, monkeypatch, no_network):
+    FAMILIES[kind].make().save_pretrained(tmp_path / "codec")
+    monkeypatch.chdir(tmp_path)
+    for label in ("low", "high"):
+        (tmp_path / "sounds" / label).mkdir(parents=True)
+        for i in range(6):
+            wave = torch.sin(torch.arange(8000) * (0.05 if label == "low" else 0.5) + i) * 0.3
+            soundfile.write(tmp_path / "sounds" / label / f"{i}.wav", wave.numpy(), 16_000)
+    options = ["--data_dir", "sounds", "--codec", "codec", "--features", features, "--window_s", "0.2"]
+    options += ["--output_dir", "run", "--num_train_epochs", "2", "--cache_dir", "cache"]
+    assert cli.main(["train", *options]) == 0
+    pipe = EnclsPipeline.from_pretrained(tmp_path / "run", device="cpu")
+    name = FAMILIES[kind].feature_name + ("_codes" if features == "codes" else "")
+    assert pipe.model.config.feature_name == name
+    assert {row["label"] for row in pipe(tmp_path / "sounds" / "low" / "0.wav")} == {"low", "high"}
+    assert codec_encls.FAMILIES[kind].name in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_files_of_codes_are_encodecs_own(tmp_path, capsys):
+    FAMILIES["dac"].make().save_pretrained(tmp_path / "codec")
+    soundfile.write(tmp_path / "a.wav", noise(4000).numpy(), 16_000)
+    assert cli.main(["encode", str(tmp_path / "a.wav"), "--codec", str(tmp_path / "codec")]) == 2
+    assert "expected an EnCodec, whose codes these files hold, found a codec of 'dac'" in capsys.readouterr().err
 
 
 def test_no_file_but_its_adapter_names_a_family():

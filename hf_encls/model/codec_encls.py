@@ -43,6 +43,8 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
         raise ValueError(reason_of(error)) from error
     except TypeError as error:
         raise ValueError(str(error)) from error
+    except ZeroDivisionError as error:  # the library divides by heads and strides before it checks them
+        raise ValueError(f"expected sizes of at least 1 for {family.name}, found 0 ({error})") from error
     family.check_limits(made)
     return family(made)
 

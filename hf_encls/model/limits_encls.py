@@ -93,7 +93,7 @@ def check_encodec(config: EncodecConfig) -> None:
         )
 
 
-def check_family(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]], weights: int) -> None:
+def check_family(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]], weights: float = 0) -> None:
     """Raise `ValueError` for a number that no codec can have, and for more weights than an encoder may have."""
     _check_ranges(config, ranges)
     if weights > MOST_FAMILY_WEIGHTS:

@@ -53,6 +53,9 @@ class XcodecAdapter(CodecAdapter):
 
     @staticmethod
     def check_limits(config: PreTrainedConfig) -> None:
+        check_family(config, LIMITS)
+        if not len(config.target_bandwidths):
+            raise ValueError("expected target_bandwidths of at least one number, found none")
         acoustic, speech = config.acoustic_model_config, config.semantic_model_config
         if acoustic.model_type != "dac" or speech.model_type not in SPEECH_MODELS:
             raise ValueError(
