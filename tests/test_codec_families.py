@@ -182,6 +182,8 @@ def test_features_are_called_after_the_family(kind, family, codec):
     named = feature_config(family.feature_name, codec=codec, window_s=0.16)
     assert named.identity() == config.identity() and named.features == "latents"
     assert ("codec_family" in config.identity()) == (kind != "encodec")
+    published = checked_config(**config.identity())  # what a data set of features says of itself; it holds no codec
+    assert published.identity() == config.identity() and published.codec_config is None
     other = family.feature_name.replace(kind, "dac" if kind != "dac" else "encodec")
     with pytest.raises(ValueError, match=f"{other} needs a codec of the family"):
         feature_config(other, codec=codec, window_s=0.16)
