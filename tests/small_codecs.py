@@ -88,11 +88,13 @@ FAMILIES = {
                 | {"vector_quantization_hidden_dimension": 8}),
         lambda m, x: m.encode(x).audio_codes[0],
         "mimi_24khz",
+        bounded=True,
     ),
     "pocket_tts_audio_tokenizer": Family(
         _random("PocketTTSAudioTokenizer", SEANET | {"latent_stride": 4, "latent_dim": 16}),
         lambda m, x: m.encode(x).latents[0].T,
         "pocket_tts_audio_tokenizer_24khz",
+        bounded=True,
         has_codes=False,
     ),
     "vibevoice_acoustic_tokenizer": Family(

@@ -19,7 +19,7 @@ from hf_encls.commands import cli
 from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import codebooks_of, embed
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.model import codec_encls, encoding_encls
+from hf_encls.model import adapter_encls, codec_encls, encoding_encls
 from hf_encls.model.adapter_encls import CodecAdapter
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.codec_features_encls import Latents
@@ -133,6 +133,10 @@ def test_a_stream_is_the_whole(family, codec, adapter, monkeypatch):
     assert_near(torch.cat(pieces, dim=-1), whole)
     if adapter.lookback is not None:
         assert family.bounded and len(pieces) > 3
+    monkeypatch.setattr(adapter_encls, "LONG_S", 0.5)  # a long clip's memory does not grow with it either
+    short = noise(4000, 1)
+    for found, expected in zip(latents(adapter, codec, short, wave), latents(adapter, codec, short) + [whole]):
+        assert_near(found, expected)
 
 
 def test_it_says_how_far_it_sees(kind, family, codec, adapter):

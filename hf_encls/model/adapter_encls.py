@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 from .encoding_encls import encode_by_length, stream_in_context
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
+LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
 Convolutions = Callable[[torch.Tensor], torch.Tensor | None]
 
 
@@ -179,7 +180,13 @@ class CodecAdapter(ABC):
 
         `convolutions` is another runtime for the convolutions of whole clips, where `has_tiles`.
         """
-        return encode_by_length(lambda batch: self.encode(codec, batch), waveforms, self.sampling_rate)
+        is_long = [self._is_bounded and len(waveform) > LONG_S * self.sampling_rate for waveform in waveforms]
+        short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
+        encoded = iter(encode_by_length(lambda batch: self.encode(codec, batch), short, self.sampling_rate))
+        return [
+            torch.cat(list(self.stream(codec, iter([waveform]), policy, dtype)), dim=-1) if long else next(encoded)
+            for waveform, long in zip(waveforms, is_long, strict=True)
+        ]
 
     def stream(
         self, codec: nn.Module, blocks: Iterator[torch.Tensor], policy: str, dtype: torch.dtype
@@ -188,7 +195,7 @@ class CodecAdapter(ABC):
 
         In constant memory where a frame sees so far and no farther; else there is no other way than to keep the clip.
         """
-        if self.lookback is None or self.lookahead is None:
+        if not self._is_bounded:
             yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]
             return
         yield from stream_in_context(
@@ -198,6 +205,10 @@ class CodecAdapter(ABC):
             self.hop_length,
             (self.lookback, self.lookahead),
         )
+
+    @property
+    def _is_bounded(self) -> bool:
+        return self.lookback is not None and self.lookahead is not None
 
     def num_codebooks(self, codec: nn.Module, bandwidth: float) -> int:
         """Codebooks K that a bandwidth comes to. Raises `ValueError` for a bandwidth that the codec does not have."""

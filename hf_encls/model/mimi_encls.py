@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .adapter_encls import CodecAdapter
+from .adapter_encls import CodecAdapter, reach
 from .limits_encls import check_family, check_ratios
 
 LIMITS = {
@@ -37,7 +37,10 @@ LIMITS = {
 
 
 class MimiAdapter(CodecAdapter):
-    """`MimiModel`: causal. Latents are what its encoder gives to the quantizer: convolutions, transformer and stride."""
+    """`MimiModel`: causal. Latents are what its encoder gives to the quantizer: convolutions, transformer and stride.
+
+    The transformer's layers see a window of frames, so that a frame sees 80 s back and no farther.
+    """
 
     model_type: ClassVar[str] = "mimi"
     name: ClassVar[str] = "Mimi"
@@ -99,6 +102,10 @@ class MimiAdapter(CodecAdapter):
     def lookahead(self) -> int:
         return 0
 
+    @property
+    def lookback(self) -> int:
+        return reach(layers(self.config), self.hop_length)[0]
+
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         batch = batch[:, None].expand(-1, self.config.audio_channels, -1)
         return codec.encoder(batch, use_streaming=False).latents
@@ -154,6 +161,22 @@ class PocketTTSAdapter(MimiAdapter):
     @property
     def _least(self) -> int:
         return 1
+
+
+def layers(config: PreTrainedConfig) -> list[tuple[int, int, int, int]]:
+    """Kernel size, stride, dilation and left padding from the waveform to the latents; the transformer, each of whose
+    layers sees a window of frames, counts as one convolution.
+    """
+    out = [(config.kernel_size, 1, 1, config.kernel_size - 1)]
+    for ratio in reversed(config.upsampling_ratios):
+        for layer in range(config.num_residual_layers):
+            dilation = config.dilation_growth_rate**layer
+            out.append((config.residual_kernel_size, 1, dilation, (config.residual_kernel_size - 1) * dilation))
+        out.append((2 * ratio, ratio, 1, ratio))
+    out.append((config.last_kernel_size, 1, 1, config.last_kernel_size - 1))
+    back = config.num_hidden_layers * (config.sliding_window - 1)
+    stride = config.latent_stride
+    return [*out, (back + 1, 1, 1, back), (2 * stride, stride, 1, stride)]
 
 
 def _forget_entries(codec: nn.Module) -> None:
