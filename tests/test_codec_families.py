@@ -18,6 +18,7 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import codebooks_of, embed
+from hf_encls.inference.onnx import ExportError, export_onnx
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model import adapter_encls, codec_encls, encoding_encls
 from hf_encls.model.adapter_encls import CodecAdapter
@@ -142,7 +143,7 @@ def test_a_stream_is_the_whole(family, codec, adapter, monkeypatch):
 def test_it_says_how_far_it_sees(kind, family, codec, adapter):
     hop, frame = adapter.hop_length, 3000 // adapter.hop_length
     clip = noise(6000 // hop * hop).requires_grad_()
-    made = codec.encoder(clip[None, None]) if kind == "encodec" else adapter.encode(codec, clip[None])
+    made = adapter.encode(codec, clip[None])
     made[0, :, frame].sum().backward()
     seen = clip.grad.nonzero()[:, 0]
     own_first, own_last = frame * hop, (frame + 1) * hop - 1
@@ -339,6 +340,19 @@ def test_a_folder_of_sounds_is_trained_on(kind, features, tmp_path, monkeypatch,
     assert pipe.model.config.feature_name == name
     assert {row["label"] for row in pipe(tmp_path / "sounds" / "low" / "0.wav")} == {"low", "high"}
     assert codec_encls.FAMILIES[kind].name in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("features", ["latents", "codes"])
+def test_its_graph_says_the_same(family, codec, adapter, features, tmp_path):
+    pytest.importorskip("onnxruntime")
+    if features == "codes" and not family.has_codes:
+        pytest.skip("no quantizer")
+    model = model_of(codec, features)
+    if adapter.exports:
+        assert export_onnx(model, tmp_path / "model.onnx") <= 1e-4  # over clips of several lengths
+    else:
+        with pytest.raises(ExportError, match=f"whose graph can be drawn, found {adapter.name}"):
+            export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_files_of_codes_are_encodecs_own(tmp_path, capsys):

@@ -164,9 +164,9 @@ class CodecAdapter(ABC):
         """The codec's configuration as plain JSON, without where it came from."""
         return _without_origin(self.config.to_diff_dict())
 
+    @abstractmethod
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        """Waveforms of one length (B, N) -> latents (B, C, F), float32, as the model's own encoder makes them."""
-        raise NotImplementedError
+        """Waveforms of one length (B, N) -> latents (B, C, F), as the model's own encoder makes them."""
 
     def latents(
         self,

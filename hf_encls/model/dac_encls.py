@@ -30,6 +30,8 @@ class DacAdapter(CodecAdapter):
     model_class: ClassVar[str] = "DacModel"
     config_name: ClassVar[str] = "DacConfig"
 
+    exports: ClassVar[bool] = True
+
     @staticmethod
     def check_limits(config: PreTrainedConfig) -> None:
         check_ratios("downsampling_ratios", config.downsampling_ratios)

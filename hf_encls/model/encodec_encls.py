@@ -89,6 +89,12 @@ class EncodecAdapter(CodecAdapter):
         if policy == "codec" and self.config.chunk_stride is None:
             raise ValueError("codec_policy 'codec' needs a codec with an overlap; this one has none: use 'contiguous'")
 
+    def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        batch = batch[:, None]
+        if self.config.normalize:
+            batch = batch / (batch.square().mean(dim=-1, keepdim=True).sqrt() + 1e-8)
+        return codec.encoder(batch.repeat(1, self.config.audio_channels, 1))
+
     def latents(
         self,
         codec: nn.Module,

@@ -32,6 +32,8 @@ class VibeVoiceAdapter(CodecAdapter):
     quantizer_part: ClassVar[str | None] = None
     silent_settings: ClassVar[tuple[str, ...]] = ("rms_norm_eps", "hidden_act")
 
+    exports: ClassVar[bool] = True
+
     @staticmethod
     def check_limits(config: PreTrainedConfig) -> None:
         check_ratios("downsampling_ratios", config.downsampling_ratios)
