@@ -30,7 +30,7 @@ from hf_encls.codec_training.pretraining import Recipe, measure
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 from hf_encls.features.extraction import feature_config, frontend_of
-from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
 TINY = {
     "num_filters": 2,

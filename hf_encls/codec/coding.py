@@ -19,6 +19,8 @@ SEGMENT_S = 10.0  # that a causal decoder gets at a time
 def layout_of_codec(codec: EncodecModel) -> Layout:
     """The family that a codec belongs to. Raises `CodesError` for one whose codes no family's format holds."""
     config = codec.config
+    if not isinstance(codec, EncodecModel):
+        raise CodesError(f"expected an EnCodec, whose codes these files hold, found a codec of {config.model_type!r}")
     layout = layout_of(f"encodec_{config.sampling_rate // 1000}khz")
     found = (
         config.sampling_rate,

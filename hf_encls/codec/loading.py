@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import EncodecConfig, EncodecModel
+from transformers import EncodecConfig, EncodecModel, PreTrainedConfig, PreTrainedModel
 
 from hf_encls.checkpoints import find_checkpoint
-from hf_encls.model.codec_encls import codec_adapter
+from hf_encls.model.codec_encls import FAMILIES, codec_adapter, unknown_family
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
@@ -35,8 +35,8 @@ def bundled_codecs() -> list[str]:
     return sorted(path.name for path in ASSETS.glob("*") if (path / "config.json").is_file())
 
 
-def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> EncodecModel:
-    """Load an `EncodecModel`, frozen and in float32: a bundled short name, a local folder, or a Hub id.
+def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> PreTrainedModel:
+    """Load a codec of a known family, frozen and in float32: a bundled short name, a local folder, or a Hub id.
 
     The name `untrained` gives a narrow codec with random weights, always the same ones, to compare with. A checkpoint
     without any weights of the decoder, or of the quantizer, gives a codec without that part.
@@ -51,8 +51,9 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
     where = where_of(source)
     try:
         config, local = _read_config(source, revision)
+        adapter = codec_adapter(config)
         with readable(where):
-            codec, info = EncodecModel.from_pretrained(
+            codec, info = adapter.class_of_model().from_pretrained(
                 source,
                 config=config,
                 revision=revision,
@@ -62,7 +63,7 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
                 ignore_mismatched_sizes=True,  # the library's error names no tensor
                 output_loading_info=True,
             )
-        for part in ("decoder", "quantizer"):
+        for part in adapter.droppable_parts():
             own = {f"{part}.{key}" for key in getattr(codec, part).state_dict()}
             if own <= set(info["missing_keys"]):
                 setattr(codec, part, None)
@@ -72,36 +73,39 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
         raise CodecNotFoundError(str(error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise CodecNotFoundError(
-            f"expected an EncodecModel at {name!r}, and it could not be loaded ({_first_line(error)}): {_instead()}"
+            f"expected a codec at {name!r}, and it could not be loaded ({_first_line(error)}): {_instead()}"
         ) from error
     return codec.eval().requires_grad_(False)
 
 
 def codec_config(name_or_path: str | os.PathLike) -> EncodecConfig:
-    """The configuration in a JSON file, or of a codec that `load_codec` knows. Raises `CodecNotFoundError` as that does."""
+    """The configuration of an EnCodec: in a JSON file, or of one that `load_codec` knows. Raises `CodecNotFoundError`."""
     name = str(name_or_path)
     try:
         if Path(name).is_file():
             return _checked({"model_type": EncodecConfig.model_type} | read_record(name), Path(name))
-        return _read_config(str(ASSETS / name) if name in bundled_codecs() else name, None)[0]
+        config = _read_config(str(ASSETS / name) if name in bundled_codecs() else name, None)[0]
+        if not isinstance(config, EncodecConfig):
+            raise ValueError(f"expected the configuration of an EnCodec at {name}, found one of {config.model_type!r}")
+        return config
     except (ValueError, OSError) as error:
         raise CodecNotFoundError(str(error)) from error
 
 
-def _read_config(source: str, revision: str | None) -> tuple[EncodecConfig, bool]:
+def _read_config(source: str, revision: str | None) -> tuple[PreTrainedConfig, bool]:
     """(the configuration, whether the checkpoint is on this machine)."""
-    local = find_checkpoint(source, revision, "a codec (EncodecModel)", _instead())
+    local = find_checkpoint(source, revision, "a codec", _instead())
     file = Path(source) / "config.json"
     check_object(file)
-    values, _ = EncodecConfig.get_config_dict(source, revision=revision, local_files_only=local)
+    values, _ = PreTrainedConfig.get_config_dict(source, revision=revision, local_files_only=local)
     return _checked(values, file), local
 
 
-def _checked(values: dict, file: Path) -> EncodecConfig:
+def _checked(values: dict, file: Path) -> PreTrainedConfig:
     kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
-    if kind != EncodecConfig.model_type:
+    if kind not in FAMILIES:
         advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
-        raise ValueError(f"{file}: expected a codec (model_type {EncodecConfig.model_type}), found {kind!r}{advice}")
+        raise ValueError(f"{file}: {unknown_family(kind)}{advice}")
     try:
         return codec_adapter(values).config
     except ValueError as error:
@@ -110,7 +114,7 @@ def _checked(values: dict, file: Path) -> EncodecConfig:
 
 def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
-    choices = [*names, "a folder with config.json and model.safetensors of an EncodecModel", "USER/NAME on the Hub"]
+    choices = [*names, "a folder with config.json and model.safetensors of a codec", "USER/NAME on the Hub"]
     return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from transformers import EncodecConfig
 
-from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
 
 @dataclass(frozen=True)

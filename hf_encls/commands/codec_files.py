@@ -66,9 +66,10 @@ def encode_files(args: list[str]) -> int:
     from hf_encls.audio import stream
     from hf_encls.codec.bitstream import write_ecdc
     from hf_encls.codec.codes import save_codes
-    from hf_encls.codec.coding import encode
+    from hf_encls.codec.coding import encode, layout_of_codec
 
     codec = _codec(options.codec, options.codec_revision, options.device)
+    layout_of_codec(codec)
     bandwidth = options.bandwidth or max(codec.config.target_bandwidths)
     if bandwidth not in codec.config.target_bandwidths:
         parser.error(f"--bandwidth must be one of {', '.join(f'{b:g}' for b in codec.config.target_bandwidths)}")

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
-from transformers import EncodecModel
+from transformers import PreTrainedModel
 
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
@@ -18,7 +18,8 @@ from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
-from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, parse_features
+from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
+from hf_encls.model.encodec_encls import EncodecAdapter
 from hf_encls.model.limits_encls import check_seconds
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class FeatureArguments:
     codec: str | None = field(
         default=None,
         metadata={
-            "help": "EncodecModel: Hub id, local folder, or a bundled name. None: facebook/encodec_24khz or _48khz; for "
+            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or bundled name. None: facebook/encodec_24khz or _48khz; for "
             "the synthetic sounds the bundled codec, which needs no network."
         },
     )
@@ -96,7 +97,7 @@ class Inputs:
     windows: Dataset
     config: EnclsConfig
     dataset: str
-    codec: EncodecModel | None = None
+    codec: PreTrainedModel | None = None
     report: ScanReport | None = None
     facts: Any = None
     dataset_id: str | None = None
@@ -151,7 +152,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     )
 
 
-def check_options(args: FeatureArguments, **network) -> tuple[EncodecModel, EnclsConfig] | tuple[None, None]:
+def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, EnclsConfig] | tuple[None, None]:
     """Raise `ValueError` for what is wrong with these options whatever the sounds are, before a file of them is read.
 
     Returns the codec and the configuration where that codec is on this machine; nothing is fetched.
@@ -193,6 +194,8 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
     if not representation.needs_codec or args.codec is not None:
         return args.codec
     rate = rate or 24_000
+    if family_of(args.features) not in (None, EncodecAdapter.model_type):
+        raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
     if args.data_dir is None and rate == 24_000:
         return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))
     if rate not in DEFAULT_CODECS:
@@ -200,7 +203,7 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
     return DEFAULT_CODECS[rate]
 
 
-def _config(args: FeatureArguments, clips: Dataset | None, codec: EncodecModel | None, **network) -> EnclsConfig:
+def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedModel | None, **network) -> EnclsConfig:
     name = _codec_asked_for(args)
     return feature_config(
         args.features,

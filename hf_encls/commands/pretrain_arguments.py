@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
 PRESETS = {f"{rate // 1000}khz": rate for rate in PUBLISHED_ENCODEC}
 

@@ -26,7 +26,7 @@ from hf_encls.commands.door import run
 from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.files import write_json
-from hf_encls.model.codec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 from hf_encls.model.limits_encls import check_encodec
 from hf_encls.records import read_record
 from hf_encls.training.places import occupied, put_in_place, workplace
@@ -195,6 +195,10 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
                 f"{', '.join('--' + name for name in fixed) or '--config'}"
             )
         codec = load_codec(arguments.init).requires_grad_(True)
+        if not isinstance(codec, EncodecModel):
+            raise ValueError(
+                f"expected an EnCodec at --init {arguments.init}, found one of {codec.config.model_type!r}"
+            )
         if codec.decoder is None or codec.quantizer is None:
             raise ValueError(
                 f"expected a whole codec at --init {arguments.init}, found one without decoder or codebooks"

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 
-from transformers import EncodecModel
+from transformers import PreTrainedModel
 
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
@@ -59,7 +59,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     )
 
 
-def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None = None) -> EncodecModel:
+def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None = None) -> PreTrainedModel:
     """The codec that made published features, from where it says or from `name`.
 
     Raises `ValueError` where it cannot be had or is another one.

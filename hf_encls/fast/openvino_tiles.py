@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from transformers import EncodecModel
+from transformers import PreTrainedModel
 
 from hf_encls.model.encoding_encls import tile_lengths
 from hf_encls.model.layers_encls import standard_convolutions
@@ -22,7 +22,7 @@ def is_worth_it(audio_s: float) -> bool:
     return audio_s >= MUCH_S and importlib.util.find_spec("openvino") is not None
 
 
-def openvino_convolutions(codec: EncodecModel) -> Callable[[torch.Tensor], torch.Tensor | None]:
+def openvino_convolutions(codec: PreTrainedModel) -> Callable[[torch.Tensor], torch.Tensor | None]:
     """A function of tiles (1, channels, n) -> (1, H, f), float32; None for a tile of another length than the usual two.
 
     It takes as many threads as PyTorch has now.

@@ -88,7 +88,7 @@ def feature_config(
         }
         if representation.integers:
             settings["codebook_hash"] = codebook_hash(codec)
-            settings["bandwidth"] = bandwidth or max(adapter.bandwidths)
+            settings["bandwidth"] = bandwidth or adapter.highest_bandwidth
             settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
     rate = settings["sampling_rate"]
     rounded = {}

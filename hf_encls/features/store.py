@@ -8,7 +8,9 @@ import pyarrow as pa
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import EncodecModel
+from transformers import PreTrainedModel
+
+from hf_encls.model.codec_encls import codec_adapter
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +81,10 @@ class Windows:
         return torch.from_numpy(out)
 
 
-def codebooks_of(codec: EncodecModel, num_codebooks: int) -> torch.Tensor:
+def codebooks_of(codec: PreTrainedModel, num_codebooks: int) -> torch.Tensor:
     """The first codebooks of a codec, (K, entries, C)."""
-    return torch.stack([layer.codebook.embed for layer in codec.quantizer.layers[:num_codebooks]]).float().cpu()
+    with torch.no_grad():
+        return codec_adapter(codec).codebook_entries(codec, num_codebooks).float().cpu()
 
 
 def embed(codes: torch.Tensor, codebooks: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS
 from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
 from hf_encls.hub.repository import Repository, check_features, read_facts
-from hf_encls.model.codec_encls import PUBLISHED_ENCODEC, codec_adapter
+from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.card_files import CARD
 from hf_encls.report.dataset_cards import Source, dataset_card
@@ -49,7 +49,7 @@ ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory a
 
 def config_name_of(config: EnclsConfig) -> str:
     """The name of a configuration in a repository: the kind, and the codec's policy where it is not the usual one."""
-    usual = codec_adapter(PUBLISHED_ENCODEC.get(config.sampling_rate, {})).default_policy
+    usual = FAMILIES[config.codec_family].usual_policy(config.sampling_rate)
     if config.codec_policy in (None, usual):
         return config.feature_name
     return f"{config.feature_name}_{config.codec_policy}"

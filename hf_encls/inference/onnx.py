@@ -39,6 +39,10 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+    if model.config.representation.needs_codec and not model.frontend.adapter.exports:
+        raise ExportError(
+            f"expected a codec whose graph can be drawn, found {model.frontend.adapter.name}: take another or mel"
+        )
     model = plain_copy(model)
     graph = Graph(model).eval()
     example = 0.1 * torch.randn(2 * model.config.window_samples + 3 * model.config.step_samples + 1234)
@@ -174,11 +178,8 @@ class Graph(nn.Module):
 
     def _encode(self, chunks: torch.Tensor) -> torch.Tensor:
         """(B, samples) -> (B, C, F)."""
-        codec = self.model.frontend.codec
-        batch = chunks[:, None]
-        if codec.config.normalize:
-            batch = batch / (batch.square().mean(dim=-1, keepdim=True).sqrt() + 1e-8)
-        return codec.encoder(batch.repeat(1, codec.config.audio_channels, 1))
+        frontend = self.model.frontend
+        return frontend.adapter.encode(frontend.codec, chunks)
 
 
 def length_of(values: torch.Tensor, dim: int) -> torch.Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .codec_encls import EncodecAdapter, codec_adapter
+from .adapter_encls import CodecAdapter
+from .codec_encls import FAMILIES, codec_adapter, unknown_family
 from .encoding_encls import precision
 from .representation_encls import Representation
 from .windows_encls import WindowStream, cut
@@ -64,14 +65,20 @@ class Latents(Representation):
 
     @classmethod
     def resolve(cls, config: PreTrainedConfig) -> None:
-        if config.codec_policy is None and config.codec_config is not None:
-            config.codec_policy = codec_adapter(config.codec_config).default_policy
+        if config.codec_config is not None:
+            adapter = codec_adapter(config.codec_config)
+            config.codec_family = adapter.model_type
+            config.codec_policy = config.codec_policy or adapter.default_policy
 
     @classmethod
     def validate(cls, config: PreTrainedConfig) -> None:
-        if config.codec_policy not in (None, *EncodecAdapter.policies):
-            known = ", ".join(EncodecAdapter.policies)
-            raise ValueError(f"expected codec_policy to be one of {known}, found {config.codec_policy!r}")
+        if config.codec_family not in FAMILIES:
+            raise ValueError(unknown_family(config.codec_family))
+        policies = FAMILIES[config.codec_family].policies
+        if config.codec_policy not in (None, *policies):
+            raise ValueError(
+                f"expected codec_policy to be one of {', '.join(policies)}, found {config.codec_policy!r}"
+            )
         if config.codec_config is not None:
             try:
                 check_codec(codec_adapter(config.codec_config), config)
@@ -86,7 +93,7 @@ class Latents(Representation):
     @property
     def takes_convolutions(self) -> bool:
         config = self.config
-        return self.adapter.is_causal and config.codec_policy == "whole" and config.codec_dtype == "float32"
+        return self.adapter.has_tiles and config.codec_policy == "whole" and config.codec_dtype == "float32"
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [self._cut(self.from_latents(clip)) for clip in self.latents(waveforms)]
@@ -171,21 +178,25 @@ class Codes(Latents):
         return self.embed(self.codes(latents))
 
 
-def adapter_of(config: PreTrainedConfig) -> EncodecAdapter:
+def adapter_of(config: PreTrainedConfig) -> CodecAdapter:
     """The adapter of the codec in a configuration. Raises `ValueError` where there is none, or one that does not fit."""
     if config.codec_config is None:
         raise ValueError(
             f"this checkpoint was saved without its codec ({config.codec_id}): it takes input_features; give it the codec "
-            "with model.attach_codec(EncodecModel.from_pretrained(...)) to classify waveforms"
+            "with model.attach_codec(load_codec(...)) to classify waveforms"
         )
     adapter = codec_adapter(config.codec_config)
     check_codec(adapter, config)
     return adapter
 
 
-def check_codec(codec: nn.Module | EncodecAdapter, config: PreTrainedConfig) -> None:
+def check_codec(codec: nn.Module | CodecAdapter, config: PreTrainedConfig) -> None:
     """Raise `ValueError` where a codec and the features asked of it do not fit."""
-    adapter = codec if isinstance(codec, EncodecAdapter) else codec_adapter(codec)
+    adapter = codec if isinstance(codec, CodecAdapter) else codec_adapter(codec)
+    if adapter.model_type != config.codec_family:
+        raise ValueError(
+            f"{config.feature_name} needs a codec of the family {config.codec_family}, found one of {adapter.model_type}"
+        )
     if adapter.sampling_rate != config.sampling_rate:
         raise ValueError(
             f"{config.feature_name} needs a codec of {config.sampling_rate} Hz, found one of {adapter.sampling_rate} Hz"
@@ -196,3 +207,4 @@ def check_codec(codec: nn.Module | EncodecAdapter, config: PreTrainedConfig) -> 
             f"{adapter.latent_size} x {adapter.sampling_rate / adapter.hop_length:g}"
         )
     adapter.check_policy(config.codec_policy)
+    adapter.check_precision(config.codec_dtype)

@@ -8,7 +8,7 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from .codec_encls import FAMILIES, reason_of
+from .codec_encls import FAMILIES, codec_adapter, reason_of
 from .codec_features_encls import Codes, Latents
 from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
 from .mel_encls import LogMel, Mel
@@ -32,7 +32,7 @@ class FeatureConfig(PreTrainedConfig):
         features (`str`, *optional*, defaults to `"latents"`):
             Kind of features: `mel` (power), `log_mel` (decibels), `latents` (of a codec, before the quantizer) or `codes`
             (embeddings of the quantizer's codes). `encodec_<N>khz` and `encodec_<N>khz_codes` are names for the last two
-            at a sampling rate of N kHz.
+            at a sampling rate of N kHz; `dac_44100hz`, `mimi_24khz` those of other families.
         sampling_rate (`int`, *optional*, defaults to 24000):
             Sampling rate in hertz of the waveforms that the features are made of.
         window_s (`float`, *optional*, defaults to 1.0):
@@ -46,8 +46,10 @@ class FeatureConfig(PreTrainedConfig):
         hop_length (`int`, *optional*, defaults to 128):
             Samples between the frames of mel features.
         codec_config (`dict`, *optional*):
-            The [`EncodecConfig`] of the frozen codec inside the checkpoint. `None`: the checkpoint has no codec and takes
+            The configuration of the frozen codec inside the checkpoint. `None`: the checkpoint has no codec and takes
             `input_features` only.
+        codec_family (`str`, *optional*, defaults to `"encodec"`):
+            The `model_type` of that codec; follows from `codec_config` where there is one.
         codec_id (`str`, *optional*):
             Where the codec came from: Hub id or folder name.
         codec_revision (`str`, *optional*):
@@ -81,6 +83,7 @@ class FeatureConfig(PreTrainedConfig):
     n_fft: int = 512
     hop_length: int = 128
     codec_config: dict | None = None
+    codec_family: str = "encodec"
     codec_id: str | None = None
     codec_revision: str | None = None
     codec_hash: str | None = None
@@ -97,6 +100,7 @@ class FeatureConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         try:
             representation, rate = parse_features(self.features)
+            self._take_family()
             if rate in (None, self.sampling_rate):
                 self.features = representation.kind
                 representation.resolve(self)
@@ -111,6 +115,7 @@ class FeatureConfig(PreTrainedConfig):
                 f"{self.features} needs sampling_rate={rate}, found {self.sampling_rate}: take the kind that names the "
                 f"codec's own rate, or {representation.kind}"
             )
+        self._take_family()
         self.representation.validate(self)
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
@@ -122,6 +127,16 @@ class FeatureConfig(PreTrainedConfig):
                 f"({1 / self.frame_rate:.4f} s)"
             )
 
+    def _take_family(self) -> None:
+        """The codec's family, of the name of the features where there is no codec. Raises `ValueError` where they differ."""
+        named = family_of(self.features)
+        if named is None:
+            return
+        found = named if self.codec_config is None else codec_adapter(self.codec_config).model_type
+        if found != named:
+            raise ValueError(f"{self.features} needs a codec of the family {named}, found one of {found}")
+        self.codec_family = named
+
     @classmethod
     def of(cls, config: "FeatureConfig", **changes) -> "FeatureConfig":
         """The features of a configuration without its network, with other settings where `changes` say so."""
@@ -129,8 +144,9 @@ class FeatureConfig(PreTrainedConfig):
 
     def identity(self) -> dict:
         """What makes features what they are: two with equal identities can be mixed."""
-        names = [name for name in FeatureConfig.__annotations__ if name not in ORIGIN]
-        return {name: getattr(self, name) for name in names} | {"features": self.feature_name}
+        names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, "codec_family")]
+        other = {} if self.codec_family == "encodec" else {"codec_family": self.codec_family}
+        return {name: getattr(self, name) for name in names} | {"features": self.feature_name} | other
 
     @property
     def representation(self) -> type[Representation]:
@@ -143,7 +159,7 @@ class FeatureConfig(PreTrainedConfig):
         if not self.representation.needs_codec:
             return self.features
         rate = f"{self.sampling_rate // 1000}khz" if self.sampling_rate % 1000 == 0 else f"{self.sampling_rate}hz"
-        return f"encodec_{rate}" + ("_codes" if self.representation.integers else "")
+        return f"{self.codec_family}_{rate}" + ("_codes" if self.representation.integers else "")
 
     @property
     def stored_shape(self) -> tuple[int, int]:
@@ -276,13 +292,24 @@ def parse_features(name: str) -> tuple[type[Representation], int | None]:
     """
     if name in REPRESENTATIONS:
         return REPRESENTATIONS[name], None
-    match = re.fullmatch(r"encodec_(\d+)khz(_codes)?", name)
+    match = _matched(name)
     if match is None:
         raise ValueError(
             f"expected features to be {', '.join(REPRESENTATIONS)}, encodec_24khz, encodec_48khz or one of the last two "
-            f"with _codes, found {name!r}"
+            f"with _codes, or a name of another codec's family such as dac_16khz, found {name!r}"
         )
-    return Codes if match[2] else Latents, int(match[1]) * 1000
+    return Codes if match["codes"] else Latents, int(match["rate"]) * (1000 if match["thousands"] else 1)
+
+
+def family_of(name: str) -> str | None:
+    """The codec's family that a name of features asks for: `dac` for `dac_16khz`; None where it asks for none."""
+    match = _matched(name)
+    return match and match["family"]
+
+
+def _matched(name: str) -> re.Match | None:
+    families = "|".join(FAMILIES)
+    return re.fullmatch(rf"(?P<family>{families})_(?P<rate>\d+)(?P<thousands>k?)hz(?P<codes>_codes)?", name)
 
 
 def pooled_size(size: int, config: EnclsConfig) -> int:

@@ -9,6 +9,8 @@ from torch import nn
 
 from .layers_encls import encoder_layers, lstm_position
 
+PASS_S = 20.0  # audio that goes through an encoder without tiles at once, on a CPU
+SEGMENT_S = 10.0  # the least that a piece of a stream brings to it
 TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
 
 
@@ -88,6 +90,48 @@ def encode_chunks(codec: nn.Module, chunks: Sequence[torch.Tensor], dtype: torch
             for i, latents in zip(part, _through(layers[lstm_at:], torch.stack(batch)), strict=True):
                 out[i] = latents
     return out
+
+
+def encode_by_length(
+    encode: Callable[[torch.Tensor], torch.Tensor], waveforms: Sequence[torch.Tensor], sampling_rate: int
+) -> list[torch.Tensor]:
+    """Waveforms (N,) -> latents (C, F) by an encoder of (B, N); those of one length share a pass; nothing is padded."""
+    out: list[torch.Tensor] = [None] * len(waveforms)
+    by_length: dict[int, list[int]] = {}
+    for i, waveform in enumerate(waveforms):
+        by_length.setdefault(len(waveform), []).append(i)
+    for length, indices in by_length.items():
+        seconds = PASS_S if waveforms[indices[0]].device.type != "cuda" else batch_size(waveforms[indices[0]].device)
+        for part in _parts(indices, max(1, int(seconds * sampling_rate / length))):
+            for i, latents in zip(part, encode(torch.stack([waveforms[i] for i in part])).float(), strict=True):
+                out[i] = latents
+    return out
+
+
+def stream_in_context(
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    blocks: Iterator[torch.Tensor],
+    sampling_rate: int,
+    hop_length: int,
+    context: tuple[int, int],
+) -> Iterator[torch.Tensor]:
+    """Blocks (n,) of one clip -> latents (C, f) piece by piece, by an encoder of (N,) whose frames see a bounded context.
+
+    `context` is how many samples before and after its own a frame sees. Pieces are several times as long as that, and at
+    least `SEGMENT_S`.
+    """
+    left, right = (-(-samples // hop_length) * hop_length for samples in context)
+    segment = -(-max(round(SEGMENT_S * sampling_rate), 2 * (left + right)) // hop_length) * hop_length
+    buffer, position = None, 0  # position: samples of the buffer already encoded
+    for block in blocks:
+        buffer = block if buffer is None else torch.cat([buffer, block])
+        while len(buffer) - position > segment + right:
+            end = position + segment
+            yield encode(buffer[: end + right])[:, position // hop_length : end // hop_length].float()
+            keep = max(0, end - left)
+            buffer, position = buffer[keep:], end - keep
+    if buffer is not None and len(buffer) > position:
+        yield encode(buffer)[:, position // hop_length :].float()
 
 
 def encode_causal(

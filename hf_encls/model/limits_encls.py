@@ -1,6 +1,7 @@
 """What a configuration may ask for: refused before anything is built, because what is built may be larger than memory."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ MOST_LABELS = 100_000
 LONGEST_S = 1e9  # of a window and of a step: thirty years, and its samples can be counted
 MOST_WEIGHTS = 1 << 28  # of the last layer: 1 GiB
 MOST_CODEC_WEIGHTS = 1 << 26  # of an encoder: ten times the published ones
+MOST_FAMILY_WEIGHTS = 1 << 29  # of a whole codec of another family than EnCodec: 2 GiB
 MOST_FILTER_WEIGHTS = 1 << 24  # of a mel filter bank, which is computed when the model is made
 # Far beyond every published model, and few enough that a network of this size is built in no time.
 NETWORK = {
@@ -98,6 +100,21 @@ def check_seconds(name: str, value: float) -> None:
     """Raise `ValueError` for a window or a step of no length, or of one that no sound has."""
     if not 0 < value <= LONGEST_S:
         raise ValueError(f"expected {name} above 0 and at most {LONGEST_S:g} seconds, found {value}")
+
+
+def check_family(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]], weights: float = 0) -> None:
+    """Raise `ValueError` for a number that no codec can have, and for more weights than an encoder may have."""
+    _check_ranges(config, ranges)
+    if weights > MOST_FAMILY_WEIGHTS:
+        raise ValueError(f"expected a codec of at most {MOST_FAMILY_WEIGHTS} weights, found about {weights}")
+
+
+def check_ratios(name: str, ratios: Sequence[int]) -> None:
+    """Raise `ValueError` for strides that are none, too many or too large."""
+    if not 1 <= len(ratios) <= 12 or not all(1 <= ratio <= 1 << 10 for ratio in ratios):
+        raise ValueError(f"expected {name} of 1 to 12 strides from 1 to {1 << 10}, found {_short(list(ratios))}")
+    if math.prod(ratios) > 1 << 20:
+        raise ValueError(f"expected {name} whose product is at most {1 << 20}, found {math.prod(ratios)}")
 
 
 def check_object(file: Path) -> None:

@@ -17,7 +17,8 @@ from huggingface_hub import (
 )
 
 from hf_encls.escapes import markdown, markdown_block, markdown_code, python
-from hf_encls.model.configuration_encls import parse_features
+from hf_encls.model.codec_encls import FAMILIES
+from hf_encls.model.configuration_encls import FeatureConfig, family_of, parse_features
 from hf_encls.records import read_record
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
@@ -167,7 +168,7 @@ def model_card(
         dataset=dataset_text(results),
         shown_classes=list(map(markdown, results["classes"])),
         num_classes=len(results["classes"]),
-        feature_text=feature_text(config["features"]),
+        feature_text=feature_text(config),
         scores=_score_rows(results),
         protocol=protocol_name(results),
         protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
@@ -226,10 +227,14 @@ def leak_text(results: Mapping) -> str:
     return text
 
 
-def feature_text(features: str) -> str:
-    """A kind of features in words."""
-    representation, rate = parse_features(features)
-    return representation.text + (f" of a {rate / 1000:g} kHz EnCodec encoder" if rate else "")
+def feature_text(config: Mapping) -> str:
+    """The features of a configuration in words: of a codec with its rate and family."""
+    representation, rate = parse_features(config["features"])
+    if not representation.needs_codec:
+        return representation.text
+    rate = rate or config.get("sampling_rate", FeatureConfig.sampling_rate)
+    family = family_of(config["features"]) or config.get("codec_family", FeatureConfig.codec_family)
+    return f"{representation.text} of a {rate / 1000:g} kHz {FAMILIES[family].name} encoder"
 
 
 def _notes(results: Mapping) -> str:

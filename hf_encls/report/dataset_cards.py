@@ -119,7 +119,7 @@ def _describe(entry: Mapping) -> dict:
     return {
         **entry,
         "config": {key: plain(value) if key.endswith("_s") else value for key, value in config.items()},
-        "text": feature_text(config["features"]),
+        "text": feature_text(config),
         "shape": " x ".join(map(str, entry["shape"])) + f" {entry['dtype']}",
         "codec": codec_name(codec, entry["source"]).replace("the test clips", "these clips"),
         "num_windows": f"{entry['num_windows']:,}",
