@@ -91,3 +91,5 @@ class PretrainingArguments:
         for name in ("batch_size", "log_steps", "eval_steps", "save_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected --{name} of 1 or more, found {getattr(self, name)}")
+        if self.crop_s is not None and not 0.01 <= self.crop_s <= 3600:
+            raise ValueError(f"expected --crop_s from 0.01 to 3600 seconds, found {self.crop_s}")
