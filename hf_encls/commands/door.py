@@ -99,7 +99,8 @@ def line_of(error: Exception) -> str | None:
     """What to tell a user of the disk, the memory, the Hub; None for an error that is a fault of the program."""
     if isinstance(error, OSError):
         if error.errno is None:  # the Hub's, and those that libraries make of it
-            return next(iter(str(error).strip().splitlines()), type(error).__name__)
+            text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            return text if " " in text else f"{text[:LONGEST]}: this cannot be found or used"  # a name alone
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         reason = error.strerror or os.strerror(error.errno)
         todo = ADVICE.get(error.errno)
