@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file, save_file
-from small_codecs import FAMILIES, Family
+from small_codecs import FAMILIES, Family, make
 from torch import nn
 
 from hf_encls import EnclsForAudioClassification
@@ -17,6 +17,7 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import codebooks_of, embed
+from hf_encls.inference.embeddings import get_timestamp_embeddings, load_model
 from hf_encls.inference.onnx import ExportError, export_onnx
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model import adapter_encls, codec_encls, encoding_encls
@@ -302,6 +303,14 @@ def test_its_graph_says_the_same(family, codec, adapter, features, tmp_path):
     else:
         with pytest.raises(ExportError, match=f"whose graph can be drawn, found {adapter.name}"):
             export_onnx(model, tmp_path / "model.onnx")
+
+
+def test_a_slow_codec_alone_gives_embeddings(tmp_path):
+    settings = {"hidden_size": 16, "num_filters": 2, "downsampling_ratios": [8, 8, 50], "depths": [1, 1, 1, 1]}
+    make("VibeVoiceAcousticTokenizer", settings)().save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu")
+    frames, times = get_timestamp_embeddings(noise(24_000)[None], model)
+    assert frames.shape == (1, 4, 16) and times.shape == (1, 4)  # half a second at its 48 kHz
 
 
 def test_files_of_codes_are_encodecs_own(tmp_path, capsys):
