@@ -55,8 +55,10 @@ class Family:
     weight: str = "encoder"
 
 
-def _random(name: str, settings: dict) -> Callable[[], nn.Module]:
-    def make() -> nn.Module:
+def make(name: str, settings: dict) -> Callable[[], nn.Module]:
+    """What makes a small random model of a class in transformers; the same one each time."""
+
+    def made() -> nn.Module:
         torch.manual_seed(0)
         model = getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**settings)).eval()
         model.requires_grad_(False)
@@ -70,13 +72,13 @@ def _random(name: str, settings: dict) -> Callable[[], nn.Module]:
                 value.fill_(0.5)
         return model
 
-    return make
+    return made
 
 
 FAMILIES = {
     "encodec": Family(small_codec, lambda m, x: m.encode(x, bandwidth=6.0).audio_codes[0, 0], "encodec_24khz", bounded=True),
     "dac": Family(
-        _random("Dac", DAC),
+        make("Dac", DAC),
         lambda m, x: m.encode(x).audio_codes[0],
         "dac_16khz",
         lookahead=493,
@@ -84,21 +86,21 @@ FAMILIES = {
         bounded=True,
     ),
     "mimi": Family(
-        _random("Mimi", SEANET | {"num_quantizers": 4, "codebook_size": 32, "codebook_dim": 8}
+        make("Mimi", SEANET | {"num_quantizers": 4, "codebook_size": 32, "codebook_dim": 8}
                 | {"vector_quantization_hidden_dimension": 8}),
         lambda m, x: m.encode(x).audio_codes[0],
         "mimi_24khz",
         bounded=True,
     ),
     "pocket_tts_audio_tokenizer": Family(
-        _random("PocketTTSAudioTokenizer", SEANET | {"latent_stride": 4, "latent_dim": 16}),
+        make("PocketTTSAudioTokenizer", SEANET | {"latent_stride": 4, "latent_dim": 16}),
         lambda m, x: m.encode(x).latents[0].T,
         "pocket_tts_audio_tokenizer_24khz",
         bounded=True,
         has_codes=False,
     ),
     "vibevoice_acoustic_tokenizer": Family(
-        _random("VibeVoiceAcousticTokenizer", {"hidden_size": 16, "num_filters": 2, "downsampling_ratios": [2, 4, 5]}
+        make("VibeVoiceAcousticTokenizer", {"hidden_size": 16, "num_filters": 2, "downsampling_ratios": [2, 4, 5]}
                 | {"depths": [1, 1, 1, 2]}),
         lambda m, x: m.encode(x, sample=False).latents[0].T,
         "vibevoice_acoustic_tokenizer_24khz",
@@ -107,7 +109,7 @@ FAMILIES = {
         bounded=True,
     ),
     "xcodec": Family(
-        _random("Xcodec", XCODEC),
+        make("Xcodec", XCODEC),
         lambda m, x: m.encode(x).audio_codes[0],
         "xcodec_16khz",
         lookahead=None,

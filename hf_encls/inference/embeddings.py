@@ -21,7 +21,7 @@ from hf_encls.audio import resample
 from hf_encls.checkpoints import find_checkpoint
 from hf_encls.codec.loading import bundled_codecs, load_codec
 from hf_encls.features.extraction import feature_config
-from hf_encls.model.codec_encls import FAMILIES
+from hf_encls.model.codec_encls import FAMILIES, codec_adapter
 from hf_encls.model.codec_features_encls import Latents
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
 from hf_encls.model.loading_encls import check_finite
@@ -142,7 +142,11 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
 
 def _of_codec(name: str) -> EnclsForAudioClassification:
     codec = load_codec(name)
-    model = EnclsForAudioClassification(feature_config(Latents.kind, codec=codec, codec_id=name, num_labels=2))
+    adapter = codec_adapter(codec)
+    # Windows are for the network, which is not asked here, but must be possible: of a slow codec a second is too short.
+    window_s = max(1.0, 16 * adapter.hop_length / adapter.sampling_rate)
+    config = feature_config(Latents.kind, codec=codec, codec_id=name, num_labels=2, window_s=window_s)
+    model = EnclsForAudioClassification(config)
     model.attach_codec(codec)
     return model.eval()
 
