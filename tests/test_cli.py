@@ -158,7 +158,7 @@ def test_wrong_arguments_are_one_line(capsys, models, tmp_path):
     [
         ("x.json", "[\n"),
         ("x.csv", "start,end,label,score\n"),
-        ("x.rttm", "SPEAKER a_b.wav 1 0 "),
+        ("x.rttm", "SPEAKER a_b 1 0 "),
         ("x.txt", "0.000000\t"),
         ("x.TextGrid", 'File type = "ooTextFile"'),
         ("x.jsonl", '{"file": "a b.wav"'),

@@ -147,7 +147,7 @@ def test_folds_are_replaced_by_one_model(trained, tones, tmp_path):
         (["--window_s", "0.001"], "too short"),
         (["--window_s", "nan"], "above 0"),
         (["--step_s", "0"], "step_s above 0"),
-        (["--hop_length", "0"], "hop_length above 0"),
+        (["--hop_length", "0"], "hop_length of 1 or more"),
         (["--standardization", "some"], "band or none"),
         (["--fold", "1"], "only the protocol official"),
         (["--protocol", "official"], "needs a data set with folds"),
