@@ -124,7 +124,7 @@ def run_of(kind: str, given: Path) -> Run:
         args += ["--report_to", "none", "--use_cpu", "--output_dir", "model", "--cache_dir", str(given / "features")]
         return Run(args, {"model/notes.txt": b"mine", "other_model/model.safetensors": b"finished"})
     if kind == "export":
-        args = ["export", "--onnx", "out/model.onnx", "--model", str(given / "classifier")]
+        args = ["export", "--onnx", "out/model.onnx", "--model", str(given / "classifier"), "--overwrite"]
         return Run(args, {"out/other.onnx": b"other"}, {"out/model.onnx": b"earlier"})
     if kind == "encode":
         args = ["encode", sounds, "--codec", codec, "--output", "codes"]
@@ -189,7 +189,9 @@ def faulty(server: Server, folder: Path, run: Run, expected: dict[str, str], tar
     if status == -99:
         return "hangs"
     last = (text.strip().splitlines() or [""])[-1]
-    if action in ("full", "error") and status != 0 and not {"/", "'"} & set(last.split(":", 1)[-1]):
+    said = last.split(":", 1)[-1].strip()
+    is_named = bool({"/", "'"} & set(said)) or (folder / said.split(":")[0]).exists()
+    if action in ("full", "error") and status != 0 and not is_named:
         return f"names no file: {last}"
     for name, data in (run.before | run.replaced).items():
         now = hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).is_file() else None

@@ -69,8 +69,9 @@ def finish_codec(
     results["hash"] = codec_hash(codec)
     save_codec(codec, output_dir, float16)
     save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
-    write_text(json.dumps(results, indent=1) + "\n", output_dir / TRAINING_FACTS)
     write_text(render_codec_card(results, name or output_dir.name), output_dir / "README.md")
+    # Last: it says that all of a codec is there.
+    write_text(json.dumps(results, indent=1) + "\n", output_dir / TRAINING_FACTS)
     return results
 
 
