@@ -1,6 +1,7 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
 import argparse
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -49,6 +50,8 @@ class DataArguments(FeatureArguments):
         for name in ("dataset_config", "dataset_revision"):
             if getattr(self, name) is not None and self.dataset is None:
                 raise ValueError(f"--{name} is about published features: name them with --dataset")
+        if self.memory_limit_gb is not None and not 0 <= self.memory_limit_gb < math.inf:
+            raise ValueError(f"expected --memory_limit_gb of 0 or more, found {self.memory_limit_gb}")
         if self.streaming and self.memory_limit_gb is not None:
             raise ValueError(
                 "--memory_limit_gb is about features that are kept, --streaming keeps none: give one of them"
