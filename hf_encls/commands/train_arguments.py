@@ -11,6 +11,7 @@ from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.model.configuration_encls import HEADS, check_head_options
 from hf_encls.records import read_record
 from hf_encls.training.arguments import EnclsTrainingArguments
 
@@ -72,7 +73,24 @@ class ModelArguments:
         default="band",
         metadata={"help": "band: each band by the statistics of the training windows. none: as in the paper."},
     )
-    dropout: float = field(default=0.5, metadata={"help": "Dropout before the last layer."})
+    head: str = field(
+        default="mnist",
+        metadata={"help": f"What classifies a window: {', '.join(HEADS)}. mnist: the paper's network."},
+    )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout before the last layer. None: the head's own, 0.5 of mnist."}
+    )
+
+    def __post_init__(self):
+        if self.head not in HEADS:
+            raise ValueError(f"expected --head to be one of {', '.join(HEADS)}, found {self.head!r}")
+        check_head_options(self.head, {"dropout": self.dropout})
+        if self.dropout is None:
+            self.dropout = HEADS[self.head].options.get("dropout")
+
+    def network(self) -> dict[str, object]:
+        """What goes into the configuration beside the features."""
+        return {"head": self.head, "standardization": self.standardization, "dropout": self.dropout}
 
 
 # Settings of transformers that are objects or lists.
