@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
 from hf_encls.codec_training.sounds import generate_sound
-from hf_encls.files import Found, find_audio
+from hf_encls.files.finding import FoundFiles, find_audio
 
 SILENCE_RMS = 1e-4
 MAX_PEAK = 0.99
@@ -48,11 +48,11 @@ class Corpus:
         return Corpus([self.names[i] for i in indices], [self.clips[i] for i in indices])
 
 
-def sounds_below(root: str | os.PathLike) -> Found:
+def sounds_below(root: str | os.PathLike) -> FoundFiles:
     """Every audio file under a folder, nested as deep as may be, or the file itself."""
     root = Path(root)
     if root.is_file():
-        return Found([root])
+        return FoundFiles([root])
     if not root.is_dir():
         raise ValueError(f"expected a folder of audio, {root} does not exist")
     found = find_audio(root)

@@ -23,12 +23,11 @@ from hf_encls.codec_training.corpus import Corpus, generated_corpus, read_corpus
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
+from hf_encls.files.records import read_record
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 from hf_encls.model.limits_encls import check_encodec
-from hf_encls.records import read_record
 from hf_encls.training.places import occupied, put_in_place, workplace
 
 SOUNDS = "sounds.json"  # beside the checkpoints: what they were trained on

@@ -10,7 +10,7 @@ from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
-from hf_encls.records import read_record
+from hf_encls.files.records import read_record
 from hf_encls.training.arguments import EnclsTrainingArguments
 
 
