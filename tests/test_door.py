@@ -13,8 +13,9 @@ import soundfile
 from small_models import save_small_model, small_codec
 
 from hf_encls.commands import cli, door
-from hf_encls.commands.outputs import output_file, writing
-from hf_encls.records import RecordError, read_record
+from hf_encls.commands.outputs import output_file
+from hf_encls.files import writing
+from hf_encls.files.records import RecordError, read_record
 
 FEATURES = ("--features", "log_mel", "--window_s", "0.4", "--cache_dir", "{here}/c")
 QUICK = (

@@ -22,12 +22,11 @@ from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
-from hf_encls.commands.outputs import writing
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, save_results, usage

@@ -11,8 +11,8 @@ from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import HEADS, check_head_options
-from hf_encls.records import read_record
 from hf_encls.training.arguments import EnclsTrainingArguments
 
 

@@ -16,7 +16,8 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.configuration_encls import (
     HEADS,
@@ -25,7 +26,6 @@ from hf_encls.model.configuration_encls import (
     family_of,
     parse_features,
 )
-from hf_encls.records import read_record
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (

@@ -9,7 +9,7 @@ from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.files import move_into_place, write_json
-from hf_encls.records import RecordError, read_record
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS
 
