@@ -8,7 +8,7 @@ import pytest
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.splits import LeakReport
-from hf_encls.records import RecordError
+from hf_encls.files.records import RecordError
 from hf_encls.training.results import PartScores, Results, Scores, over_folds
 
 SCORES = {"accuracy": 0.5, "loss": 1.25}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from hf_encls.records import NULL, Record, read_record
+from hf_encls.files.records import NULL, Record, read_record
 
 TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
 

@@ -14,7 +14,7 @@ import transformers
 from filelock import FileLock
 
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import writing
+from hf_encls.files import writing
 from hf_encls.reproduction.grid import SETTINGS, CellSettings
 from hf_encls.reproduction.training import train_cell
 from hf_encls.training.results import RESULTS

@@ -16,10 +16,16 @@ from huggingface_hub import (
 )
 
 from hf_encls.codec.facts import CodecFacts
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.model.codec_encls import FAMILIES
-from hf_encls.model.configuration_encls import FeatureConfig, family_of, parse_features
-from hf_encls.records import RecordError, read_record
+from hf_encls.model.configuration_encls import (
+    HEADS,
+    EnclsConfig,
+    FeatureConfig,
+    family_of,
+    parse_features,
+)
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
@@ -54,7 +60,7 @@ PROTOCOL_TEXTS = {
 }
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
-    **{"standardization?": (str, None), "codec_config?": (dict, None)},
+    **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
 }
 
 
@@ -167,6 +173,7 @@ def model_card(
         shown_classes=list(map(markdown, results.classes)),
         num_classes=len(results.classes),
         feature_text=feature_text(config),
+        head_text=head_text(config),
         scores=_score_rows(results),
         protocol=results.protocol_text,
         protocol_text=PROTOCOL_TEXTS.get(results.protocol, ""),
@@ -230,6 +237,14 @@ def feature_text(config: Mapping) -> str:
     return f"{representation.text} of a {rate / 1000:g} kHz {FAMILIES[family].name} encoder"
 
 
+def head_text(config: Mapping) -> str:
+    """The head of a configuration in words. Raises `ValueError` for one that is not known."""
+    head = config.get("head", EnclsConfig.head)
+    if head not in HEADS:
+        raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
+    return HEADS[head].text
+
+
 def _notes(results: Results) -> str:
     parts = [results.dataset_text] if results.dataset_text != results.dataset else []
     parts += [f"protocol {results.protocol_text}", f"leak: {leak_text(results)} test windows"]
@@ -291,6 +306,8 @@ def _model_settings(results: Results, config: Mapping) -> dict[str, str]:
             }
         ),
         "standardisation": config.get("standardization"),
+        "head": results.head and markdown_code(results.head),
+        "parameters of the head": results.parameters and f"{results.parameters:,}",
         "seed": results.seed,
         "epochs": results.epochs,
         "best epoch": results.best_epoch,

@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import ASSETS, bundled_codecs
 from hf_encls.data.load import KNOWN, data_set_called
-from hf_encls.escapes import markdown, markdown_code
+from hf_encls.files.escapes import markdown, markdown_code
 from hf_encls.model.configuration_encls import EnclsConfig, parse_features
 from hf_encls.training.results import Results
 

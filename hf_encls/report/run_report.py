@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hf_encls.data.folders import ScanReport
-from hf_encls.escapes import python
+from hf_encls.files.escapes import python
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from hf_encls.data.splits import PARTS
-from hf_encls.escapes import markdown as markdown_text
-from hf_encls.escapes import one_line
+from hf_encls.files.escapes import markdown as markdown_text
+from hf_encls.files.escapes import one_line
 from hf_encls.training.results import Results, Scores
 
 PIPE = re.compile(r"(?<!\\)\|")  # it would end a cell, in code too

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hf_encls.data.splits import LeakReport
-from hf_encls.records import read_record, shape_of
+from hf_encls.files.records import read_record, shape_of
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, PartScores, Results

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from hf_encls.data.splits import official_folds
+from hf_encls.files.records import Record, RecordError, read_record
 from hf_encls.model.configuration_encls import EnclsConfig, parse_features
-from hf_encls.records import Record, RecordError, read_record
 from hf_encls.reproduction.data_sets import DataSet
 
 PRESETS = ("paper", "recommended")

@@ -10,7 +10,7 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.facts import copy_text
 from hf_encls.data.splits import PROTOCOLS, LeakReport
 from hf_encls.files import write_json
-from hf_encls.records import NULL, Record, read_record
+from hf_encls.files.records import NULL, Record, read_record
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
@@ -111,6 +111,8 @@ class Results(Record):
     step_s: float | None = None
     hop_length: int | None = field(default=None, metadata=NULL)  # samples; of mel
     standardization: str | None = None
+    head: str | None = None
+    parameters: int | None = None  # of the head
     protocol: str
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
