@@ -10,7 +10,7 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import ASSETS, bundled_codecs
 from hf_encls.data.load import KNOWN, data_set_called
 from hf_encls.files.escapes import markdown, markdown_code
-from hf_encls.model.configuration_encls import parse_features
+from hf_encls.model.configuration_encls import EnclsConfig, parse_features
 from hf_encls.training.results import Results
 
 ATTRIBUTION = "ATTRIBUTION.md"  # beside a codec: whose recordings it is made of
@@ -77,6 +77,22 @@ def _data_sets_in(text: str) -> set[str]:
                 spans += [(match.start(), match.end(), facts.name) for match in matches]
     longest = [s for s in spans if not any(o[0] <= s[0] and s[1] <= o[1] and o[:2] != s[:2] for o in spans)]
     return {name for name in (data_set_called(text), *(data_set_called(span[2]) for span in longest)) if name}
+
+
+def used_codec(config: EnclsConfig, known: CodecFacts | None, dataset: str) -> CodecFacts | None:
+    """The codec as the results of a run say it: as features were made with it, and whether it has heard the data set."""
+    if not config.representation.needs_codec:
+        return None
+    known = known or CodecFacts(id=config.codec_id or "unknown")
+    return replace(
+        known,
+        revision=config.codec_revision,
+        hash=config.codec_hash,
+        policy=config.codec_policy,
+        dtype=config.codec_dtype,
+        bandwidth=config.bandwidth,
+        heard_test_clips=has_heard(known, dataset),
+    )
 
 
 def codec_name(codec: CodecFacts | None, dataset: str) -> str:

@@ -144,6 +144,11 @@ class Results(Record):
         """Write `results.json` into `folder`."""
         write_json(self.as_dict(), folder / RESULTS)
 
+    def with_origin(self, *, times_s: Mapping[str, float], **origin: object) -> "Results":
+        """The same with what `train()` cannot know: the data set, the codec, the command, and seconds of earlier work."""
+        times_s = {**times_s, **self.times_s}
+        return replace(self, **origin, times_s=times_s | {"total": sum(times_s.values())})
+
     @property
     def dataset_text(self) -> str:
         """The data set as it stands beside its scores: a partial copy says so. Older results name it alone."""
