@@ -101,17 +101,18 @@ def train(
     Every process of a distributed run calls this; each gets the same results. Raises `ValueError` where the protocol
     cannot be kept, an unfinished run in `args.output_dir` would be lost, or the one there has other settings.
 
-    >>> import hf_encls, tempfile
-    >>> sounds, folder = tempfile.mkdtemp(), tempfile.mkdtemp()
-    >>> _ = hf_encls.write_synthetic(sounds + "/sounds")
-    >>> clips, _ = hf_encls.scan_folder(sounds + "/sounds")
-    >>> config = hf_encls.feature_config("log_mel", clips, hop_length=1024)
-    >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
-    >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
-    >>> run = hf_encls.train(windows, config, args=args)
-    >>> 0 <= run.results.test.clip.accuracy <= 1
-    True
-    >>> run.save(folder)
+    Examples:
+        >>> import hf_encls, tempfile
+        >>> sounds, folder = tempfile.mkdtemp(), tempfile.mkdtemp()
+        >>> _ = hf_encls.write_synthetic(sounds + "/sounds")
+        >>> clips, _ = hf_encls.scan_folder(sounds + "/sounds")
+        >>> config = hf_encls.feature_config("log_mel", clips, hop_length=1024)
+        >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
+        >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
+        >>> run = hf_encls.train(windows, config, args=args)
+        >>> 0 <= run.results.test.clip.accuracy <= 1
+        True
+        >>> run.save(folder)
     """
     args = EnclsTrainingArguments() if args is None else args
     source = source or WindowSource()
@@ -168,9 +169,10 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
     the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
 
-    >>> import hf_encls  # doctest: +SKIP
-    >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
-    0.83
+    Examples:
+        >>> import hf_encls  # doctest: +SKIP
+        >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
+        0.83
     """
     names = windows.features["label"].names
     expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
