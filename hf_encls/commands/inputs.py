@@ -206,18 +206,16 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
 
 def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedModel | None, **network) -> EnclsConfig:
     name = _codec_asked_for(args)
+    options = {option for each in REPRESENTATIONS.values() for option in each.options} - {"codec"}
+    settings = {field.name: getattr(args, field.name) for field in fields(args) if field.name in options}
     return feature_config(
         args.features,
         clips,
         codec,
         window_s=args.window_s,
         step_s=args.step_s,
-        hop_length=args.hop_length or 128,
         codec_id=None if name is None else short_name(name),
-        codec_revision=args.codec_revision,
-        codec_policy=args.codec_policy,
-        codec_dtype=args.codec_dtype or "float32",
-        bandwidth=args.bandwidth,
+        **settings,
         **network,
     )
 

@@ -23,7 +23,7 @@ class Latents(Representation):
 
     kind = "latents"
     needs_codec = True
-    options = ("codec", "codec_revision", "codec_policy", "codec_dtype")
+    options = ("codec", "codec_id", "codec_revision", "codec_policy", "codec_dtype")
     text = "the latents"
     axes = ("Latent channel", "Latent, less its mean in the window")
 
