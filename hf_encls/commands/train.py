@@ -60,7 +60,7 @@ def main(args: list[str] | None = None) -> dict:
     transformers.utils.logging.disable_progress_bar()  # its bars for weights would break up the one of training
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
-    network = {"standardization": model_args.standardization, "dropout": model_args.dropout}
+    network = model_args.network()
     folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
     with writing(folder), occupied(folder):
         if asked in NOTHING and not training_args.overwrite:

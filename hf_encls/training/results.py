@@ -34,6 +34,7 @@ RESULTS_SHAPE = {
         "fold?": (int, None),
         "seed": int,
     },
+    **{"head?": str, "parameters?": int},
     **{"classes": [str], "codec?": (CODEC_SHAPE, None), "leak?": (LEAK_SHAPE, None), "holds_codec?": bool},
     **{
         "train?": PART_SHAPE,
@@ -132,6 +133,8 @@ def over_folds(runs: dict[int, dict]) -> dict:
         "step_s",
         "hop_length",
         "standardization",
+        "head",
+        "parameters",
     )
     shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
     test: dict = {}
