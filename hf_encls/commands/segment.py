@@ -83,9 +83,6 @@ def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
         options.plot,
         segments,
         analysis.cells(),
-        analysis.labels,
-        step_s=analysis.step_s,
-        duration_s=analysis.duration_s,
         envelope=envelope,
         title=Path(options.file).name,
     )

@@ -1,4 +1,4 @@
-"""How far an extraction is, in one line."""
+"""One bar for the map step, whoever computes the shards."""
 
 import time
 
