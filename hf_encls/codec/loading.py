@@ -104,7 +104,9 @@ def _read_config(source: str, revision: str | None) -> tuple[PreTrainedConfig, b
 def _checked(values: dict, file: Path) -> PreTrainedConfig:
     kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
     if kind not in FAMILIES:
-        advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        advice = (
+            "; a classifier is no codec: give it as `model`" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        )
         raise ValueError(f"{file}: {unknown_family(kind)}{advice}")
     try:
         return codec_adapter(values).config
@@ -115,7 +117,7 @@ def _checked(values: dict, file: Path) -> PreTrainedConfig:
 def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
     choices = [*names, "a folder with config.json and model.safetensors of a codec", "USER/NAME on the Hub"]
-    return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
+    return f"give {'; or '.join(choices)}; or take `features=log_mel`, which needs no codec"
 
 
 def is_here(name_or_path: str | os.PathLike) -> bool:

@@ -8,6 +8,7 @@ import importlib
 import io
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
@@ -82,7 +83,10 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
-    program = importlib.import_module(command.module).main
+
+    def program(args: list[str]) -> object:
+        # Its imports take seconds, and may fail or be interrupted as its work may.
+        return importlib.import_module(command.module).main(args)
 
     def call() -> int | None:
         status = program([name, *args] if name in ("encode", "decode") else args)
@@ -91,7 +95,7 @@ def _run(name: str, args: list[str]) -> int:
         return status
 
     try:
-        status = guarded(call, program)
+        status = guarded(call, command.module)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
@@ -101,7 +105,7 @@ def _run(name: str, args: list[str]) -> int:
     return status
 
 
-def _hint(program, args: list[str]) -> None:
+def _hint(program: Callable[[list[str]], object], args: list[str]) -> None:
     """Name the option that an unknown one is near to; the known ones are those in the program's own help."""
     from hf_encls.commands.parser import underscored
 

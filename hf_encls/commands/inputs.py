@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
@@ -126,7 +127,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
             write_synthetic(data_dir)
     clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
     if state.is_main_process:
-        print(report.text(), flush=True)
+        print(as_options(report.text()), flush=True)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -169,7 +170,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     check_applies(args, args.features)
     for option in ("window_s", "step_s"):
         if getattr(args, option) is not None:
-            check_seconds(f"--{option}", getattr(args, option))
+            check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
     name = _codec_asked_for(args)

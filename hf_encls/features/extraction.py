@@ -283,7 +283,7 @@ class Extractor:
             found = f"expected finite {self.config.feature_name}, found NaN or infinity in those of {first}"
             raise ValueError(
                 f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
-                "codec again, or take --codec_dtype float32"
+                "codec again, or take `codec_dtype=float32`"
                 if self.config.representation.needs_codec
                 else f"{found}: is the audio within -1 to 1?"
             )

@@ -38,7 +38,7 @@ def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None, r
                 changed = [f"{name} {before.get(name)}, now {now.get(name)}" for name in names]
                 raise ValueError(
                     f"{folder / cell.id} was started with other settings ({', '.join(changed)}): give the same ones, or "
-                    "another --output_dir"
+                    "another `output_dir`"
                 )
 
 
@@ -61,7 +61,7 @@ def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> d
             (one, first), (other, second) = list(values.items())[:2]
             raise ValueError(
                 f"expected one setting of {name} in {folder}, found {one or 'none'} in {first} and {other or 'none'} in "
-                f"{second}: say which one the report is of, or give another --output_dir"
+                f"{second}: say which one the report is of, or give another `output_dir`"
             )
     return {name: value for name, values in found.items() for value in values if value}
 
