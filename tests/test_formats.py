@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from hf_encls.inference.formats import FORMATS, render
+from hf_encls.timelines.formats import FORMATS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 
 SEGMENTS = [

@@ -19,7 +19,7 @@ from hf_encls.escapes import csv_cell, markdown, markdown_block, markdown_code, 
 from hf_encls.hub.push_models import _named
 from hf_encls.inference.demo.answers import Answer, Limits
 from hf_encls.inference.demo.page import introduction, refusal, summary
-from hf_encls.inference.formats import render
+from hf_encls.timelines.formats import render
 from hf_encls.report import canvas
 from hf_encls.report.canvas import class_names, drawn, key, key_file, look
 from hf_encls.report.cards import model_card

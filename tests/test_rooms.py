@@ -18,6 +18,7 @@ ROOMS = (
         "records",
         "audio",
         "files",
+        "timelines",
         "checkpoints",
         "model",
         "fast",

@@ -19,7 +19,7 @@ mean of the four windows that cover it.
 
 def main(args: list[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    from hf_encls.inference.formats import EXTENSIONS, FORMATS, render
+    from hf_encls.timelines.formats import EXTENSIONS, FORMATS, render
 
     parser = Parser(prog="hf-encls segment", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="audio of any length, .ecdc, or saved codes")

@@ -165,6 +165,7 @@ def _train_fold(
     times_s = about["times_s"] | run.results["times_s"]
     data = {"dataset": inputs.dataset, "dataset_id": inputs.dataset_id}
     data |= {"clips": inputs.num_clips, "expected_clips": inputs.expected_clips}
+    data |= {} if inputs.labels is None else {"labels": inputs.labels}
     run.results = data | run.results | about | {"times_s": times_s | {"total": sum(times_s.values())}}
     if training_args.process_index == 0:
         if not run.results["holds_codec"]:
@@ -202,7 +203,7 @@ def _inputs(args: DataArguments, seed: int, network: dict) -> Inputs:
         return published_inputs(args, network)
 
     def check(clips: Dataset) -> None:
-        check_clips(clips, args.protocol, seed, args.fold)
+        check_clips(clips, args, seed)
 
     return prepare_features(args, check, **network)
 

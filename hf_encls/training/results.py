@@ -17,7 +17,12 @@ from hf_encls.records import read_record
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
 SCORES_SHAPE = {"accuracy": float, "loss": float, "macro_f1?": float, "*": (float, None)}
-PART_SHAPE = {"window": SCORES_SHAPE, "clip": SCORES_SHAPE, "window_without_silence?": (SCORES_SHAPE, None), "*": int}
+PART_SHAPE = {
+    "window": SCORES_SHAPE,
+    "clip": (SCORES_SHAPE, None),
+    "window_without_silence?": (SCORES_SHAPE, None),
+    "*": int,
+}
 CODEC_SHAPE = {
     **{"id": str, "hash?": (str, None), "policy?": (str, None), "dtype?": (str, None), "revision?": (str, None)},
     **{"bandwidth?": (float, None), "untrained?": bool, "trained_on?": ([str], str), "license?": (str, None)},
@@ -35,6 +40,8 @@ RESULTS_SHAPE = {
         "seed": int,
     },
     **{"classes": [str], "codec?": (CODEC_SHAPE, None), "leak?": (LEAK_SHAPE, None), "holds_codec?": bool},
+    # Of labels in time: how windows got theirs; False: clips have no class, so no score.
+    **{"labels?": {"min_overlap": float, "unlabelled": str}, "clip_votes?": bool},
     **{
         "train?": PART_SHAPE,
         "validation?": PART_SHAPE,
@@ -133,7 +140,7 @@ def over_folds(runs: dict[int, dict]) -> dict:
         "hop_length",
         "standardization",
     )
-    shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
+    shared += ("labels", "clip_votes", "protocol", "seed", "codec", "classes", "epochs", "command", "versions")
     test: dict = {}
     for unit in ("window", "window_without_silence", "clip"):
         scored = [run["test"][unit] for run in runs.values() if run["test"].get(unit)]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hf_encls.audio import AudioError, header_duration_s, stream
-from hf_encls.inference.formats import EXTENSIONS, render
+from hf_encls.timelines.formats import EXTENSIONS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.configuration_encls import FeatureConfig

@@ -1,6 +1,7 @@
 """Timelines as text: JSON, JSON lines, CSV, RTTM, Audacity labels and Praat TextGrids.
 
 A segment is a dict with `start` and `end` in seconds, `label`, `score`, and `scores` of all classes where asked for.
+`hf_encls.timelines.reading` reads what is written here.
 """
 
 import json
@@ -21,6 +22,7 @@ EXTENSIONS = {
     "textgrid": ".TextGrid",
 }
 FORMATS = tuple(EXTENSIONS)
+ESCAPE = re.compile(r"%(?:20|25|[01][0-9A-F]|7F|C2%85|C2%A0|E[123]%[0-9A-F]{2}%[0-9A-F]{2})")  # of white space and %
 SOURCES = audio.EXTENSIONS | {".ecdc", ".safetensors", ".npy"}  # endings of recordings and of their codes
 
 
@@ -78,12 +80,15 @@ def to_rttm(segments: Sequence[dict], name: str) -> str:
 
     Files are called without their ending, as in other tools' RTTM: `show` for `show.wav`.
     The format has no escapes: white space in the name and in labels becomes `_`. Labels that would be the same then
-    are percent-encoded instead (`a%20b` beside `a_b`).
+    are percent-encoded instead (`a%20b` beside `a_b`), and so are those that look as if they were.
     Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
     """
     words = {segment["label"]: _word(segment["label"]) for segment in segments}
     found = list(words.values())
-    words = {label: _encoded(label) if found.count(word) > 1 else word for label, word in words.items()}
+    words = {
+        label: _encoded(label) if found.count(word) > 1 or ESCAPE.search(word) else word
+        for label, word in words.items()
+    }
     stem = PurePath(name).stem if PurePath(name).suffix.lower() in SOURCES else name
     return "".join(
         f"SPEAKER {_word(stem)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
