@@ -66,6 +66,19 @@ def test_scores_of_all_classes_come_back(tmp_path):
         assert read_timeline(tmp_path / "x")[0]["scores"] == scores
 
 
+SHORT_HEAD = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+0
+4
+<exists>
+2
+"IntervalTier"
+"sounds"
+0
+4
+"""
+POINTS = '"TextTier"\n"points"\n0\n4\n1\n3\n"ding"\n'
 OTHERS = {
     "audacity_with_pitch": "0.5\t1.5\tbird\r\n\\\t1000.0\t2000.0\r\n2\t2\ta point\n3\t4\t\n",
     "dcase": "0.5\t1.5\tbird\n2\t2\ta point\n",
@@ -79,12 +92,30 @@ OTHERS = {
     "2\tSpectrogram 1\t1\t2\t2\t0\t100\ta point\n",
     "raven_several_files": "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n"
     "1\t60.5\t61.5\ta.wav\t0.5\tbird\n2\t62\t62\ta.wav\t2\ta point\n",
-    "textgrid_short": 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n4\n<exists>\n2\n"IntervalTier"\n"sounds"\n0\n4\n'
-    '4\n0\n0.5\n""\n0.5\n1.5\n"bird"\n1.5\n2\n""\n2\n2\n"a point"\n"TextTier"\n"points"\n0\n4\n1\n3\n"ding"\n',
-    "textgrid_long": 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = 4 ! in seconds\ntiers? <exists> \n'
-    'size = 1 \nitem []: \n    item [1]:\n        class = "IntervalTier" \n        name = "sounds" \n        xmin = 0 \n'
-    "        xmax = 4 \n        intervals: size = 2 \n        intervals [1]:\n            xmin = 0.5 \n            xmax = 1.5 \n"
-    '            text = "bird" \n        intervals [2]:\n            xmin = 2 \n            xmax = 2 \n            text = "a point" \n',
+    "textgrid_short": SHORT_HEAD + '4\n0\n0.5\n""\n0.5\n1.5\n"bird"\n1.5\n2\n""\n2\n2\n"a point"\n' + POINTS,
+    "textgrid_long": """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0 
+xmax = 4 ! in seconds
+tiers? <exists> 
+size = 1 
+item []: 
+    item [1]:
+        class = "IntervalTier" 
+        name = "sounds" 
+        xmin = 0 
+        xmax = 4 
+        intervals: size = 2 
+        intervals [1]:
+            xmin = 0.5 
+            xmax = 1.5 
+            text = "bird" 
+        intervals [2]:
+            xmin = 2 
+            xmax = 2 
+            text = "a point" 
+""",  # noqa: W291 - as Praat writes it
 }
 
 
@@ -102,9 +133,8 @@ def test_files_of_other_programs(name, encoding, tmp_path):
 
 
 def test_a_tier_and_a_column_are_named(tmp_path):
-    two = OTHERS["textgrid_short"].replace(
-        '"TextTier"\n"points"\n0\n4\n1\n3\n"ding"', '"IntervalTier"\n"words"\n0\n4\n1\n0\n4\n"hi"'
-    )
+    words = '"IntervalTier"\n"words"\n0\n4\n1\n0\n4\n"hi"\n'
+    two = OTHERS["textgrid_short"].replace(POINTS, words)
     (tmp_path / "two.TextGrid").write_text(two)
     with pytest.raises(LabelsError, match=r"two\.TextGrid: expected one tier of intervals, found sounds, words"):
         read_timeline(tmp_path / "two.TextGrid")

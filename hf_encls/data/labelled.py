@@ -1,6 +1,5 @@
 """Recordings of any length with time-aligned labels beside them: each window gets the label that fills enough of it."""
 
-import glob
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ from datasets import Dataset
 from hf_encls.data.facts import shorten
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.walk import clip_id
-from hf_encls.files import find_audio, find_files
+from hf_encls.files import find_audio
 from hf_encls.model.windows_encls import num_windows
 from hf_encls.timelines.reading import read_timeline
+from hf_encls.timelines.tracks import label_files
 
 DROP = "drop"  # what becomes of windows that no label fills, unless a class is named
-ENDINGS = frozenset(".txt .csv .tsv .rttm .textgrid .json .jsonl .lab .ann".split())
 ROUNDING = 1e-6  # of a window; times in files have six decimals
 
 
@@ -73,7 +72,7 @@ def scan_recordings(
     found = find_audio(root)
     if not found.files:
         raise ValueError(f"expected recordings below {root}, found no file that is named like audio")
-    files, base = _label_files(rule.where)
+    files, base = label_files(rule.where)
     tracks, strays = _assign(files, base, found.files, root, rule)
     unlabelled = None if rule.unlabelled == DROP else rule.unlabelled
     candidates, left_out = [], list(found.left_out)
@@ -140,23 +139,6 @@ def _seconds_before(pieces: Sequence[tuple[float, float]], times: np.ndarray) ->
     return np.interp(times, edges, totals)
 
 
-def _label_files(where: str) -> tuple[list[Path], Path]:
-    """The files of labels, and the folder below which they lie."""
-    path = Path(where)
-    if path.is_file():
-        return [path], path.parent
-    if path.is_dir():
-        files = find_files(path, lambda each: each.suffix.lower() in ENDINGS).files
-        if not files:
-            raise ValueError(f"expected files of labels below {where} ({', '.join(sorted(ENDINGS))}), found none")
-        return files, path
-    if glob.has_magic(where):
-        files = sorted(Path(name) for name in glob.glob(where, recursive=True) if Path(name).is_file())
-        if files:
-            return files, Path(os.path.commonpath([file.parent for file in files]))
-    raise ValueError(f"expected a folder, a file or a pattern of labels at {where!r}, found nothing")
-
-
 def _assign(
     files: Sequence[Path], base: Path, recordings: Sequence[Path], root: Path, rule: TimeLabels
 ) -> tuple[dict[Path, list[dict]], list[str]]:
@@ -200,8 +182,8 @@ class _Names:
             found = sorted(self.by_name.get(each, ()))
             if len(found) > 1:
                 raise ValueError(
-                    f"labels of {name!r} could be of {found[0]} or of {found[1]}: call the recordings by different names, or "
-                    "put the labels into folders as the recordings are"
+                    f"labels of {name!r} could be of {found[0]} or of {found[1]}: call the recordings by different names, "
+                    "or put the labels into folders as the recordings are"
                 )
             if found:
                 return found[0]

@@ -166,7 +166,8 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     """Scores of a model on windows of features that it has not seen, as `results.json` has them of a part.
 
     `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
-    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
+    shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
     >>> hf_encls.evaluate(model, windows)["clip"]["accuracy"]  # doctest: +SKIP
