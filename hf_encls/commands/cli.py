@@ -27,6 +27,7 @@ GROUPS = {
     "use a model": {
         "classify": Command("hf_encls.commands.classify", "label files and folders"),
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
+        "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
