@@ -255,7 +255,7 @@ def test_a_clip_in_two_groups_is_an_error():
 
 
 def test_labels_in_time_are_divided_by_their_windows():
-    """Clips hold several classes, each in other shares: they stay whole, and the parts hold about 60/20/20 windows of each."""
+    """Clips hold several classes, each in other shares: they stay whole; of each about 60/20/20 windows."""
     rng = np.random.default_rng(0)
     labels = [rng.choice(3, size=30, p=rng.dirichlet(np.ones(3))) for _ in range(40)]
     rows = {

@@ -36,8 +36,8 @@ def render(
     """Segments as text in one of `FORMATS`; it ends with a newline.
 
     `name` is the recording's name, for the formats that carry one (JSON lines, RTTM). `duration_s` is the clip's
-    length for a TextGrid; the last segment's end where None. `labels` are those of segments that are written elsewhere: RTTM keeps
-    them apart. Raises `ValueError` for an unknown format.
+    length for a TextGrid; the last segment's end where None. `labels` are those of segments that are written elsewhere:
+    RTTM keeps them apart. Raises `ValueError` for an unknown format.
     """
     match format:
         case "json":
