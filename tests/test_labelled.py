@@ -192,11 +192,11 @@ def test_a_run_on_recordings(recordings, tmp_path, capsys):
     data = ["--data_dir", str(audio), "--labels", str(labels), "--unlabelled", "nothing"]
     place = ["--cache_dir", str(tmp_path / "cache"), "--output_dir", str(tmp_path / "model")]
     results = train([*data, *place, *SMALL, "--num_train_epochs", "15", "--learning_rate", "0.003"])
-    assert results["classes"] == ["high", "low", "mid", "nothing"]
-    assert results["labels"] == {"min_overlap": 0.5, "unlabelled": "nothing"}
-    assert results["clip_votes"] is False and results["test"]["clip"] is None
-    assert results["test"]["window"]["accuracy"] > 0.7
-    assert all("validation_clip_accuracy" not in epoch for epoch in results["history"])
+    assert results.classes == ["high", "low", "mid", "nothing"]
+    assert results.labels == {"min_overlap": 0.5, "unlabelled": "nothing"}
+    assert results.clip_votes is False and results.test.clip is None
+    assert results.test.window.accuracy > 0.7
+    assert all("validation_clip_accuracy" not in epoch for epoch in results.history)
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "fills at least 50% of it" in card and "clip accuracy" not in card
     assert json.loads((tmp_path / "model" / "results.json").read_text())["labels"]["unlabelled"] == "nothing"

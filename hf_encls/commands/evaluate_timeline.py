@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hf_encls.commands.classify import expand, load_pipe, output
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_model_options
 from hf_encls.commands.segment import add_segment_options, segment_settings
+from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls evaluate-timeline said/ --reference labels/ --time_resolution 0.1

@@ -11,14 +11,16 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import check_folder
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
+from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
 from hf_encls.model.encodec_encls import EncodecAdapter
 from hf_encls.model.limits_encls import check_seconds
@@ -121,7 +123,7 @@ class Inputs:
     """Windows of features, and all that is known of where they came from.
 
     Where the windows are streamed, `windows` has only their small columns and `stream` has them all. `codec_facts` is
-    what is known of the codec's training (`untrained`, `trained_on`).
+    what is known of the codec's training.
     """
 
     windows: Dataset
@@ -134,7 +136,7 @@ class Inputs:
     stream: IterableDataset | None = None
     stream_name: str | None = None  # for errors
     clips: Dataset | None = None
-    codec_facts: dict = field(default_factory=dict)
+    codec_facts: CodecFacts | None = None
     num_clips: int | None = None
     labels: dict | None = None  # the rule by which windows got their labels from labels in time
     expected_clips: int | None = None  # how many the data set has, where it is a known one
@@ -169,7 +171,6 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    told = {} if name is None else codec_facts(name)
     return Inputs(
         windows,
         config,
@@ -178,7 +179,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=told,
+        codec_facts=None if name is None else codec_facts(name),
         num_clips=report.used,
         labels=None if labels is None else labels.rule(),
         expected_clips=report.expected,

@@ -6,8 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe, output
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options
+from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls listen --model my_model                                   # the microphone; Ctrl-C ends it
@@ -141,7 +142,7 @@ def _blocks(options, sampling_rate: int, stop) -> Iterator:
 
 def _listen(listener, blocks: Iterator, out, format: str) -> None:
     """Print a line for each window, and write segments to `out` as they are finished, or at the end."""
-    from hf_encls.escapes import one_line
+    from hf_encls.files.escapes import one_line
     from hf_encls.inference.live import LiveTimeline
     from hf_encls.timelines.formats import render
 

@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import check_folder
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.files import writing
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.data_sets import DataSet, read_data_set
@@ -160,7 +161,7 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
             found.append(Input(features))
             continue
         for codec in getattr(options, f"codec_{rate // 1000}khz"):
-            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
+            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).untrained))
             try:
                 load_codec(codec)
                 found.append(entry)

@@ -12,7 +12,7 @@ from datasets import Dataset
 from hf_encls.data.facts import shorten
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.walk import clip_id
-from hf_encls.files import find_audio
+from hf_encls.files.finding import find_audio
 from hf_encls.model.windows_encls import num_windows
 from hf_encls.timelines.reading import read_timeline
 from hf_encls.timelines.tracks import label_files

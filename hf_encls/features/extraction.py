@@ -17,12 +17,13 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
+from hf_encls.data.columns import DIVISION
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.labelling import check_labels, labelled, labels_identity
 from hf_encls.features.progress import Progress
 from hf_encls.features.shards import Shard, complete, divide
-from hf_encls.files import errors_name
+from hf_encls.files import writing
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -196,7 +197,7 @@ def _compute(
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
             extractor = extractor or Extractor(config, codec, device, audio_s, len(clips.features["label"].names))
-            with errors_name(shard.path):
+            with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
@@ -264,7 +265,7 @@ class Extractor:
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
             )
         counts = [len(clip) for clip in windows]
-        repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
+        repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
         rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),

@@ -15,7 +15,7 @@ import urllib.parse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hf_encls.escapes import csv_text, one_line
+from hf_encls.files.escapes import csv_text, one_line
 from hf_encls.timelines.formats import ESCAPE
 from hf_encls.timelines.textgrid import read_textgrid
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from hf_encls.audio import EXTENSIONS
-from hf_encls.files import find_files
+from hf_encls.files.finding import find_files
 from hf_encls.timelines.reading import read_timeline
 
 ENDINGS = frozenset(".txt .csv .tsv .rttm .textgrid .json .jsonl .lab .ann".split())
