@@ -28,6 +28,8 @@ GROUPS = {
     "use a model": {
         "classify": Command("hf_encls.commands.classify", "label files and folders"),
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
+        "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
+        "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
@@ -74,7 +76,7 @@ def overview() -> str:
     lines = ["usage: hf-encls COMMAND [OPTIONS]", "", "Audio classification on EnCodec latents.", ""]
     for group, commands in GROUPS.items():
         lines.append(f"{group}:")
-        lines += [f"  {name:<10}{command.help}" for name, command in commands.items()]
+        lines += [f"  {name:<18} {command.help}" for name, command in commands.items()]
         lines.append("")
     lines.append("hf-encls COMMAND --help says more; hf-encls --version says which one this is.")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
+from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, Windows, codebooks_of
@@ -138,6 +138,7 @@ def train(
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
+    trainer.clip_votes = clips_have_one_label(windows)
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
     trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     training_s = before_s + time.monotonic() - started
@@ -147,6 +148,7 @@ def train(
         parameters=model.head.num_parameters(),
         classes=classes,
         leak=leak,
+        clip_votes=trainer.clip_votes,
         **_scores(trainer, stores, classes),
         epochs=len(epochs),
         best_epoch=_best_epoch(epochs),
@@ -165,8 +167,9 @@ def train(
 def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
-    the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
+    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
+    shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
     >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
@@ -187,7 +190,8 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, store.clip_ids, store.silent)
+    clip_ids = store.clip_ids if clips_have_one_label(windows) else None
+    return evaluate_split(torch.cat(rows).numpy(), store.labels, clip_ids, store.silent)
 
 
 def run_settings(
@@ -272,7 +276,8 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: lis
     out: dict = {}
     for part, store in stores.items():
         probabilities = trainer.probabilities(store)
-        out[part] = evaluate_split(probabilities, store.labels, store.clip_ids, store.silent)
+        clip_ids = store.clip_ids if trainer.clip_votes else None
+        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
     predictions = probabilities.argmax(-1)  # of the last part: test
     out["per_class"] = per_class(predictions, store.labels, classes)
     out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()
