@@ -93,6 +93,11 @@ class Representation(nn.Module, ABC):
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
+        return windows
+
     @property
     def takes_convolutions(self) -> bool:
         """Whether another runtime may compute the convolutions: set as `convolutions`, see `encode_causal`."""

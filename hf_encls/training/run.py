@@ -14,12 +14,13 @@ from transformers import PreTrainedModel, set_seed
 from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
-from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, RESULTS, save_model
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.trainer import EnclsTrainer, history
@@ -136,13 +137,17 @@ def train(
     size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
-    trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
+    training = _training_windows(stores["train"], splits["train"], config, args.recipe)
+    if Recipe.parse(args.recipe).crop and training is stores["train"]:
+        said("no random crops: windows of a stream come without their neighbours")
+    trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
     trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     training_s = before_s + time.monotonic() - started
     epochs = history(trainer.state.log_history)
     results = {
         **_settings(config, protocol, fold, args.seed),
+        "recipe": args.recipe,
         "classes": classes,
         "leak": leak.as_dict(),
         **_scores(trainer, stores, classes),
@@ -209,6 +214,7 @@ def asked_settings(
         "protocol": protocol,
         "fold": fold,
         "seed": args.seed,
+        "recipe": Recipe.parse(args.recipe).settings(),
         **network,
         **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
         "batch_size": args.train_batch_size * devices,
@@ -253,6 +259,15 @@ def _stores(
     device = args.device if args.device.type == "cuda" else None
     kept = Windows(windows, memory_limit_bytes=source.memory_limit_bytes, device=device, codebooks=books)
     return {part: FeatureStore(kept, splits[part]) for part in PARTS}
+
+
+def _training_windows(
+    store: torch.utils.data.Dataset, rows: np.ndarray, config: EnclsConfig, recipe: str
+) -> torch.utils.data.Dataset:
+    """The windows of training as the recipe needs them. Those of a stream come by without their neighbours."""
+    if not Recipe.parse(recipe).crop or not isinstance(store, FeatureStore):
+        return store
+    return NeighbourStore(store.windows, rows, config.window_s, config.frame_rate)
 
 
 def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
