@@ -148,6 +148,7 @@ def train(
     results = {
         **_settings(config, protocol, fold, args.seed),
         "recipe": args.recipe,
+        "parameters": model.head.num_parameters(),
         "classes": classes,
         "leak": leak.as_dict(),
         **_scores(trainer, stores, classes),
@@ -197,7 +198,7 @@ def run_settings(
     windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
 ) -> dict[str, object]:
     """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("standardization", "dropout")}
+    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
     return asked_settings(args, protocol, fold, network) | {
         "classes": list(windows.features["label"].names),
         "features": feature_identity(config),
@@ -239,6 +240,7 @@ def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -
         "step_s": config.step_s,
         "hop_length": config.hop_length if "hop_length" in config.representation.options else None,
         "standardization": config.standardization,
+        "head": config.head,
         "protocol": protocol,
         "fold": fold,
         "seed": seed,
