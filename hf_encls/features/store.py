@@ -171,7 +171,7 @@ def neighbours(
     """Pairs of windows (n,) that touch or overlap in their clip: the earlier, the later, and the frames between them.
 
     Each window stands in the pair of its own place: as the earlier one where something follows it, and of what does the
-    latest. `starts` are in seconds, `frame_rate` in frames per second.
+    latest. `starts` are in seconds, `frame_rate` in frames per second; the frames between are whole ones, as nearly.
     """
     clip = np.unique(clip_ids, return_inverse=True)[1]
     half = 0.5 / frame_rate  # starts are rounded
