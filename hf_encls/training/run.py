@@ -19,6 +19,7 @@ from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.fitting import fit
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
 from hf_encls.training.results import CLIPS, RESULTS, save_model
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
@@ -137,19 +138,14 @@ def train(
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
-    before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
-    training_s = before_s + time.monotonic() - started
-    epochs = history(trainer.state.log_history)
+    training_s, learned = _learn(trainer, start)
     results = {
         **_settings(config, protocol, fold, args.seed),
         "parameters": model.head.num_parameters(),
         "classes": classes,
         "leak": leak.as_dict(),
         **_scores(trainer, stores, classes),
-        "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
-        "history": epochs,
+        **learned,
         "processes": args.world_size,
         "device": args.device.type,
         "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
@@ -264,6 +260,19 @@ def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
+
+
+def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
+    """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
+    before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    if trainer.model.head.is_fitted:
+        how = {"fit": fit(trainer.model, trainer.train_dataset, trainer.eval_dataset)}
+    else:
+        how = {}
+        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    epochs = history(trainer.state.log_history)
+    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
+    return before_s + time.monotonic() - started, how
 
 
 def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
