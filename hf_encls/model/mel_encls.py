@@ -23,6 +23,7 @@ class Mel(Representation):
     """
 
     kind = "mel"
+    ordered = True
     options = ("hop_length", "n_fft")
     stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
     text = "the power mel spectrogram"

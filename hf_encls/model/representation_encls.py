@@ -31,6 +31,8 @@ class Representation(nn.Module, ABC):
     """NumPy's name of the type in which windows are kept on disk."""
     integers: ClassVar[bool] = False
     """Whether windows are stored as integers, which `embed` turns into features."""
+    ordered: ClassVar[bool] = False
+    """Whether the bands are in an order, of pitch: neighbours are alike."""
     text: ClassVar[str]
     """What it is, for people: `the latents`."""
     axes: ClassVar[tuple[str, str]]

@@ -19,6 +19,7 @@ from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.fitting import fit
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, RESULTS, save_model
@@ -137,14 +138,11 @@ def train(
     size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
-    training = _training_windows(stores["train"], splits["train"], config, args.recipe)
-    if Recipe.parse(args.recipe).crop and training is stores["train"]:
+    training = _training_windows(stores["train"], splits["train"], model, args.recipe)
+    if Recipe.parse(args.recipe).crop and source.stream is not None:
         said("no random crops: windows of a stream come without their neighbours")
     trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
-    before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
-    training_s = before_s + time.monotonic() - started
-    epochs = history(trainer.state.log_history)
+    training_s, learned = _learn(trainer, start)
     results = {
         **_settings(config, protocol, fold, args.seed),
         "recipe": args.recipe,
@@ -152,9 +150,7 @@ def train(
         "classes": classes,
         "leak": leak.as_dict(),
         **_scores(trainer, stores, classes),
-        "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
-        "history": epochs,
+        **learned,
         "processes": args.world_size,
         "device": args.device.type,
         "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
@@ -264,12 +260,12 @@ def _stores(
 
 
 def _training_windows(
-    store: torch.utils.data.Dataset, rows: np.ndarray, config: EnclsConfig, recipe: str
+    store: torch.utils.data.Dataset, rows: np.ndarray, model: EnclsForAudioClassification, recipe: str
 ) -> torch.utils.data.Dataset:
-    """The windows of training as the recipe needs them. Those of a stream come by without their neighbours."""
-    if not Recipe.parse(recipe).crop or not isinstance(store, FeatureStore):
+    """The windows of training as the recipe and the head need them; those of a stream come without their neighbours."""
+    if not Recipe.parse(recipe).crop or model.head.is_fitted or not isinstance(store, FeatureStore):
         return store
-    return NeighbourStore(store.windows, rows, config.window_s, config.frame_rate)
+    return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
 
 
 def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
@@ -279,6 +275,19 @@ def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
+
+
+def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
+    """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
+    before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    if trainer.model.head.is_fitted:
+        how = {"fit": fit(trainer.model, trainer.train_dataset, trainer.eval_dataset, trainer.recipe.class_weights)}
+    else:
+        how = {}
+        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    epochs = history(trainer.state.log_history)
+    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
+    return before_s + time.monotonic() - started, how
 
 
 def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
