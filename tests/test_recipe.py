@@ -217,7 +217,7 @@ def test_weights_help_the_rare(tmp_path):
     options = ["--num_train_epochs", "3", "--learning_rate", "3e-4"]
     plain = train(data, tmp_path / "plain", *options, "--recipe", "paper")
     weighted = train(data, tmp_path / "weighted", *options, "--recipe", "paper,class_weights=true")
-    assert weighted["test"]["window"]["macro_f1"] >= plain["test"]["window"]["macro_f1"]
+    assert weighted.test.window.macro_f1 >= plain.test.window.macro_f1
     assert not equal(tmp_path / "plain", tmp_path / "weighted")
 
 
@@ -226,7 +226,7 @@ def test_a_run_with_everything_goes_on_to_the_bit(tones, tmp_path):
     options += ["--gradient_accumulation_steps", "2", "--save_strategy", "steps", "--save_steps", "1"]
     options += ["--eval_strategy", "steps", "--eval_steps", "1", "--save_total_limit", "20"]
     whole = train(tones, tmp_path / "whole", *options)
-    assert whole["recipe"] == Recipe.parse(ALL).text
+    assert whole.recipe == Recipe.parse(ALL).text
     shutil.copytree(tmp_path / "whole", tmp_path / "broken")
     for checkpoint in (tmp_path / "broken").glob("checkpoint-*"):
         if int(checkpoint.name.split("-")[1]) > 2:  # as if it had been killed in the first epoch
@@ -239,7 +239,7 @@ def test_a_run_with_everything_goes_on_to_the_bit(tones, tmp_path):
     assert equal(tmp_path / "whole", tmp_path / "broken")
     last = [load_file(newest(tmp_path / name) / TRAINING_WEIGHTS) for name in ("whole", "broken")]
     assert all(torch.equal(weight, last[1][name]) for name, weight in last[0].items())
-    assert resumed["test"] == whole["test"]
+    assert resumed.test == whole.test
 
 
 def test_the_average_is_what_is_kept_and_scored(tones, tmp_path):
@@ -251,8 +251,8 @@ def test_the_average_is_what_is_kept_and_scored(tones, tmp_path):
     assert all(torch.equal(found[name], kept[name]) for name in kept)
     assert not all(torch.equal(training[name], kept[name]) for name in kept)
     # The last validation was of these weights.
-    accuracy = results["history"][-1]["validation_accuracy"]
-    assert accuracy == pytest.approx(results["validation"]["window"]["accuracy"])
+    accuracy = results.history[-1]["validation_accuracy"]
+    assert accuracy == pytest.approx(results.validation.window.accuracy)
     plain = tmp_path / "plain"
     train(tones, plain, *options[:1], "paper", *options[2:], "--load_best_model_at_end", "false")
     trained = weights(plain)
@@ -271,4 +271,4 @@ def test_windows_as_they_are_are_scored(tones, tmp_path):
     with pytest.MonkeyPatch.context() as context:
         context.setattr(FeatureStore, "statistics", kept)
         results = train(tones, tmp_path / "model", "--recipe", "recommended", "--num_train_epochs", "1")
-    assert type(store["train"]) is FeatureStore and results["train"]["num_windows"] == len(store["train"])
+    assert type(store["train"]) is FeatureStore and results.train.num_windows == len(store["train"])
