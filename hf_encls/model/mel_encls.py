@@ -23,6 +23,7 @@ class Mel(Representation):
     """
 
     kind = "mel"
+    ordered = True
     options = ("hop_length", "n_fft")
     stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
     text = "the power mel spectrogram"
@@ -78,6 +79,10 @@ class Mel(Representation):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        return windows * 10 ** (gain_db / 10)
+
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         window, step = self.config.window_samples, self.config.step_samples
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
@@ -125,6 +130,11 @@ class LogMel(Mel):
     @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return windows
+
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        floor = 10 * np.log10(MIN_POWER)
+        return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         return power.clamp_min_(MIN_POWER).log10_().mul_(10)

@@ -114,6 +114,7 @@ class Results(Record):
     standardization: str | None = None
     head: str | None = None
     parameters: int | None = None  # of the head
+    recipe: str | None = None  # how it was trained, as `Recipe.parse` reads it
     protocol: str
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
@@ -128,6 +129,7 @@ class Results(Record):
     test: PartScores
     per_class: list[dict] | None = field(default=None, metadata={"shape": ([CLASS_SHAPE], None)})  # of test windows
     confusion_matrix: list[list[int]] | None = None  # of test windows; rows: true class
+    fit: dict[str, float] | None = None  # of a head that is fitted, what was chosen
     epochs: int | None = None
     best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
@@ -192,6 +194,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "confusion_matrix",
         "best_epoch",
         "history",
+        "fit",
         "processes",
         "device",
     )
