@@ -22,6 +22,7 @@ from hf_encls.features.extraction import checked_config, feature_columns, featur
 from hf_encls.model import precision_encls
 from hf_encls.model.configuration_encls import HEADS
 from hf_encls.model.statistics_encls import matrix_log, whitening
+from hf_encls.training.results import Results
 from hf_encls.training.resuming import plan_start
 
 KINDS = ("encodec_24khz", "encodec_24khz_codes", "mel", "log_mel")
@@ -257,10 +258,10 @@ def test_training_reaches_what_can_be_heard(head, tmp_path):
         str(tmp_path), num_train_epochs=10, per_device_train_batch_size=12, report_to="none", disable_tqdm=True
     )
     run = hf_encls.train(windows_of(config), config, args=args)
-    assert run.results["test"]["clip"]["accuracy"] >= 0.8, run.results["test"]
-    assert run.results["head"] == head and run.results["parameters"] == run.model.head.num_parameters()
-    assert run.results["epochs"] == (0 if head == "statistics" else 10)
-    assert hf_encls.evaluate(run.model, windows_of(config))["window"]["accuracy"] > 0.8
+    assert run.results.test.clip.accuracy >= 0.8
+    assert run.results.head == head and run.results.parameters == run.model.head.num_parameters()
+    assert run.results.epochs == (0 if head == "statistics" else 10)
+    assert hf_encls.evaluate(run.model, windows_of(config)).window.accuracy > 0.8
 
 
 @pytest.fixture(scope="module")
@@ -271,16 +272,16 @@ def tones(tmp_path_factory) -> Path:
 def test_a_fitted_head_leaves_what_a_trained_one_leaves(tones, tmp_path):
     folder = tmp_path / "m"
     results = train(tones, folder, "--head", "statistics")
-    assert results["epochs"] == 0 and results["best_epoch"] is None and results["history"] == []
-    assert 0 < results["fit"]["C"] <= 1 and results["test"]["clip"]["accuracy"] > 0.8
+    assert results.epochs == 0 and results.best_epoch is None and results.history == []
+    assert 0 < results.fit["C"] <= 1 and results.test.clip.accuracy > 0.8
     assert not list(folder.glob("checkpoint-*"))
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "statistics_encls.py", "conv_encls.py", "results.json", "README.md"} <= names
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "A linear classifier of statistics that classifies audio" in card
-    assert f"| parameters of the head | {results['parameters']:,} |" in card and "| head | `statistics` |" in card
+    assert f"| parameters of the head | {results.parameters:,} |" in card and "| head | `statistics` |" in card
     again = train(tones, tmp_path / "again", "--head", "statistics")
-    assert again["test"] == results["test"]
+    assert again.test == results.test
     one, two = load_file(folder / "model.safetensors"), load_file(tmp_path / "again" / "model.safetensors")
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -294,8 +295,8 @@ def test_two_processes_have_the_fit_of_one(tones, tmp_path):
     subprocess.run([*map(str, command), "--head", "statistics"], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
-    both = json.loads((tmp_path / "two" / "results.json").read_text())
-    assert both["test"]["clip"]["accuracy"] == alone["test"]["clip"]["accuracy"] and both["fit"] == alone["fit"]
+    both = Results.of(tmp_path / "two")
+    assert both.test.clip.accuracy == alone.test.clip.accuracy and both.fit == pytest.approx(alone.fit)
 
 
 @pytest.mark.parametrize(

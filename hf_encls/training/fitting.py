@@ -44,8 +44,8 @@ def _fit_classifier(model: EnclsForAudioClassification, train: FeatureStore, val
     for strength in STRENGTHS:
         regression.set_params(C=strength).fit(vectors, train.labels)
         scores = evaluate_split(regression.predict_proba(held_out), validation.labels, validation.clip_ids)
-        if not best or scores["clip"]["loss"] < best["validation_loss"]:
-            best = {"C": strength, "validation_loss": scores["clip"]["loss"]}
+        if not best or scores.clip.loss < best["validation_loss"]:
+            best = {"C": strength, "validation_loss": scores.clip.loss}
             weights = regression.coef_.copy(), regression.intercept_.copy()
     weight, bias = (torch.from_numpy(np.asarray(each)).float() for each in weights)
     if len(weight) == 1:  # of two classes it has the second one's
