@@ -133,6 +133,7 @@ class Results(Record):
     epochs: int | None = None
     best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
+    fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None
     device: str | None = None
     holds_codec: bool = True  # whether the model takes sounds, on the day of training
