@@ -1,4 +1,4 @@
-"""transformers as it is announced (huggingface/transformers#44394, #48110 to #48115): audio processors, no feature extractors.
+"""transformers as it is announced (its #44394, #48110 to #48115): audio processors instead of feature extractors.
 
 `install` has to be called before hf_encls registers its classes. What the drafts say is made here from the present
 library: saving and loading by a `PreprocessingMixin`, `pad` on raw audio, other names of the outputs and of the mask's

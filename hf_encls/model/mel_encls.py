@@ -125,8 +125,8 @@ class LogMel(Mel):
 def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = False) -> np.ndarray:
     """Weights (n_fft // 2 + 1, bands), float64, that make mel bands from 0 Hz to half the rate out of a spectrum's bins.
 
-    Triangles on Slaney's scale, each of the area 1 per hertz: librosa's `filters.mel`. With `htk` triangles of the height 1 on
-    HTK's scale.
+    Triangles on Slaney's scale, each of the area 1 per hertz: librosa's `filters.mel`. With `htk` triangles of the height 1
+    on HTK's scale.
     """
     to_mel, to_hz = (_htk_mel, _htk_hz) if htk else (_slaney_mel, _slaney_hz)
     edges = to_hz(np.linspace(to_mel(0.0), to_mel(sampling_rate / 2), num_bands + 2))
@@ -138,8 +138,8 @@ def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = Fals
         filters *= 2.0 / (edges[2:] - edges[:-2])
     if not filters.any(axis=0).all():
         warnings.warn(
-            f"{np.count_nonzero(~filters.any(axis=0))} of {num_bands} mel bands lie between two bins of n_fft={n_fft} and are "
-            "always silent: take fewer bands or a larger n_fft",
+            f"{np.count_nonzero(~filters.any(axis=0))} of {num_bands} mel bands lie between two bins of n_fft={n_fft} and "
+            "are always silent: take fewer bands or a larger n_fft",
             stacklevel=2,
         )
     return filters
