@@ -22,11 +22,12 @@ from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
 from hf_encls.codec_training import finishing, progress
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_clip
-from hf_encls.codec_training.corpus import Corpus, draw_batch, generated_corpus, read_corpus
-from hf_encls.codec_training.finishing import measure_bandwidths, save_example
+from hf_encls.codec_training.corpus import Corpus, TrainingSounds, draw_batch, generated_corpus, read_corpus
+from hf_encls.codec_training.finishing import save_example
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr
+from hf_encls.codec_training.measuring import measure, measure_bandwidths
 from hf_encls.codec_training.precision import checked_layers
-from hf_encls.codec_training.pretraining import Recipe, measure
+from hf_encls.codec_training.pretraining import Recipe
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 from hf_encls.features.extraction import feature_config, frontend_of
@@ -140,7 +141,7 @@ def test_a_finished_codec_is_not_replaced_unasked(trained, config_file, tmp_path
     def refused(*args):
         raise AssertionError("sounds were read")
 
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*--overwrite"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*`overwrite=True`"):
         patch.setattr(pretrain_codec, "read_sounds", refused)
         pretrain_codec.main(args)
 
@@ -181,7 +182,7 @@ def test_init_goes_on_from_a_checkpoint(trained, tmp_path):
     args = [*QUICK, "--init", str(folder), "--max_steps", "1", "--learning_rate", "1e-9"]
     args += ["--measure_dir", str(tmp_path / "other"), "--output_dir", str(tmp_path)]
     results = pretrain_codec.main(args)
-    assert codec_facts(tmp_path)["trained_on"] == ["generated sounds"]
+    assert codec_facts(tmp_path).trained_on == ["generated sounds"]
     assert results["unheard"]["num_clips"] == 1 and "`other`" in (tmp_path / "README.md").read_text()
     before, after = load_codec(folder).encoder.state_dict(), load_codec(tmp_path).encoder.state_dict()
     assert all(torch.allclose(before[key], after[key], atol=1e-3) for key in before)
@@ -217,13 +218,13 @@ def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path):
 
 
 def test_batches_depend_on_seed_step_and_process_only():
-    corpus = generated_corpus(2, 24_000, 1)
+    sounds = TrainingSounds([generated_corpus(2, 24_000, 1)], [1.0])
     settings = {"batch_size": 3, "crop_samples": 7200, "seed": 1}
-    first = draw_batch([corpus], [1.0], step=5, **settings)
+    first = draw_batch(sounds, step=5, **settings)
     assert first.shape == (3, 1, 7200) and first.dtype == np.float32 and np.abs(first).max() <= 1
-    assert np.array_equal(first, draw_batch([corpus], [1.0], step=5, **settings))
-    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=6, **settings))
-    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=5, rank=1, **settings))
+    assert np.array_equal(first, draw_batch(sounds, step=5, **settings))
+    assert not np.array_equal(first, draw_batch(sounds, step=6, **settings))
+    assert not np.array_equal(first, draw_batch(sounds, step=5, rank=1, **settings))
 
 
 def test_generated_sounds_are_the_same_every_time_and_differ_from_each_other():

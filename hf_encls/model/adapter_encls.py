@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .encoding_encls import encode_by_length, stream_in_context
+from .encoding_encls import encode_by_length, piece_in_context, stream_in_context
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
@@ -189,11 +189,17 @@ class CodecAdapter(ABC):
         ]
 
     def stream(
-        self, codec: nn.Module, blocks: Iterator[torch.Tensor], policy: str, dtype: torch.dtype
+        self,
+        codec: nn.Module,
+        blocks: Iterator[torch.Tensor],
+        policy: str,
+        dtype: torch.dtype,
+        piece_s: float | None = None,
     ) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one clip -> its latents (C, f) piece by piece.
 
         In constant memory where a frame sees so far and no farther; else there is no other way than to keep the clip.
+        `piece_s` asks for pieces of about that length, for live sound; None: of the quickest.
         """
         if not self._is_bounded:
             yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]
@@ -204,7 +210,16 @@ class CodecAdapter(ABC):
             self.sampling_rate,
             self.hop_length,
             (self.lookback, self.lookahead),
+            piece_s,
         )
+
+    def delay(self, policy: str, piece_s: float) -> int | None:
+        """Samples that must have come at most before those of a piece become latents; None: the whole clip."""
+        if not self._is_bounded:
+            return None
+        context = (self.lookback, self.lookahead)
+        right = -(-self.lookahead // self.hop_length) * self.hop_length
+        return piece_in_context(piece_s, self.sampling_rate, self.hop_length, context) + right
 
     @property
     def _is_bounded(self) -> bool:

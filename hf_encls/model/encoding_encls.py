@@ -108,20 +108,27 @@ def encode_by_length(
     return out
 
 
+def piece_in_context(piece_s: float, sampling_rate: int, hop_length: int, context: tuple[int, int]) -> int:
+    """Samples of the pieces of `stream_in_context`."""
+    around = sum(-(-samples // hop_length) * hop_length for samples in context)
+    return -(-max(round(piece_s * sampling_rate), 2 * around) // hop_length) * hop_length
+
+
 def stream_in_context(
     encode: Callable[[torch.Tensor], torch.Tensor],
     blocks: Iterator[torch.Tensor],
     sampling_rate: int,
     hop_length: int,
     context: tuple[int, int],
+    piece_s: float | None = None,
 ) -> Iterator[torch.Tensor]:
     """Blocks (n,) of one clip -> latents (C, f) piece by piece, by an encoder of (N,) whose frames see a bounded context.
 
     `context` is how many samples before and after its own a frame sees. Pieces are several times as long as that, and at
-    least `SEGMENT_S`.
+    least `piece_s` (`SEGMENT_S` where None).
     """
     left, right = (-(-samples // hop_length) * hop_length for samples in context)
-    segment = -(-max(round(SEGMENT_S * sampling_rate), 2 * (left + right)) // hop_length) * hop_length
+    segment = piece_in_context(SEGMENT_S if piece_s is None else piece_s, sampling_rate, hop_length, context)
     buffer, position = None, 0  # position: samples of the buffer already encoded
     for block in blocks:
         buffer = block if buffer is None else torch.cat([buffer, block])
@@ -165,12 +172,20 @@ def encode_causal(
 
 
 def stream_causal(
-    codec: nn.Module, blocks: Iterator[torch.Tensor], dtype: torch.dtype, segment_s: float = 10.0
+    codec: nn.Module,
+    blocks: Iterator[torch.Tensor],
+    dtype: torch.dtype,
+    segment_s: float = SEGMENT_S,
+    piece_s: float | None = None,
 ) -> Iterator[torch.Tensor]:
-    """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory."""
+    """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory.
+
+    Pieces of `segment_s` wait for the half of a tile that follows; with `piece_s`, for live sound, nothing waits for more
+    than a piece of that length, or of the codec's last kernel where that is more.
+    """
     config = codec.config
     hop, context = config.hop_length, _context(config)
-    segment = round(segment_s * config.sampling_rate / hop) * hop
+    segment = round(segment_s * config.sampling_rate / hop) * hop if piece_s is None else live_piece(config, piece_s)
     layers = encoder_layers(codec, dtype)
     lstm, elu, last = layers[lstm_position(layers) :]
     state, recent, buffer, position = None, None, None, 0  # position: samples of the buffer already encoded
@@ -183,8 +198,9 @@ def stream_causal(
             buffer = block if buffer is None else torch.cat([buffer, block])
         elif buffer is None:
             return
-        # The codec pads the end of a clip in its own way, by reflection: the last piece must be long enough for that.
-        enough = segment + round(TILE_S * config.sampling_rate / 2)
+        # The codec pads the end of a clip in its own way, by reflection: the last piece must be long enough for that. With
+        # its context it is; half a tile more is quicker.
+        enough = segment + round(TILE_S * config.sampling_rate / 2) if piece_s is None else segment - 1
         while len(buffer) - position > enough or (not more and len(buffer) > position):
             end = position + segment if len(buffer) - position > enough else len(buffer)
             tiles = list(_tiles(config, buffer[:end], position))
@@ -197,6 +213,12 @@ def stream_causal(
             keep = max(0, end - context)
             buffer, position = buffer[keep:], end - keep
             yield latents[0].float()
+
+
+def live_piece(codec, piece_s: float) -> int:
+    """Samples of the pieces in which `stream_causal` takes live sound: whole frames, as many as its last kernel reflects."""
+    frames = max(round(piece_s * codec.sampling_rate / codec.hop_length), codec.last_kernel_size)
+    return max(frames * codec.hop_length, _context(codec))
 
 
 def _context(codec) -> int:

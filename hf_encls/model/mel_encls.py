@@ -74,7 +74,7 @@ class Mel(Representation):
         window, step = self.config.window_samples, self.config.step_samples
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
 
-    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
         cutter = WindowStream(self.config.window_samples, self.config.step_samples)
         for block in blocks:
             pieces = cutter.push(block[None])

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.facts import DatasetFacts, copy_text
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -111,7 +112,7 @@ def _by_source(made: Sequence[Mapping]) -> list[dict]:
 
 def _describe(entry: Mapping) -> dict:
     config = entry["config"]
-    codec = entry["codec"] | {"id": config["codec_id"]} if config.get("codec_id") else None
+    codec = CodecFacts.from_dict(entry["codec"] | {"id": config["codec_id"]}) if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
     keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
     settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
+from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, Windows, codebooks_of
@@ -20,8 +20,9 @@ from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
-from hf_encls.training.results import CLIPS, RESULTS, save_model
+from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
+from hf_encls.training.saving import save_model
 from hf_encls.training.trainer import EnclsTrainer, history
 
 # Of transformers' arguments, those that a result depends on.
@@ -38,18 +39,18 @@ class Run:
 
     Args:
         model: the network, with the frozen codec in it where one was given.
-        results: what `results.json` holds: settings, scores of `train`, `validation` and `test`, the history, the leak.
+        results: settings, scores of `train`, `validation` and `test`, the history, the leak: `results.json`.
         parts: the ids of the clips in each part.
     """
 
     model: EnclsForAudioClassification
-    results: dict
+    results: Results
     parts: dict[str, list[str]]
 
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint with its code, `clips.json` and, last, `results.json`."""
         self.save_model(folder)
-        write_json(self.results, Path(folder) / RESULTS)
+        self.results.write(Path(folder))
 
     def save_model(self, folder: str | Path) -> None:
         """The same without `results.json`, which says that all of a run is there."""
@@ -108,7 +109,7 @@ def train(
     >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
     >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
     >>> run = hf_encls.train(windows, config, args=args)
-    >>> 0 <= run.results["test"]["clip"]["accuracy"] <= 1
+    >>> 0 <= run.results.test.clip.accuracy <= 1
     True
     >>> run.save(folder)
     """
@@ -137,37 +138,41 @@ def train(
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
+    trainer.clip_votes = clips_have_one_label(windows)
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
     trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     training_s = before_s + time.monotonic() - started
     epochs = history(trainer.state.log_history)
-    results = {
+    results = Results(
         **_settings(config, protocol, fold, args.seed),
-        "classes": classes,
-        "leak": leak.as_dict(),
+        parameters=model.head.num_parameters(),
+        classes=classes,
+        leak=leak,
+        clip_votes=trainer.clip_votes,
         **_scores(trainer, stores, classes),
-        "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
-        "history": epochs,
-        "processes": args.world_size,
-        "device": args.device.type,
-        "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
-        "times_s": {"training": training_s},
-    }
+        epochs=len(epochs),
+        best_epoch=_best_epoch(epochs),
+        history=epochs,
+        processes=args.world_size,
+        device=args.device.type,
+        holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
+        times_s={"training": training_s},
+    )
     model.cpu()
     if codec is not None and config.representation.needs_codec:
         model.attach_codec(codec)
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
 
 
-def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> dict:
-    """Scores of a model on windows of features that it has not seen, as `results.json` has them of a part.
+def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
+    """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
-    the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
+    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
+    shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
-    >>> hf_encls.evaluate(model, windows)["clip"]["accuracy"]  # doctest: +SKIP
+    >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
     0.83
     """
     names = windows.features["label"].names
@@ -185,14 +190,15 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, store.clip_ids, store.silent)
+    clip_ids = store.clip_ids if clips_have_one_label(windows) else None
+    return evaluate_split(torch.cat(rows).numpy(), store.labels, clip_ids, store.silent)
 
 
 def run_settings(
     windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
 ) -> dict[str, object]:
     """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("standardization", "dropout")}
+    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
     return asked_settings(args, protocol, fold, network) | {
         "classes": list(windows.features["label"].names),
         "features": feature_identity(config),
@@ -227,12 +233,14 @@ def _begin(start: Start) -> None:
 
 def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -> dict:
     return {
+        "dataset": "",  # windows do not say what they were cut from
         "features": config.feature_name,
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_s,
         "step_s": config.step_s,
         "hop_length": config.hop_length if "hop_length" in config.representation.options else None,
         "standardization": config.standardization,
+        "head": config.head,
         "protocol": protocol,
         "fold": fold,
         "seed": seed,
@@ -268,7 +276,8 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: lis
     out: dict = {}
     for part, store in stores.items():
         probabilities = trainer.probabilities(store)
-        out[part] = evaluate_split(probabilities, store.labels, store.clip_ids, store.silent)
+        clip_ids = store.clip_ids if trainer.clip_votes else None
+        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
     predictions = probabilities.argmax(-1)  # of the last part: test
     out["per_class"] = per_class(predictions, store.labels, classes)
     out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()

@@ -12,7 +12,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
-from hf_encls.files import errors_name, hand_to_disk
+from hf_encls.files import hand_to_disk, writing
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
@@ -80,6 +80,8 @@ class EpochClock(TrainerCallback):
 class EnclsTrainer(Trainer):
     """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
 
+    clip_votes = True  # False: clips have no class of their own
+
     def __init__(self, **kwargs):
         super().__init__(data_collator=collate, compute_metrics=self._scores, **kwargs)
         for callback in (ProgressCallback, PrinterCallback):
@@ -128,7 +130,7 @@ class EnclsTrainer(Trainer):
         checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            with errors_name(checkpoint):
+            with writing(checkpoint):
                 super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
@@ -158,8 +160,9 @@ class EnclsTrainer(Trainer):
         store = self._evaluated
         if not hasattr(store, "clip_ids"):  # somebody's own data set
             return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
-        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids)
-        return {"accuracy": scores["window"]["accuracy"], "clip_accuracy": scores["clip"]["accuracy"]}
+        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids if self.clip_votes else None)
+        clips = {"clip_accuracy": scores.clip.accuracy} if scores.clip else {}
+        return {"accuracy": scores.window.accuracy, **clips}
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:
