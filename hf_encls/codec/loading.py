@@ -23,6 +23,9 @@ FACTS_SHAPE = {
     **{"trained_on?": ([str], str), "untrained?": bool, "license?": (str, None), "attribution?": (str, None)},
     **{"hash?": (str, None)},
 }
+ANCHOR_SHAPE = {
+    **{"recipe?": {"anchor_weight?": float, "anchor_bands?": int}, "config?": {"hidden_size?": int}},
+}
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -155,6 +158,23 @@ def codec_facts(name_or_path: str | os.PathLike) -> dict:
     folder = ASSETS / name if name in bundled_codecs() else Path(name)
     file = folder / TRAINING_FACTS
     return read_record(file, FACTS_SHAPE) if file.is_file() else {}
+
+
+def anchor_of(name_or_path: str | os.PathLike) -> tuple[int, int] | None:
+    """How many of how many latents were drawn to a log-mel spectrum while the codec trained, as its folder tells.
+
+    None where it tells of none. Raises `RecordError` where its file is damaged.
+    """
+    name = str(name_or_path)
+    file = (ASSETS / name if name in bundled_codecs() else Path(name)) / TRAINING_FACTS
+    if not file.is_file():
+        return None
+    facts = read_record(file, ANCHOR_SHAPE)
+    recipe = facts.get("recipe") or {}
+    if not (recipe.get("anchor_weight") and recipe.get("anchor_bands")):
+        return None
+    size = (facts.get("config") or {}).get("hidden_size", EncodecConfig().hidden_size)
+    return min(recipe["anchor_bands"], size), size
 
 
 def _first_line(error: Exception) -> str:

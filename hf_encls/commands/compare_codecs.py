@@ -1,0 +1,158 @@
+"""Put codecs side by side on one data set: size, speed, and accuracy with each head, with intervals and paired tests.
+
+    python scripts/compare_codecs.py --data_dir my_sounds --codec facebook/encodec_24khz --codec mini --codec my_dac
+    python scripts/compare_codecs.py --data_dir ESC-10 --codec mini --protocol official --features mel latents codes
+
+log_mel is always there, the others are tested against it. Interrupted, the same command goes on where it was: a finished
+cell is not trained again. The table is in OUTPUT_DIR/codecs.md, with a picture, as CSV and as JSON.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.model.configuration_encls import HEADS
+
+KINDS = ("mel", "latents", "codes")
+PROTOCOLS = ("clip", "official")
+
+
+def main(args: list[str] | None = None) -> Path:
+    """Train what is not finished, write the table and return its path. Raises `ValueError` for what a user can mend."""
+    options = _parser().parse_args(args)
+    folder = Path(options.output_dir)
+    check_folder(folder, "--output_dir")
+    # Training takes seconds to import: not for --help.
+    from hf_encls.report.codec_table import table_rows, write_table
+    from hf_encls.reproduction.codecs import divisions, measure_speed, run_cells
+    from hf_encls.training.arguments import EnclsTrainingArguments
+
+    codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
+    clips, report, facts = load_clips(options.data_dir, options.data_name)
+    print(report.text(), flush=True)
+    dataset = facts.title if facts else Path(options.data_dir).resolve().name
+    ways = divisions(clips, options.protocol, options.folds, options.seeds)
+    with writing(folder):
+        all_features = _features(options, clips, codecs)
+        make = functools.partial(
+            EnclsTrainingArguments,
+            num_train_epochs=options.epochs,
+            bf16=options.bf16,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        speed = measure_speed(all_features, clips, folder)
+        cells = [
+            cell
+            for protocol in options.protocol
+            for head in options.heads
+            for each in all_features
+            for cell in run_cells(
+                each, [head], [way for way in ways if way.protocol == protocol], folder / "cells", make, _say
+            )
+        ]
+        told = {
+            each.name: each.costs() | {"x_real_time": speed[each.name]} | _told(each, dataset) for each in all_features
+        }
+        about = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
+        page = write_table(table_rows(cells, told), about, folder)
+    print(page.read_text(encoding="utf-8"))
+    print(f"The table is {page}", flush=True)
+    return page
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _codec(name: str) -> tuple:
+    from hf_encls.codec.loading import anchor_of, codec_facts, load_codec
+
+    return name, load_codec(name), codec_facts(name), anchor_of(name)
+
+
+def _features(options: argparse.Namespace, clips, codecs: list) -> list:
+    """log_mel, then what was asked for, computed or from the cache. Raises `ValueError` where two have one name."""
+    from hf_encls.codec.loading import short_name
+    from hf_encls.features.extraction import extract_features, feature_config
+    from hf_encls.model.codec_encls import codec_adapter
+    from hf_encls.reproduction.codecs import Features
+
+    wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
+    for kind in ("latents", "codes"):
+        wanted += [(kind, codec) for codec in codecs if kind in options.features]
+    made = []
+    for kind, found in wanted:
+        name, codec, facts, anchor = found or (None, None, {}, None)
+        if kind == "codes" and not codec_adapter(codec).bandwidths:
+            continue  # it has none; its latents have their row
+        lengths = {"window_s": options.window_s, "hop_length": options.hop_length}
+        about = {"codec_id": short_name(name)} if name else {}
+        try:
+            config = feature_config(kind, clips, codec, **lengths, **about)
+        except ValueError as error:
+            raise ValueError(f"{name or kind}: {error}") from error
+        print(f"{kind}{f' of {name}' if name else ''}", flush=True)
+        windows = extract_features(clips, config, codec, options.cache_dir)
+        title = f"{short_name(name)} {kind}" if name else kind
+        made.append(Features(title, windows, config, codec, dict(facts), anchor))
+    names = [each.name for each in made]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"expected codecs of different names, found two called {twice.split()[0]}: rename a folder")
+    return made
+
+
+def _told(features, dataset: str) -> dict:
+    """What stands beside a codec's name, and what a reader must know of it."""
+    from hf_encls.report.codec_texts import has_heard
+
+    if features.codec is None:
+        return {"tags": [], "notes": []}
+    tags, notes = [], []
+    if features.facts.get("untrained"):
+        tags.append("untrained")
+        notes.append("untrained, its weights are random: it stands in for a codec, and its score says nothing of one.")
+    if features.anchor:
+        drawn, size = features.anchor
+        part = "half" if 2 * drawn == size else f"{drawn} of {size}"
+        tags.append(f"{part} log-mel")
+        notes.append(
+            f"{part} of its latents were drawn to a log-mel spectrum while it trained: beside log_mel it answers in part "
+            "whether log-mel beats log-mel."
+        )
+    if has_heard({"id": features.name, **features.facts}, dataset):
+        tags.append("heard these sounds")
+        notes.append("it was itself trained on sounds of this data set, without their labels.")
+    return {"tags": tags, "notes": notes}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compare_codecs.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
+    names = [*(facts.name for facts in KNOWN), FOLDER]
+    parser.add_argument("--data_name", choices=names, help="which data set it is (None: recognised)")
+    parser.add_argument(
+        "--codec", action="append", required=True, help="Hub id, folder or bundled name; may be given several times"
+    )
+    parser.add_argument(
+        "--features", nargs="+", choices=KINDS, default=["latents"], help="beside log_mel (default: latents)"
+    )
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=["mnist"], help="default: mnist")
+    parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=["clip"], help="default: clip")
+    parser.add_argument("--folds", nargs="+", type=int, help="test folds under official (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of split and training (default: 0)")
+    parser.add_argument("--epochs", type=float, default=30.0, help="default: 30")
+    parser.add_argument("--window_s", type=float, default=1.0, help="of all rows, so that they compare (default: 1)")
+    parser.add_argument("--hop_length", type=int, default=512, help="of mel, in samples (default: 512)")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (autocast)")
+    parser.add_argument("--output_dir", default="codecs", help="cells and table (default: codecs)")
+    parser.add_argument("--cache_dir", help="where features are cached (default: beside datasets' cache)")
+    return parser
