@@ -11,8 +11,9 @@ import argparse
 import functools
 from pathlib import Path
 
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import check_folder
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.files import writing
 from hf_encls.model.configuration_encls import HEADS
 
 KINDS = ("mel", "latents", "codes")
@@ -75,34 +76,42 @@ def _codec(name: str) -> tuple:
 
 def _features(options: argparse.Namespace, clips, codecs: list) -> list:
     """log_mel, then what was asked for, computed or from the cache. Raises `ValueError` where two have one name."""
-    from hf_encls.codec.loading import short_name
-    from hf_encls.features.extraction import extract_features, feature_config
-    from hf_encls.model.codec_encls import codec_adapter
+    from hf_encls.features.extraction import extract_features
     from hf_encls.reproduction.codecs import Features
 
     wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
     for kind in ("latents", "codes"):
         wanted += [(kind, codec) for codec in codecs if kind in options.features]
-    made = []
-    for kind, found in wanted:
-        name, codec, facts, anchor = found or (None, None, {}, None)
-        if kind == "codes" and not codec_adapter(codec).bandwidths:
-            continue  # it has none; its latents have their row
-        lengths = {"window_s": options.window_s, "hop_length": options.hop_length}
-        about = {"codec_id": short_name(name)} if name else {}
-        try:
-            config = feature_config(kind, clips, codec, **lengths, **about)
-        except ValueError as error:
-            raise ValueError(f"{name or kind}: {error}") from error
-        print(f"{kind}{f' of {name}' if name else ''}", flush=True)
-        windows = extract_features(clips, config, codec, options.cache_dir)
-        title = f"{short_name(name)} {kind}" if name else kind
-        made.append(Features(title, windows, config, codec, dict(facts), anchor))
-    names = [each.name for each in made]
+    planned = [planned for kind, codec in wanted if (planned := _planned(options, clips, kind, codec))]
+    names = [each["name"] for each in planned]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"expected codecs of different names, found two called {twice.split()[0]}: rename a folder")
+    made = []
+    for each in planned:
+        print(each["name"], flush=True)
+        made.append(
+            Features(windows=extract_features(clips, each["config"], each["codec"], options.cache_dir), **each)
+        )
     return made
+
+
+def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None) -> dict | None:
+    """All of one row's features but the windows; None for codes of a codec that has none."""
+    from hf_encls.codec.loading import short_name
+    from hf_encls.features.extraction import feature_config
+    from hf_encls.model.codec_encls import codec_adapter
+
+    name, codec, facts, anchor = found or (None, None, {}, None)
+    if kind == "codes" and not codec_adapter(codec).bandwidths:
+        return None
+    about = {"codec_id": short_name(name)} if name else {}
+    try:
+        config = feature_config(kind, clips, codec, window_s=options.window_s, hop_length=options.hop_length, **about)
+    except ValueError as error:
+        raise ValueError(f"{name or kind}: {error}") from error
+    title = f"{short_name(name)} {kind}" if name else kind
+    return {"name": title, "config": config, "codec": codec, "facts": dict(facts), "anchor": anchor}
 
 
 def _told(features, dataset: str) -> dict:

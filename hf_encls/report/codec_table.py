@@ -105,11 +105,11 @@ def page(rows: Sequence[Mapping], about: Mapping) -> str:
     return "\n".join([*lines, *([""] if notes else []), EXPLAINED])
 
 
-EXPLAINED = f"""kB/s: bytes of the stored features in a second of audio. Speed: how fast features are made of decoded audio, all rows
-in turns in one run, relative to {REFERENCE}. The {CONFIDENCE:.0%} interval is Student's over folds (mean ± t s / √n, n - 1 degrees of
-freedom); folds share training clips, so it is rather too narrow than too wide (Dietterich 1998). Both tests are two-sided
-and paired with {REFERENCE} under the same head: Student's over folds, McNemar's exact one over clips (of the first seed). With
-many rows some p are small by chance: nothing is corrected for that.
+EXPLAINED = f"""kB/s: bytes of the stored features in a second of audio. Speed: how fast features are made of decoded audio,
+all rows in turns in one run, relative to {REFERENCE}. The {CONFIDENCE:.0%} interval is Student's over folds:
+mean ± t s / √n, n - 1 degrees of freedom. Folds share training clips, so it is rather too narrow than too wide
+(Dietterich 1998). Both tests are two-sided and paired with {REFERENCE} under the same head: Student's over folds, McNemar's
+exact one over clips (of the first seed). With many rows some p are small by chance: nothing is corrected for that.
 """
 
 
@@ -134,6 +134,10 @@ def _cells(row: Mapping) -> list[str]:
 
 def _interval(values: Mapping) -> str:
     return f"{values['low']:.3f} to {values['high']:.3f}"
+
+
+def _half(values: Mapping) -> float:
+    return 0.0 if values["high"] is None else values["high"] - values["mean"]
 
 
 def _p(value: float | None) -> str:
