@@ -20,6 +20,7 @@ _PLACES = {
     "EnclsPipeline": "hf_encls.inference.pipeline",
     "EnclsTrainingArguments": "hf_encls.training.arguments",
     "FeatureConfig": "hf_encls.model.configuration_encls",
+    "Results": "hf_encls.training.results",
     "Run": "hf_encls.training.run",
     "evaluate": "hf_encls.training.run",
     "extract_features": "hf_encls.features.extraction",

@@ -62,9 +62,10 @@ def test_code_in_markdown_ends_where_it_should():
 
 def test_every_name_has_one_row_of_a_table():
     rows = [{"class": name, "support": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0} for name in NAMES]
+    results = results_with(per_class=rows)
     for markup in (True, False):
-        assert len(class_table({"per_class": rows}, markdown=markup).splitlines()) == 2 + len(NAMES)
-    for line in class_table({"per_class": rows}, markdown=True).splitlines():
+        assert len(class_table(results, markdown=markup).splitlines()) == 2 + len(NAMES)
+    for line in class_table(results, markdown=True).splitlines():
         assert len(re.findall(r"(?<!\\)\|", line)) == 6
 
 

@@ -404,9 +404,9 @@ def test_from_a_folder_to_the_hub_to_a_trained_model_on_the_hub(hub, tmp_path, c
     with pytest.raises(ValueError, match=r"window_s=1\.0, found window_s=0\.5"):
         train(training)
     results = train([*training, "--window_s", "0.5"])
-    assert results["dataset"] == "sounds" and results["dataset_id"] == REPO
+    assert results.dataset == "sounds" and results.dataset_id == REPO
     sent = hub.files(MODEL)
-    assert json.loads(sent["results.json"])["test"] == results["test"]
+    assert json.loads(sent["results.json"])["test"] == results.test.as_dict()
     assert not [path for path in sent if "training_args" in path or path.startswith(("runs", "checkpoint"))]
     assert ModelCard(sent["README.md"].decode()).data.datasets == [REPO]
 

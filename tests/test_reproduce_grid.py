@@ -15,6 +15,7 @@ import torch
 from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands.reproduce_cell import main as run_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
@@ -211,7 +212,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     preset = read_preset("recommended", {})
     cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
     runs = finished(cells, folder / "cells")
-    ours = runs[0].results["test"]["clip"]["accuracy"]
+    ours = runs[0].results.test.clip.accuracy
     own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
     assert "note" not in same
     assert own["input"] == "log_mel" and "reason" not in same
@@ -227,8 +228,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     write_json({"train": parts["test"], "validation": [], "test": []}, heard / "clips.json")
     assert "never heard, found 3 of 3" in compare_rows(runs, [sounds], [str(heard)])[-1]["reason"]
     warned = shutil.copytree(runs[0].folder, tmp_path / "warned")
-    results = runs[0].results | {"codec": {"id": "x", "untrained": True}}
-    write_json(results, warned / "results.json")
+    replace(runs[0].results, codec=CodecFacts(id="x", untrained=True)).write(warned)
     noted = compare_rows(runs, [sounds], [str(warned)])[-1]
     assert noted["accuracy"] == ours and "untrained" in noted["note"]
     assert report_of(tmp_path, cells, compared=[noted])["table_2"][-1]["note"] == noted["note"]

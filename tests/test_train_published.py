@@ -9,11 +9,13 @@ from datasets import ClassLabel, Dataset
 from hub_server import USER
 from small_models import CLASSES, small_codec
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands.train import main
 from hf_encls.features.extraction import feature_columns, feature_config
 from hf_encls.hub.push_features import PublishError, push_features, push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report.dataset_cards import Source
+from hf_encls.training.results import Results
 
 REPO = f"{USER}/little-latents"
 WINDOW_S = 0.4
@@ -38,24 +40,24 @@ def published(hub, monkeypatch) -> str:
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
     source = Source("Little sounds", "CC0", "cc0-1.0", "https://example.org", "Nobody")
-    push_features(features, config, REPO, source, codec={"trained_on": ["Little sounds"]})
+    push_features(features, config, REPO, source, codec=CodecFacts(id="mine", trained_on=["Little sounds"]))
     return REPO
 
 
-def train(folder: Path, *more: str) -> dict:
+def train(folder: Path, *more: str) -> Results:
     args = ["--dataset", REPO, "--window_s", str(WINDOW_S), "--num_train_epochs", "1", "--report_to", "none"]
     return main([*args, "--output_dir", str(folder), *more])
 
 
 def test_the_facts_of_the_codec_come_with_the_features(published, tmp_path, capsys):
     results = train(tmp_path / "model")
-    assert results["codec"]["trained_on"] == ["Little sounds"] and results["codec"]["heard_test_clips"]
+    assert results.codec.trained_on == ["Little sounds"] and results.codec.heard_test_clips
     assert "was itself trained on Little sounds" in capsys.readouterr().out
 
 
 def test_a_model_without_its_codec_says_so_and_is_not_published(published, tmp_path, capsys, hub):
     results = train(tmp_path / "model")
-    assert results["holds_codec"] is False
+    assert results.holds_codec is False
     assert json.loads((tmp_path / "model" / "results.json").read_text())["holds_codec"] is False
     said = capsys.readouterr().out
     assert "It holds no codec" in said and "attach_codec" in said and "import pipeline" not in said
@@ -83,7 +85,7 @@ def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
     results = train(
         tmp_path / "model", "--codec", str(tmp_path / "codec"), "--push_to_hub", "--hub_model_id", f"{USER}/model"
     )
-    assert results["holds_codec"] is True and results["codec"]["trained_on"] == ["Little sounds"]
+    assert results.holds_codec is True and results.codec.trained_on == ["Little sounds"]
     assert "import pipeline" in capsys.readouterr().out
     assert EnclsForAudioClassification.from_pretrained(tmp_path / "model").frontend is not None
     assert "model.safetensors" in hub.files(f"{USER}/model")

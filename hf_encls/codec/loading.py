@@ -8,6 +8,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import EncodecConfig, EncodecModel, PreTrainedConfig, PreTrainedModel
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import FAMILIES, codec_adapter, unknown_family
@@ -18,14 +19,6 @@ from hf_encls.model.limits_encls import check_object
 from hf_encls.model.loading_encls import check_weights, readable, where_of
 
 UNTRAINED = "untrained"
-TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
-FACTS_SHAPE = {
-    **{"trained_on?": ([str], str), "untrained?": bool, "license?": (str, None), "attribution?": (str, None)},
-    **{"hash?": (str, None)},
-}
-ANCHOR_SHAPE = {
-    **{"recipe?": {"anchor_weight?": float, "anchor_bands?": int}, "config?": {"hidden_size?": int}},
-}
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -150,31 +143,15 @@ def short_name(name_or_path: str | os.PathLike) -> str:
     return path.resolve().name if path.is_dir() else str(name_or_path)
 
 
-def codec_facts(name_or_path: str | os.PathLike) -> dict:
-    """What the codec's folder tells of its training (`codec_training.json`), empty where it tells nothing."""
-    name = str(name_or_path)
-    if name == UNTRAINED:
-        return {"untrained": True}
-    folder = ASSETS / name if name in bundled_codecs() else Path(name)
-    file = folder / TRAINING_FACTS
-    return read_record(file, FACTS_SHAPE) if file.is_file() else {}
+def codec_facts(name_or_path: str | os.PathLike) -> CodecFacts:
+    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged.
 
-
-def anchor_of(name_or_path: str | os.PathLike) -> tuple[int, int] | None:
-    """How many of how many latents were drawn to a log-mel spectrum while the codec trained, as its folder tells.
-
-    None where it tells of none. Raises `RecordError` where its file is damaged.
+    Of a codec on the Hub nobody is asked: `with_licence` does.
     """
     name = str(name_or_path)
-    file = (ASSETS / name if name in bundled_codecs() else Path(name)) / TRAINING_FACTS
-    if not file.is_file():
-        return None
-    facts = read_record(file, ANCHOR_SHAPE)
-    recipe = facts.get("recipe") or {}
-    if not (recipe.get("anchor_weight") and recipe.get("anchor_bands")):
-        return None
-    size = (facts.get("config") or {}).get("hidden_size", EncodecConfig().hidden_size)
-    return min(recipe["anchor_bands"], size), size
+    if name == UNTRAINED:
+        return CodecFacts(id=name, untrained=True)
+    return CodecFacts.of_folder(ASSETS / name if name in bundled_codecs() else Path(name), short_name(name))
 
 
 def _first_line(error: Exception) -> str:

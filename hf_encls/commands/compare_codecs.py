@@ -69,9 +69,10 @@ def _say(line: str) -> None:
 
 
 def _codec(name: str) -> tuple:
-    from hf_encls.codec.loading import anchor_of, codec_facts, load_codec
+    from hf_encls.codec.facts import with_licence
+    from hf_encls.codec.loading import codec_facts, load_codec
 
-    return name, load_codec(name), codec_facts(name), anchor_of(name)
+    return load_codec(name), with_licence(codec_facts(name))
 
 
 def _features(options: argparse.Namespace, clips, codecs: list) -> list:
@@ -98,41 +99,43 @@ def _features(options: argparse.Namespace, clips, codecs: list) -> list:
 
 def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None) -> dict | None:
     """All of one row's features but the windows; None for codes of a codec that has none."""
-    from hf_encls.codec.loading import short_name
     from hf_encls.features.extraction import feature_config
     from hf_encls.model.codec_encls import codec_adapter
 
-    name, codec, facts, anchor = found or (None, None, {}, None)
+    codec, facts = found or (None, None)
     if kind == "codes" and not codec_adapter(codec).bandwidths:
         return None
-    about = {"codec_id": short_name(name)} if name else {}
+    name = facts.id if facts else None
     try:
-        config = feature_config(kind, clips, codec, window_s=options.window_s, hop_length=options.hop_length, **about)
+        config = feature_config(
+            kind, clips, codec, window_s=options.window_s, hop_length=options.hop_length, codec_id=name
+        )
     except ValueError as error:
         raise ValueError(f"{name or kind}: {error}") from error
-    title = f"{short_name(name)} {kind}" if name else kind
-    return {"name": title, "config": config, "codec": codec, "facts": dict(facts), "anchor": anchor}
+    return {"name": f"{name} {kind}" if name else kind, "config": config, "codec": codec, "facts": facts}
 
 
 def _told(features, dataset: str) -> dict:
     """What stands beside a codec's name, and what a reader must know of it."""
+    from hf_encls.model.codec_encls import codec_adapter
     from hf_encls.report.codec_texts import has_heard
 
-    if features.codec is None:
+    facts = features.facts
+    if facts is None:
         return {"tags": [], "notes": []}
-    tags, notes = [], []
-    if features.facts.get("untrained"):
+    tags, notes = [], [f"{codec_adapter(features.codec).name}, licence {facts.license or 'unknown'}."]
+    if facts.untrained:
         tags.append("untrained")
         notes.append("untrained, its weights are random: it stands in for a codec, and its score says nothing of one.")
-    if features.anchor:
-        drawn, size = features.anchor
-        part = "half" if 2 * drawn == size else f"{drawn} of {size}"
+    if facts.anchored_latents:
+        anchored, size = facts.anchored_latents, features.config.num_bands
+        part = "half" if 2 * anchored == size else f"{anchored} of {size}"
         tags.append(f"{part} log-mel")
         notes.append(
             f"{part} of its latents were drawn to a log-mel spectrum while it trained: beside log_mel it answers in part "
             "whether log-mel beats log-mel."
         )
-    if has_heard({"id": features.name, **features.facts}, dataset):
+    if has_heard(facts, dataset):
         tags.append("heard these sounds")
         notes.append("it was itself trained on sounds of this data set, without their labels.")
     return {"tags": tags, "notes": notes}

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
+from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
@@ -92,7 +93,7 @@ class Inputs:
     """Windows of features, and all that is known of where they came from.
 
     Where the windows are streamed, `windows` has only their small columns and `stream` has them all. `codec_facts` is
-    what is known of the codec's training (`untrained`, `trained_on`).
+    what is known of the codec's training.
     """
 
     windows: Dataset
@@ -105,7 +106,7 @@ class Inputs:
     stream: IterableDataset | None = None
     stream_name: str | None = None  # for errors
     clips: Dataset | None = None
-    codec_facts: dict = field(default_factory=dict)
+    codec_facts: CodecFacts | None = None
     num_clips: int | None = None
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
@@ -138,7 +139,6 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    told = {} if name is None else codec_facts(name)
     return Inputs(
         windows,
         config,
@@ -147,7 +147,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=told,
+        codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
         expected_clips=report.expected,
     )

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
+from hf_encls.data.columns import SMALL
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.configuration_encls import EnclsConfig
 
@@ -37,10 +38,10 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
     stream, where = None, f"{which[0]} ({which[1]})"
     if args.streaming:
-        from hf_encls.features.streaming import SMALL_COLUMNS, small_table
+        from hf_encls.features.streaming import small_table
 
         stream = windows
-        small = load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)
+        small = load_published(*which, **settings, streaming=True, columns=SMALL)
         windows = small_table(small.windows, where)
     config = EnclsConfig.of(config, **network)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset

@@ -161,7 +161,7 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
             found.append(Input(features))
             continue
         for codec in getattr(options, f"codec_{rate // 1000}khz"):
-            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
+            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).untrained))
             try:
                 load_codec(codec)
                 found.append(entry)

@@ -3,12 +3,11 @@
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 from datasets import Dataset
 
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.load import FOLDER, recognise
-from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits, official_folds
+from hf_encls.data.splits import PARTS, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.data.walk import walk
 
 
@@ -35,6 +34,6 @@ def check_clips(clips: Dataset, protocol: str, seed: int, fold: int | None) -> N
     """
     if protocol == "paper":
         return
-    rows = clips.select_columns(["clip_id", "group", "fold", "label"]).add_column("start", np.zeros(len(clips)))
+    rows = division_rows(clips)
     for one in official_folds(rows) if protocol == "official" and fold is None else [fold]:
         enforce(leak_check(rows, make_splits(rows, protocol, seed=seed, fold=one)), protocol)

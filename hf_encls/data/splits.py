@@ -10,11 +10,14 @@
 A split is a function of the rows' contents, the protocol, the seed and the fold; the rows' order does not matter.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
+
+from hf_encls.data.columns import DIVISION
 
 PROTOCOLS = ("clip", "paper", "official")
 PARTS = ("train", "validation", "test")
@@ -39,6 +42,11 @@ class LeakReport:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+    @classmethod
+    def total(cls, reports: Sequence["LeakReport"]) -> "LeakReport":
+        """Those of several folds as one."""
+        return cls(*map(sum, zip(*(astuple(report) for report in reports), strict=True)))
 
     def text(self) -> str:
         if not self.clip_leaks and not self.group_leaks:
@@ -84,6 +92,12 @@ def make_splits(
     splits = {name: np.flatnonzero(part == index) for index, name in enumerate(PARTS)}
     _check_parts(splits, labels, names)
     return splits
+
+
+def division_rows(table: Dataset) -> dict[str, Any]:
+    """The columns of clips or windows that `make_splits` goes by, read once; a clip begins at its start."""
+    rows = {name: np.asarray(table[name][:]) for name in DIVISION}
+    return rows | {"start": np.asarray(table["start"][:]) if "start" in table.column_names else np.zeros(len(table))}
 
 
 def official_folds(rows: Mapping[str, Any] | Any) -> list[int | None]:

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 from datasets import Array2D, ClassLabel, Features, Value
 
+from hf_encls.data.columns import OPTIONAL
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
 from hf_encls.model.configuration_encls import EnclsConfig
 
-OPTIONAL = {"silent"}  # columns that earlier versions did not write
 KNOWN_DTYPES = ("float16", "float32", "uint16")
 
 

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
+from hf_encls.data.columns import DIVISION
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.shards import Shard, complete, divide
@@ -260,7 +261,7 @@ class Extractor:
         counts = [len(clip) for clip in windows]
         values = torch.cat(windows).cpu().numpy()
         self._check(values, np.repeat(batch["clip_id"], counts))
-        repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
+        repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
         return {
             "input_features": values.astype(self.dtype),
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),

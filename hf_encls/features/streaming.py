@@ -15,7 +15,6 @@ from datasets import Dataset, IterableDataset
 from hf_encls.features.checks import check_windows
 from hf_encls.features.store import arrow_windows, embed
 
-SMALL_COLUMNS = ("label", "clip_id", "start", "group", "fold", "silent")
 BUFFER_BYTES = 256 << 20  # of windows that are mixed with each other
 ROWS_PER_READ = 256
 STREAM = "the stream of windows"  # what errors call a data set whose name was not given

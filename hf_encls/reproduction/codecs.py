@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from hf_encls.audio import load
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.splits import make_splits, official_folds
 from hf_encls.features.extraction import feature_identity, frontend_of
 from hf_encls.files import write_json
@@ -42,16 +43,14 @@ class Features:
         windows: as `extract_features` makes them.
         config: how they were made.
         codec: what made them; None for mel.
-        facts: what is known of the codec (`untrained`, `trained_on`, ...).
-        anchor: how many of how many latents were drawn to a spectrum while the codec was trained.
+        facts: what is known of the codec.
     """
 
     name: str
     windows: Dataset
     config: EnclsConfig
     codec: PreTrainedModel | None = None
-    facts: dict = field(default_factory=dict)
-    anchor: tuple[int, int] | None = None
+    facts: CodecFacts | None = None
 
     def costs(self) -> dict:
         """`kbytes_per_s` of the stored features, and `kbits_per_s` of all the codec's codes; None where it has none."""
@@ -138,7 +137,7 @@ def _train(features: Features, config: EnclsConfig, way: Division, args: EnclsTr
         "window_accuracy": float((windows.argmax(axis=1) == labels).mean()),
         "clip_accuracy": float(right.mean()),
         "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
-        "training_s": float(run.results["times_s"]["training"]),
+        "training_s": float(run.results.times_s["training"]),
     }
 
 

@@ -78,7 +78,7 @@ def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds of the network for each input of each data set: per second of audio (forward), per epoch of
     training (forward and backward), and how they compare with mel's.
     """
-    windows = {run.cell.id: run.results["train"]["num_windows"] for run in runs}
+    windows = {run.cell.id: run.results.train.num_windows for run in runs}
     cells = first_of_each(run.cell for run in runs if not run.cell.preset.variant)
     counts = {place: multiply_adds(cell.network()) for place, cell in cells.items()}
     rows = []

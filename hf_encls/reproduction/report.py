@@ -12,7 +12,7 @@ import yaml
 from hf_encls.codec.loading import codec_facts
 from hf_encls.files import write_json, write_text
 from hf_encls.files.records import read_record
-from hf_encls.report.cards import has_heard
+from hf_encls.report.codec_texts import has_heard
 from hf_encls.reproduction import costs, figures, paper, pictures
 from hf_encls.reproduction.cells import FinishedCell, finished, score_table
 from hf_encls.reproduction.claims import ambiguities, claims
@@ -21,7 +21,7 @@ from hf_encls.reproduction.grid import INPUTS, Cell, Input, Preset, not_run
 from hf_encls.reproduction.other_models import compare_rows
 from hf_encls.reproduction.report_page import TEMPLATES, render
 from hf_encls.reproduction.timing import processor, timing_rows
-from hf_encls.training.results import versions
+from hf_encls.training.saving import versions
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing"  # folder of what was measured, one file for each data set
@@ -58,7 +58,7 @@ def write_report(grid: Grid, compare: Sequence[str] = (), timing_clips: int = 8)
     if runs:
         report["pictures"] += pictures.figure_2(runs[0].cell.dataset, grid.inputs, grid.presets[0], target)
     write_json(report, target / REPORT)
-    write_json({run.cell.id: _columns(run.results["history"]) for run in runs}, target / CURVES)
+    write_json({run.cell.id: _columns(run.results.history) for run in runs}, target / CURVES)
     return write_text(render(read_record(target / REPORT)), target / PAGE)
 
 
@@ -101,10 +101,10 @@ def build(grid: Grid, runs: Sequence[FinishedCell], timing: Sequence[Mapping], c
 
 def made(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     """How the report came about: command, versions, machine, how much of it is finished."""
-    epochs = sorted({run.results["epochs"] for run in runs})
+    epochs = sorted({run.results.epochs for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
     inputs = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
-    devices = sorted({run.results["device"] for run in runs}) or ["none"]
+    devices = sorted({run.results.device for run in runs}) or ["none"]
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
         "versions": versions(),
@@ -161,7 +161,7 @@ def input_rows(grid: Grid) -> list[dict]:
     rows = []
     for entry in (*grid.inputs, *grid.missing_inputs):
         original = paper.CODECS.get(entry.features)
-        facts = codec_facts(entry.codec) if entry.codec and entry not in grid.missing_inputs else {}
+        facts = codec_facts(entry.codec) if entry.codec and entry not in grid.missing_inputs else None
         rows.append(
             {
                 "key": entry.key,
@@ -169,7 +169,7 @@ def input_rows(grid: Grid) -> list[dict]:
                 "features": entry.features,
                 "codec": entry.codec_name,
                 "untrained": entry.untrained,
-                "trained_on": facts.get("trained_on"),
+                "trained_on": facts and facts.trained_on,
                 "heard": [dataset.label for dataset in grid.datasets if has_heard(facts, dataset.name)],
                 "stand_in_for": original if entry.codec not in (None, original) else None,
                 "status": "missing" if entry in grid.missing_inputs else "used",
@@ -190,7 +190,8 @@ def cell_rows(grid: Grid, runs: Sequence[FinishedCell]) -> list[dict]:
         if cell.id in grid.failed:
             row["reason"] = grid.failed[cell.id]
         if cell.id in by_id:
-            row |= {name: by_id[cell.id].results[name] for name in KEPT} | {"training_s": by_id[cell.id].training_s}
+            results = by_id[cell.id].results.as_dict()
+            row |= {name: results.get(name) for name in KEPT} | {"training_s": by_id[cell.id].training_s}
         rows.append(row)
     return rows
 

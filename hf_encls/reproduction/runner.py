@@ -14,7 +14,7 @@ from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction.costs import multiply_adds
 from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS, read_results
+from hf_encls.training.results import RESULTS, Results
 from hf_encls.training.resuming import progress
 
 ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
@@ -169,6 +169,5 @@ def last_words(log: Path) -> str:
 
 
 def _scores(folder: Path) -> str:
-    results = read_results(folder)
-    test = results["test"]
-    return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"
+    test = Results.of(folder).test
+    return f"test accuracy {test.window.accuracy:.3f} of windows, {test.clip.accuracy:.3f} of clips"

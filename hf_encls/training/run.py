@@ -20,8 +20,9 @@ from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
-from hf_encls.training.results import CLIPS, RESULTS, save_model
+from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
+from hf_encls.training.saving import save_model
 from hf_encls.training.trainer import EnclsTrainer, history
 
 # Of transformers' arguments, those that a result depends on.
@@ -38,18 +39,18 @@ class Run:
 
     Args:
         model: the network, with the frozen codec in it where one was given.
-        results: what `results.json` holds: settings, scores of `train`, `validation` and `test`, the history, the leak.
+        results: settings, scores of `train`, `validation` and `test`, the history, the leak: `results.json`.
         parts: the ids of the clips in each part.
     """
 
     model: EnclsForAudioClassification
-    results: dict
+    results: Results
     parts: dict[str, list[str]]
 
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint with its code, `clips.json` and, last, `results.json`."""
         self.save_model(folder)
-        write_json(self.results, Path(folder) / RESULTS)
+        self.results.write(Path(folder))
 
     def save_model(self, folder: str | Path) -> None:
         """The same without `results.json`, which says that all of a run is there."""
@@ -108,7 +109,7 @@ def train(
     >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
     >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
     >>> run = hf_encls.train(windows, config, args=args)
-    >>> 0 <= run.results["test"]["clip"]["accuracy"] <= 1
+    >>> 0 <= run.results.test.clip.accuracy <= 1
     True
     >>> run.save(folder)
     """
@@ -141,34 +142,34 @@ def train(
     trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     training_s = before_s + time.monotonic() - started
     epochs = history(trainer.state.log_history)
-    results = {
+    results = Results(
         **_settings(config, protocol, fold, args.seed),
-        "parameters": model.head.num_parameters(),
-        "classes": classes,
-        "leak": leak.as_dict(),
+        parameters=model.head.num_parameters(),
+        classes=classes,
+        leak=leak,
         **_scores(trainer, stores, classes),
-        "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
-        "history": epochs,
-        "processes": args.world_size,
-        "device": args.device.type,
-        "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
-        "times_s": {"training": training_s},
-    }
+        epochs=len(epochs),
+        best_epoch=_best_epoch(epochs),
+        history=epochs,
+        processes=args.world_size,
+        device=args.device.type,
+        holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
+        times_s={"training": training_s},
+    )
     model.cpu()
     if codec is not None and config.representation.needs_codec:
         model.attach_codec(codec)
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
 
 
-def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> dict:
-    """Scores of a model on windows of features that it has not seen, as `results.json` has them of a part.
+def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
+    """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
     `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
     the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
-    >>> hf_encls.evaluate(model, windows)["clip"]["accuracy"]  # doctest: +SKIP
+    >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
     0.83
     """
     names = windows.features["label"].names
@@ -235,6 +236,7 @@ def _begin(start: Start) -> None:
 
 def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -> dict:
     return {
+        "dataset": "",  # windows do not say what they were cut from
         "features": config.feature_name,
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_s,

@@ -159,7 +159,7 @@ class EnclsTrainer(Trainer):
         if not hasattr(store, "clip_ids"):  # somebody's own data set
             return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
         scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids)
-        return {"accuracy": scores["window"]["accuracy"], "clip_accuracy": scores["clip"]["accuracy"]}
+        return {"accuracy": scores.window.accuracy, "clip_accuracy": scores.clip.accuracy}
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:
