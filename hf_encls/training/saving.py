@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hf_encls.files import errors_name, move_into_place, work_folder
+from hf_encls.files import move_into_place, work_folder, writing
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -14,7 +14,7 @@ from hf_encls.model.modeling_encls import EnclsForAudioClassification
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
     """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
     model.cpu()
-    with errors_name(folder), work_folder(folder) as work:
+    with writing(folder), work_folder(folder) as work:
         model.save_pretrained(work)
         EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
         for file in sorted(work.iterdir()):
