@@ -20,6 +20,7 @@ from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import ASSETS, codec_facts, codec_hash, load_codec
 from hf_encls.data.esc50 import ESC10
 from hf_encls.data.facts import copy_text
+from hf_encls.files import checkpoints
 from hf_encls.report.cards import (
     TEMPLATES,
     eval_results,
@@ -410,6 +411,7 @@ def test_a_licence_is_what_the_codecs_own_card_states(tmp_path):
 
 
 def test_the_hub_is_asked_for_a_licence_at_run_time(hub, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ANSWER_S", 30.0)  # of a busy machine
     api, page = HfApi(), b"---\nlicense: cc-by-nc-4.0\n---\n# EnCodec\n"
     for name, files in (("codec", {"README.md": page, "config.json": b"{}"}), ("silent", {"config.json": b"{}"})):
         api.create_repo(f"{USER}/{name}")

@@ -83,7 +83,8 @@ def test_it_goes_on_where_it_was(tones, monkeypatch, no_network):
     assert [row["kbits_per_s"] for row in rows] == [None, 6.0, 6.0]
     assert rows[1]["kbytes_per_s"] == pytest.approx(2 * 32 * 400 / 1000)
     assert rows[2]["kbytes_per_s"] == pytest.approx(2 * 3 * 400 / 1000)
-    assert rows[1]["tags"] == ["untrained", "half log-mel"] and "says nothing" in rows[1]["notes"][0]
+    assert rows[1]["tags"] == ["untrained", "half log-mel"] and "says nothing" in rows[1]["notes"][1]
+    assert rows[1]["notes"][0] == "DAC, licence unknown."
     out = tones.parent / "out"
     assert (out / "codecs.png").read_bytes().startswith(b"\x89PNG")
     table = list(csv.DictReader((out / "codecs.csv").open()))
