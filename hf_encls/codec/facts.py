@@ -66,10 +66,13 @@ def with_licence(facts: CodecFacts, revision: str | None = None) -> CodecFacts:
     """
     if facts.license or facts.untrained or not HUB_NAME.fullmatch(facts.id):
         return facts
-    try:
+    try:  # asked first: a download waits long for a Hub that does not answer
         local = find_checkpoint(facts.id, revision, "a codec", "its licence is unknown")
+    except CheckpointNotFoundError:
+        local = True
+    try:
         card = hf_hub_download(facts.id, "README.md", revision=revision, local_files_only=local)
-    except (CheckpointNotFoundError, HfHubHTTPError, OSError):
+    except (HfHubHTTPError, OSError):
         return facts
     return replace(facts, license=_stated(Path(card)))
 
