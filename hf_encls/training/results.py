@@ -129,7 +129,6 @@ class Results(Record):
     test: PartScores
     per_class: list[dict] | None = field(default=None, metadata={"shape": ([CLASS_SHAPE], None)})  # of test windows
     confusion_matrix: list[list[int]] | None = None  # of test windows; rows: true class
-    fit: dict[str, float] | None = None  # of a head that is fitted, what was chosen
     epochs: int | None = None
     best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch

@@ -180,6 +180,13 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
+    clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
+    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+
+
+def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
+    """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
     books = (
         codebooks_of(model.frontend.codec, model.config.num_codebooks)
         if model.config.representation.integers
@@ -191,8 +198,7 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    clip_ids = store.clip_ids if clips_have_one_label(windows) else None
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, clip_ids, store.silent)
+    return torch.cat(rows).numpy()
 
 
 def run_settings(
