@@ -1,5 +1,6 @@
 """Each fast path gives what the plain one gives, on random lengths: the packed and tiled codec, streams, mel, windows."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -317,6 +318,44 @@ def test_mel_is_the_full_matrix_product(length, rate, kind, window_s, hop):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     else:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(("window_s", "duration_s"), [(1.0, 3.0), (0.2, 2.5), (0.37, 0.3)])
+@pytest.mark.parametrize("kind", ["mel", "log_mel"])
+def test_mel_is_to_the_bit_what_caches_hold(kind, window_s, duration_s):
+    """Products by groups of 16 bands over all windows of a part side by side, as they were always made."""
+    config = EnclsConfig(features=kind, sampling_rate=44_100, window_s=window_s, step_s=window_s)
+    mel = frontend_of(config, None)
+    wave = noise(round(duration_s * 44_100))
+    pieces = wave[window_index(len(wave), config.window_samples, config.step_samples)]
+    frames = (pieces.unfold(-1, 512, 128) * mel.taper).flatten(0, 1)
+    power = torch.view_as_real(torch.fft.rfft(frames)).square().flatten(1).T
+    twice = mel.filters.repeat_interleave(2, dim=0)
+    expected = torch.zeros(128, power.shape[1])
+    for start in range(0, 128, 16):
+        bands = slice(start, start + 16)
+        rows = twice[:, bands].any(dim=1).nonzero()
+        used = slice(int(rows[0]), int(rows[-1]) + 1)
+        expected[bands] = twice[used, bands].T.contiguous() @ power[used]
+    if kind == "log_mel":
+        expected = 10 * expected.clamp_min(1e-10).log10()
+    assert torch.equal(mel.windows([wave])[0], expected.unflatten(1, (len(pieces), -1)).transpose(0, 1))
+
+
+def test_mel_groups_its_filters_once_and_asks_its_configuration_little(monkeypatch):
+    asked, grouped = [], []
+    mel = frontend_of(EnclsConfig(features="mel", sampling_rate=16_000), None)
+    look_up, repeat = EnclsConfig.__getattribute__, torch.Tensor.repeat_interleave
+    monkeypatch.setattr(EnclsConfig, "__getattribute__", lambda self, name: asked.append(name) or look_up(self, name))
+    monkeypatch.setattr(
+        torch.Tensor, "repeat_interleave", lambda *args, **named: grouped.append(1) or repeat(*args, **named)
+    )
+    first = mel.windows([noise(16_000)] * 20)[0]
+    assert len(asked) < 100 and len(grouped) == 1
+    mel.filters.mul_(2)
+    assert torch.equal(mel.windows([noise(16_000)])[0], 2 * first) and len(grouped) == 2
+    mel.load_state_dict({**mel.state_dict(), "filters": mel.filters / 2})
+    assert torch.equal(copy.deepcopy(mel).windows([noise(16_000)])[0], first)
 
 
 @examples
