@@ -36,9 +36,7 @@ LENGTHLESS = {
 }
 
 BLOCK_SAMPLES = 1 << 18  # decoded at a time, so that a wrong header cannot make us allocate gigabytes
-MAX_BLOCK_VALUES = (
-    1 << 24
-)  # samples times channels of a block: a thousand channels do not make it a thousand times larger
+MAX_BLOCK_VALUES = 1 << 24  # samples times channels: a thousand channels do not make a block a thousand times larger
 MIN_HZ, MAX_HZ = 1_000, 768_000  # other sampling rates are wrong headers, or no sounds
 BAD_RESOURCE_FORK = 153  # libsndfile's number
 MAX_PEAK = 2.0**31  # of samples in whole numbers, the largest there are; beyond it sums and squares overflow

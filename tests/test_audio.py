@@ -244,7 +244,7 @@ def test_no_scan_takes_a_resource_fork_for_audio(tmp_path):
     from hf_encls.codec_training.corpus import sounds_below
     from hf_encls.commands.classify import expand
     from hf_encls.data.folders import scan_folder
-    from hf_encls.files import find_audio
+    from hf_encls.files.finding import find_audio
 
     for number, label in enumerate(("rain", "rain", "bark", "bark")):
         path = tmp_path / label / f"{number}.mp3"

@@ -78,7 +78,7 @@ def put(name: str, value: float):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        ("encodec_24khz", "conv1.weight"),
+        ("encodec_24khz", "head.conv1.weight"),
         ("encodec_24khz", "feature_mean"),
         ("encodec_24khz", "frontend.codec.encoder.layers.0.conv.bias"),
         ("encodec_24khz_codes", "frontend.codec.quantizer.layers.1.codebook.embed"),
@@ -95,7 +95,7 @@ def test_weights_that_are_no_numbers_are_refused(kind, name, value, broken):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_tensor_is_missed(kind, whole, broken):
     names = sorted(load_file(whole[kind] / "model.safetensors"))
-    for name in [*names[:: max(1, len(names) // 6)], "feature_scale", "classifier.bias"]:
+    for name in [*names[:: max(1, len(names) // 6)], "feature_scale", "head.classifier.bias"]:
         folder = broken(kind, weights=lambda tensors: tensors.pop(name))  # noqa: B023
         with pytest.raises(ValueError, match="expected all tensors") as caught:
             EnclsForAudioClassification.from_pretrained(folder)
@@ -115,22 +115,24 @@ def test_a_file_cut_short_is_refused(kind, length, broken):
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.complex64, torch.bool])
 def test_weights_of_other_types_are_refused(dtype, broken):
-    folder = broken(weights=lambda tensors: tensors.update({"conv1.weight": tensors["conv1.weight"].to(dtype)}))
+    folder = broken(
+        weights=lambda tensors: tensors.update({"head.conv1.weight": tensors["head.conv1.weight"].to(dtype)})
+    )
     with pytest.raises(ValueError, match=r"expected weights as F64, F32, F16, BF16") as caught:
         EnclsPipeline.from_pretrained(folder)
-    one_line(caught.value, str(folder / "model.safetensors"), "conv1.weight")
+    one_line(caught.value, str(folder / "model.safetensors"), "head.conv1.weight")
 
 
 def test_shapes_of_another_model_are_named(broken, caplog):
-    folder = broken(weights=lambda tensors: tensors.update({"classifier.weight": torch.zeros(7, 7)}))
+    folder = broken(weights=lambda tensors: tensors.update({"head.classifier.weight": torch.zeros(7, 7)}))
     with pytest.raises(ValueError, match=r"classifier\.weight of the shape \(3, 2176\).*found \(7, 7\)") as caught:
         EnclsPipeline.from_pretrained(folder)
     one_line(caught.value, str(folder / "model.safetensors"))
     assert "REPORT" not in caplog.text
     model = EnclsForAudioClassification.from_pretrained(folder, ignore_mismatched_sizes=True)  # asked for
-    assert model.classifier.weight.shape == (3, 2176)
+    assert model.head.classifier.weight.shape == (3, 2176)
     fewer = EnclsForAudioClassification.from_pretrained(folder, ignore_mismatched_sizes=True, num_labels=5)
-    assert fewer.classifier.weight.shape == (5, 2176)
+    assert fewer.head.classifier.weight.shape == (5, 2176)
 
 
 CONFIGURATIONS = [
@@ -291,7 +293,7 @@ def test_every_command_says_it_in_one_line(command, broken, tmp_path, capsys):
     source = {"embed": [str(sounds)], "export": ["--onnx", str(tmp_path / "m.onnx")], "demo": []}
     source = source.get(command, [str(sounds / "a.wav")])
     for folder, file in (
-        (broken(weights=put("conv1.weight", NAN)), "model.safetensors"),
+        (broken(weights=put("head.conv1.weight", NAN)), "model.safetensors"),
         (broken(codec={"num_lstm_layers": 10**12}), "config.json"),
     ):
         assert cli.main([command, *source, "--model", str(folder)]) == 2
@@ -301,7 +303,7 @@ def test_every_command_says_it_in_one_line(command, broken, tmp_path, capsys):
 
 
 def test_the_stock_pipeline_and_the_embeddings_refuse_them_too(broken):
-    nan, wide = broken(weights=put("conv1.weight", NAN)), broken(config={"num_bands": 10**9})
+    nan, wide = broken(weights=put("head.conv1.weight", NAN)), broken(config={"num_bands": 10**9})
     for load in (
         lambda folder: pipeline("audio-classification", model=str(folder)),
         AutoModelForAudioClassification.from_pretrained,
@@ -325,7 +327,7 @@ except ValueError as error:
 
 
 def test_the_code_that_travels_refuses_them(broken, tmp_path):
-    folder = broken(weights=put("conv1.weight", NAN))
+    folder = broken(weights=put("head.conv1.weight", NAN))
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
         [sys.executable, "-c", REMOTE, str(folder)], capture_output=True, text=True, check=True, env=environment
@@ -362,7 +364,7 @@ def test_what_was_whole_stays_so(tmp_path):
     model.save_pretrained(tmp_path / "limits")
     assert EnclsForAudioClassification.from_pretrained(tmp_path / "limits").feature_scale.max() > 1e37
     small_model("log_mel").half().save_pretrained(tmp_path / "half")
-    assert EnclsForAudioClassification.from_pretrained(tmp_path / "half").conv1.weight.dtype == torch.float16
+    assert EnclsForAudioClassification.from_pretrained(tmp_path / "half").head.conv1.weight.dtype == torch.float16
     bare = EnclsForAudioClassification(EnclsConfig(num_labels=2, codec_id="some/codec"))
     bare.save_pretrained(tmp_path / "bare")
     assert EnclsForAudioClassification.from_pretrained(tmp_path / "bare").frontend is None
@@ -372,9 +374,9 @@ def test_what_was_whole_stays_so(tmp_path):
 
 def huge(tensors: dict) -> None:
     """Weights that are finite, of a network whose scores are not."""
-    tensors["classifier.weight"].fill_(3e38)
-    tensors["classifier.weight"][::2] *= -1
-    tensors["conv2.weight"].fill_(1e30)
+    tensors["head.classifier.weight"].fill_(3e38)
+    tensors["head.classifier.weight"][::2] *= -1
+    tensors["head.conv2.weight"].fill_(1e30)
 
 
 @pytest.mark.parametrize("program", ["classify", "segment", "export"])

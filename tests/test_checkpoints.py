@@ -15,10 +15,10 @@ from huggingface_hub import HfApi, constants
 from small_models import save_small_model, small_codec
 
 from hf_encls import EnclsPipeline
-from hf_encls.checkpoints import find_checkpoint
 from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
+from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.inference.embeddings import load_model
 from hf_encls.report.compare import compare
 
@@ -134,7 +134,7 @@ def test_what_the_hub_has_not_is_said_as_it_says_it(hub):
 
 @pytest.mark.parametrize("name", ["nope", "./nope", "a/b/c", "/nowhere/at/all", "../nope/x", ""])
 def test_a_name_that_is_no_folder_and_no_name_of_the_hub_is_a_wrong_path(name, monkeypatch):
-    monkeypatch.setattr("hf_encls.checkpoints.get_hf_file_metadata", None)  # nobody is asked
+    monkeypatch.setattr("hf_encls.files.checkpoints.get_hf_file_metadata", None)  # nobody is asked
     with pytest.raises(
         CodecNotFoundError, match=r"a folder or USER/NAME on the Hub, found neither: give mini"
     ) as caught:

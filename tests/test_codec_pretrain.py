@@ -22,11 +22,12 @@ from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
 from hf_encls.codec_training import finishing, progress
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_clip
-from hf_encls.codec_training.corpus import Corpus, draw_batch, generated_corpus, read_corpus
-from hf_encls.codec_training.finishing import measure_bandwidths, save_example
+from hf_encls.codec_training.corpus import Corpus, TrainingSounds, draw_batch, generated_corpus, read_corpus
+from hf_encls.codec_training.finishing import save_example
 from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr
+from hf_encls.codec_training.measuring import measure, measure_bandwidths
 from hf_encls.codec_training.precision import checked_layers
-from hf_encls.codec_training.pretraining import Recipe, measure
+from hf_encls.codec_training.pretraining import Recipe
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 from hf_encls.features.extraction import feature_config, frontend_of
@@ -217,13 +218,13 @@ def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path):
 
 
 def test_batches_depend_on_seed_step_and_process_only():
-    corpus = generated_corpus(2, 24_000, 1)
+    sounds = TrainingSounds([generated_corpus(2, 24_000, 1)], [1.0])
     settings = {"batch_size": 3, "crop_samples": 7200, "seed": 1}
-    first = draw_batch([corpus], [1.0], step=5, **settings)
+    first = draw_batch(sounds, step=5, **settings)
     assert first.shape == (3, 1, 7200) and first.dtype == np.float32 and np.abs(first).max() <= 1
-    assert np.array_equal(first, draw_batch([corpus], [1.0], step=5, **settings))
-    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=6, **settings))
-    assert not np.array_equal(first, draw_batch([corpus], [1.0], step=5, rank=1, **settings))
+    assert np.array_equal(first, draw_batch(sounds, step=5, **settings))
+    assert not np.array_equal(first, draw_batch(sounds, step=6, **settings))
+    assert not np.array_equal(first, draw_batch(sounds, step=5, rank=1, **settings))
 
 
 def test_generated_sounds_are_the_same_every_time_and_differ_from_each_other():

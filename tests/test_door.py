@@ -13,8 +13,9 @@ import soundfile
 from small_models import save_small_model, small_codec
 
 from hf_encls.commands import cli, door
-from hf_encls.commands.outputs import output_file, writing
-from hf_encls.records import RecordError, read_record
+from hf_encls.commands.outputs import output_file
+from hf_encls.files import writing
+from hf_encls.files.records import RecordError, read_record
 
 FEATURES = ("--features", "log_mel", "--window_s", "0.4", "--cache_dir", "{here}/c")
 QUICK = (
@@ -292,6 +293,10 @@ def test_a_service_that_is_not_installed_is_told_before_the_work(good, tmp_path,
     for name in ("wandb_that_is_not_here", "neptune"):
         more = ("--report_to", name)
         assert name in refused(capsys, call("train", good, tmp_path, more=more), "--report_to")
+    (tmp_path / "list.json").write_text('{"report_to": [[]]}')
+    refused(capsys, ["train", str(tmp_path / "list.json")], "--report_to")
+    for value in ("nan", "inf", "-1"):
+        refused(capsys, call("train", good, tmp_path, more=("--memory_limit_gb", value)), "--memory_limit_gb")
     assert not (tmp_path / "c").exists()
 
 
@@ -329,6 +334,8 @@ def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
     assert last_checkpoint(tmp_path) is None
 
 
-@pytest.mark.parametrize("option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1", "--crop_s=1e-9"])
+@pytest.mark.parametrize(
+    "option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1", "--crop_s=1e-9", "--decay_share=inf"]
+)
 def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):
     refused(capsys, call("pretrain", good, tmp_path, more=(option,)), option[2:].split("=")[0])

@@ -8,21 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from hf_encls.codec_training.corpus import sounds_below
 from hf_encls.commands.classify import expand
 from hf_encls.files import (
     TEMPORARY,
     checksum,
-    find_audio,
-    find_files,
     new_file,
     new_folder,
     work_folder,
     write_json,
     write_text,
+    writing,
 )
+from hf_encls.files.finding import find_audio, find_files
 
 WRITER = """
 import sys, time
@@ -175,3 +180,28 @@ def test_files_are_found_once_by_one_rule(tree, capsys):
     assert sounds_below(tree).files == expand([str(tree)]) == found.files
     assert "a/pipe.wav" in capsys.readouterr().err
     assert find_files(tree, lambda path: path.suffix == ".txt").files == [tree / "a" / "notes.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize("library", ["torch", "python", "soundfile"])
+def test_a_full_disk_is_the_error_of_the_system_whoever_writes(tmp_path, library):
+    path = tmp_path / "out"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left|cannot be written") as caught, writing("results"):
+        if library == "torch":
+            torch.save(torch.zeros(1 << 16), path)
+        elif library == "python":
+            with open(path, "wb") as file:
+                file.write(bytes(1 << 16))
+        else:
+            soundfile.write(path, np.zeros(1 << 16), 8000, format="WAV")
+    assert caught.value.filename == "results"
+
+
+def test_a_damaged_file_that_is_read_is_no_error_of_writing(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"damaged!" * 9)
+    (tmp_path / "a.pt").write_bytes(b"PK\x03\x04" + b"damaged!" * 9)
+    with pytest.raises(SafetensorError), writing(tmp_path / "results"):
+        load_file(tmp_path / "a.safetensors")
+    with pytest.raises(RuntimeError), writing(tmp_path / "results"):
+        torch.load(tmp_path / "a.pt", weights_only=True)

@@ -38,7 +38,7 @@ def test_size_is_the_reference_networks():
 def test_initialisation_is_pytorchs_own():
     torch.manual_seed(0)
     model = EnclsForAudioClassification(EnclsConfig(num_labels=50))
-    for layer in (model.conv1, model.conv2, model.classifier):
+    for layer in (model.head.conv1, model.head.conv2, model.head.classifier):
         fan_in = layer.weight[0].numel()
         # uniform within 1/sqrt(fan_in) has this deviation; the library's would be 0.02
         assert layer.weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.1)
@@ -118,7 +118,7 @@ def test_training_changes_every_weight_of_the_network_and_none_of_the_codec():
     loss = model(input_values=values, attention_mask=mask, labels=torch.tensor([0, 1])).loss
     loss.backward()
     optimizer.step()
-    network = ("conv1.", "conv2.", "classifier.")
+    network = "head."
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith(network), name
 
@@ -182,7 +182,7 @@ def test_half_precision_takes_waveforms(features, dtype, tmp_path):
     expected = whole(input_values=wave[None]).logits
     loaded = EnclsForAudioClassification.from_pretrained(folder, dtype=dtype).eval()
     for model in (loaded, small_model(features).to(dtype), small_model(features).half()):
-        assert model.conv1.weight.dtype in (dtype, torch.float16)
+        assert model.head.conv1.weight.dtype in (dtype, torch.float16)
         assert {value.dtype for value in model.frontend.state_dict().values()} == {torch.float32}
         torch.testing.assert_close(model(input_values=wave[None]).logits, expected, atol=0.03, rtol=0)
     pipe = pipeline("audio-classification", model=str(folder), dtype=dtype, top_k=3)
@@ -236,7 +236,20 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
     modeling = MODEL_ROOM / "modeling_encls.py"
     travelling = {Path(file).name for file in get_relative_import_files(str(modeling))}
     names = ("configuration", "representation", "mel", "codec_features", "codec", "identity", "encoding", "layers")
-    names += ("adapter", "encodec", "dac", "mimi", "vibevoice", "xcodec", "limits", "loading", "precision", "windows")
+    names += (
+        "head",
+        "mnist",
+        "adapter",
+        "encodec",
+        "dac",
+        "mimi",
+        "vibevoice",
+        "xcodec",
+        "limits",
+        "loading",
+        "precision",
+        "windows",
+    )
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in MODEL_ROOM.glob("*.py"):
         check_imports(str(file))
@@ -308,7 +321,7 @@ def test_many_windows_go_through_in_parts_to_the_same_bits():
         64, model.config.num_bands, model.config.num_frames, generator=torch.Generator().manual_seed(0)
     )
     sizes = []
-    model.conv1.register_forward_hook(lambda module, inputs, output: sizes.append(output.nbytes))
+    model.head.conv1.register_forward_hook(lambda module, inputs, output: sizes.append(output.nbytes))
     whole = model.classify(windows)
     with torch.no_grad():
         parts = model.classify(windows)

@@ -15,7 +15,7 @@ from test_cards import CONFIG, results_with
 
 from hf_encls.commands import classify
 from hf_encls.commands.prepare import next_command
-from hf_encls.escapes import csv_cell, markdown, markdown_block, markdown_code, one_line, python
+from hf_encls.files.escapes import csv_cell, markdown, markdown_block, markdown_code, one_line, python
 from hf_encls.hub.push_models import _named
 from hf_encls.inference.demo.answers import Answer, Limits
 from hf_encls.inference.demo.page import introduction, refusal, summary

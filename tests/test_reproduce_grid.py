@@ -15,11 +15,10 @@ import torch
 from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
 
-from hf_encls import escapes
 from hf_encls.commands.reproduce_cell import main as run_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
-from hf_encls.files import write_json
+from hf_encls.files import escapes, write_json
 from hf_encls.reproduction import runner, timing
 from hf_encls.reproduction.cells import finished
 from hf_encls.reproduction.data_sets import read_data_set

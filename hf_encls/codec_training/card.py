@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 
 TEMPLATE = Path(__file__).with_name("codec_card.md")
 

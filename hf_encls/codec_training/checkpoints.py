@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hf_encls.files import new_folder
-from hf_encls.records import read_record
+from hf_encls.files.records import read_record
 
 STATE_SHAPE = {"step": int, "recipe": dict}
 STATE = "state.json"

@@ -14,7 +14,7 @@ import numpy as np
 
 from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
 from hf_encls.codec_training.sounds import generate_sound
-from hf_encls.files import Found, find_audio
+from hf_encls.files.finding import FoundFiles, find_audio
 
 SILENCE_RMS = 1e-4
 MAX_PEAK = 0.99
@@ -48,17 +48,26 @@ class Corpus:
         return Corpus([self.names[i] for i in indices], [self.clips[i] for i in indices])
 
 
-def sounds_below(root: str | os.PathLike) -> Found:
+@dataclass
+class TrainingSounds:
+    """What a codec is trained on: corpora, how often each is drawn from (relative to each other), and held-out clips."""
+
+    corpora: list[Corpus]
+    shares: list[float]
+    held_out: Corpus = field(default_factory=Corpus)
+
+
+def sounds_below(root: str | os.PathLike) -> FoundFiles:
     """Every audio file under a folder, nested as deep as may be, or the file itself."""
     root = Path(root)
     if root.is_file():
-        return Found([root])
+        return FoundFiles([root])
     if not root.is_dir():
         raise ValueError(f"expected a folder of audio, {root} does not exist")
-    found = find_audio(root)
-    if not found.files:
+    sounds = find_audio(root)
+    if not sounds.files:
         raise ValueError(f"expected audio files under {root} ({' '.join(sorted(EXTENSIONS))}), found none")
-    return found
+    return sounds
 
 
 def read_corpus(
@@ -74,9 +83,9 @@ def read_corpus(
     corpus = Corpus()
     paths = []
     for root in roots:
-        found = sounds_below(root)
-        paths += found.files
-        corpus.left_out += [row | {"file": str(Path(root, row["file"]))} for row in found.left_out]
+        below = sounds_below(root)
+        paths += below.files
+        corpus.left_out += [row | {"file": str(Path(root, row["file"]))} for row in below.left_out]
     room = np.inf if max_hours is None else max_hours * 3600 * sampling_rate
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         block = 64  # decoded ahead, so that max_hours bounds the work too
@@ -109,36 +118,28 @@ def generated_corpus(count: int, sampling_rate: int, num_channels: int, seed: in
 
 
 def draw_batch(
-    corpora: Sequence[Corpus],
-    shares: Sequence[float],
-    *,
-    batch_size: int,
-    crop_samples: int,
-    seed: int,
-    step: int,
-    rank: int = 0,
+    sounds: TrainingSounds, *, batch_size: int, crop_samples: int, seed: int, step: int, rank: int = 0
 ) -> np.ndarray:
     """Crops (B, channels, crop_samples) at varied loudness, a quarter of them mixed from two clips.
 
-    Half of the crops keep about their own level, half are set to a random RMS around 0.1; none clips. `shares` says
-    how often each corpus is drawn from; inside one, clips are drawn by their length.
+    Half of the crops keep about their own level, half are set to a random RMS around 0.1; none clips. Inside a corpus,
+    clips are drawn by their length.
     """
     rng = np.random.default_rng([seed, step, rank])
-    total = sum(shares)
-    shares = [share / total for share in shares]
     batch = []
     for _ in range(batch_size):
-        crop = _loudness(rng, _crop(rng, corpora, shares, crop_samples))
+        crop = _loudness(rng, _crop(rng, sounds, crop_samples))
         if rng.random() < 0.25:
-            other = _loudness(rng, _crop(rng, corpora, shares, crop_samples))
-            crop = crop + rng.uniform(0.2, 1) * other
+            second = _loudness(rng, _crop(rng, sounds, crop_samples))
+            crop = crop + rng.uniform(0.2, 1) * second
         crop = crop * rng.choice([-1, 1])
         batch.append(crop * min(1, MAX_PEAK / max(np.abs(crop).max(), 1e-9)))
     return np.stack(batch).astype(np.float32)
 
 
-def _crop(rng: np.random.Generator, corpora: Sequence[Corpus], shares: Sequence[float], length: int) -> np.ndarray:
-    corpus = corpora[rng.choice(len(corpora), p=shares)]
+def _crop(rng: np.random.Generator, sounds: TrainingSounds, length: int) -> np.ndarray:
+    total = sum(sounds.shares)
+    corpus = sounds.corpora[rng.choice(len(sounds.corpora), p=[share / total for share in sounds.shares])]
     for _ in range(4):  # silence teaches little: mostly drawn again
         clip = corpus.clips[corpus.odds.searchsorted(rng.random(), side="right")]
         if clip.shape[-1] < length:
@@ -155,9 +156,9 @@ def _crop(rng: np.random.Generator, corpora: Sequence[Corpus], shares: Sequence[
 
 def _loudness(rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
     rms = _rms(crop)
-    own = 10 ** rng.uniform(-0.4, 0.3)
-    wanted = 0.1 * 10 ** rng.normal(0, 0.35)
-    return crop * (own if rng.random() < 0.5 or rms < SILENCE_RMS else wanted / rms)
+    gain = 10 ** rng.uniform(-0.4, 0.3)
+    target_rms = 0.1 * 10 ** rng.normal(0, 0.35)
+    return crop * (gain if rng.random() < 0.5 or rms < SILENCE_RMS else target_rms / rms)
 
 
 def _rms(crop: np.ndarray) -> float:
@@ -166,10 +167,10 @@ def _rms(crop: np.ndarray) -> float:
 
 def _read(path: Path, sampling_rate: int, num_channels: int) -> np.ndarray | str:
     try:
-        samples, own_rate = read(path)
-        one = num_channels == 1 or samples.shape[1] == 1
-        channels = [downmix(samples)] if one else list(samples.T[:num_channels])
-        out = np.stack([resample(np.ascontiguousarray(channel), own_rate, sampling_rate) for channel in channels])
+        samples, file_rate = read(path)
+        is_mono = num_channels == 1 or samples.shape[1] == 1
+        channels = [downmix(samples)] if is_mono else list(samples.T[:num_channels])
+        out = np.stack([resample(np.ascontiguousarray(channel), file_rate, sampling_rate) for channel in channels])
     except (AudioError, OSError) as error:
         return str(error)
     return np.repeat(out, num_channels, axis=0) if len(out) == 1 else out

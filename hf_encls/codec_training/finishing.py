@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from transformers import EncodecFeatureExtractor, EncodecModel
 
 from hf_encls.audio import open_wav
@@ -15,10 +16,10 @@ from hf_encls.codec.loading import TRAINING_FACTS
 from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.card import render_codec_card
 from hf_encls.codec_training.codebooks import fit_codebooks
-from hf_encls.codec_training.corpus import Corpus
-from hf_encls.codec_training.losses import LogMel, MelDistance, si_sdr
-from hf_encls.codec_training.pretraining import MAX_VALIDATION_S, measure
-from hf_encls.codec_training.progress import Say, silent, told
+from hf_encls.codec_training.corpus import Corpus, TrainingSounds
+from hf_encls.codec_training.losses import LogMel
+from hf_encls.codec_training.measuring import MAX_VALIDATION_S, measure, measure_bandwidths
+from hf_encls.codec_training.progress import Say, silent, with_progress
 from hf_encls.files import new_file, write_bytes, write_text
 from hf_encls.model.identity_encls import codec_hash
 
@@ -28,51 +29,56 @@ EXCERPT_S = 2.0
 
 def finish_codec(
     codec: EncodecModel,
-    corpora: Sequence[Corpus],
-    held_out: Corpus,
+    sounds: TrainingSounds,
     output_dir: Path,
     results: dict,
-    *,
-    float16: bool = True,
-    name: str | None = None,
     unheard: Corpus | None = None,
     say: Say = silent,
 ) -> dict:
     """Fit the codebooks, measure on held-out clips and write everything a codec's folder holds, on the encoder's device.
+
+    `results` is what is known of the training: the card calls the codec by its `name`, and `float16` asks for half
+    precision. `unheard` are sounds to measure besides, which were neither trained on nor held out.
 
     `config.json`, `model.safetensors`, `preprocessor_config.json`, `codec_training.json` (the returned results),
     `example.png`, `example.wav` and `README.md`. Weights are rounded to half precision before anything is fitted or
     measured, so the numbers are those of the files.
     """
     codec.to(next(codec.encoder.parameters()).device).eval()
-    if float16:
-        float16 = round_to_half(codec, say)
-    latents = collect_latents(codec, corpora, seed=0, say=say)
+    name, float16 = results["name"], results["float16"] and round_to_half(codec, say)
+    results = {key: value for key, value in results.items() if key != "name"}
+    latents = collect_latents(codec, sounds.corpora, seed=0, say=say)
     say(f"fitting {len(codec.quantizer.layers)} codebooks of {codec.config.codebook_size} to {len(latents):,} frames")
     errors = fit_codebooks(codec, latents, half=float16, say=say)
-    results = {**results, "float16": float16, "quantizer_error": errors}
-    results["validation"] = measure(Autoencoder(codec), held_out, codec, say)
-    results["validation_by_bandwidth"] = measure_bandwidths(codec, held_out, say)
+    results |= {"float16": float16, "quantizer_error": errors}
+    results["validation"] = measure(Autoencoder(codec), sounds.held_out, codec, say)
+    results["validation_by_bandwidth"] = measure_bandwidths(codec, sounds.held_out, say)
     say(f"held out: {json.dumps(results['validation'])}")
     say(f"held out, through the codebooks: {json.dumps(results['validation_by_bandwidth'])}")
     if unheard is not None:
         results["unheard"] = {**results["unheard"], **measure(Autoencoder(codec), unheard, codec, say)}
         results["unheard"]["by_bandwidth"] = measure_bandwidths(codec, unheard, say)
         say(f"never heard: {json.dumps(results['unheard'])}")
-    results["config"] = {
-        key: value for key, value in codec.config.to_dict().items() if key not in ("dtype", "architectures")
-    }
-    results["parameters"] = {
-        part: sum(p.numel() for p in getattr(codec, part).parameters()) for part in ("encoder", "decoder")
-    }
-    results["versions"] = {"python": platform.python_version(), "torch": torch.__version__, "transformers": _version()}
-    results["hash"] = codec_hash(codec)
+    results |= _facts(codec)
     save_codec(codec, output_dir, float16)
-    save_example(Autoencoder(codec), codec, loudest(held_out), output_dir)
-    write_text(render_codec_card(results, name or output_dir.name), output_dir / "README.md")
+    save_example(Autoencoder(codec), codec, loudest(sounds.held_out), output_dir)
+    write_text(render_codec_card(results, name), output_dir / "README.md")
     # Last: it says that all of a codec is there.
     write_text(json.dumps(results, indent=1) + "\n", output_dir / TRAINING_FACTS)
     return results
+
+
+def _facts(codec: EncodecModel) -> dict:
+    """What the finished codec is, whatever it was trained on."""
+    config = codec.config.to_dict().items()
+    parts = ("encoder", "decoder")
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    return {
+        "config": {key: value for key, value in config if key not in ("dtype", "architectures")},
+        "parameters": {part: sum(p.numel() for p in getattr(codec, part).parameters()) for part in parts},
+        "versions": versions | {"transformers": transformers.__version__},
+        "hash": codec_hash(codec),
+    }
 
 
 def round_to_half(codec: EncodecModel, say: Say = silent) -> bool:
@@ -101,7 +107,7 @@ def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int, s
     longest_s = min(MAX_VALIDATION_S, max(EXCERPT_S, config.chunk_length_s or 0.0, share_s))
     longest = round(longest_s * config.sampling_rate)
     kept, count = [], 0
-    for index in told(rng.permutation(len(clips)), "encoding clips for the codebooks", say):
+    for index in with_progress(rng.permutation(len(clips)), "encoding clips for the codebooks", say):
         start = int(rng.integers(0, max(1, clips[index].shape[-1] - longest + 1)))
         excerpt = torch.from_numpy(clips[index][:, start : start + longest]).to(device)
         latents, _ = run_clip(model, excerpt, config.chunk_length)
@@ -110,32 +116,6 @@ def collect_latents(codec: EncodecModel, corpora: Sequence[Corpus], seed: int, s
         if count >= MAX_FRAMES:
             break
     return torch.cat(kept)[:MAX_FRAMES]
-
-
-@torch.no_grad()
-def measure_bandwidths(codec: EncodecModel, corpus: Corpus, say: Say = silent) -> dict[str, dict[str, float]]:
-    """Mel distance and SI-SDR of whole clips through `EncodecModel.encode` and `decode`, for every bandwidth."""
-    distance = MelDistance(codec.config.sampling_rate).to(codec.device)
-    bandwidths = codec.config.target_bandwidths
-    found = {bandwidth: ([], []) for bandwidth in bandwidths}
-    clips = told(corpus.clips, f"measuring {len(corpus.clips)} clips at {len(bandwidths)} bandwidths", say)
-    for clip in clips:
-        x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)])[None]
-        x = x.to(codec.device)
-        # The codebooks follow each other: a lower bandwidth has the first codes of a higher one.
-        codes = codec.encode(x, bandwidth=max(bandwidths))
-        for bandwidth, (mels, ratios) in found.items():
-            count = codec.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
-            y = codec.decode(
-                codes.audio_codes[:, :, :count], codes.audio_scales, last_frame_pad_length=codes.last_frame_pad_length
-            ).audio_values[..., : x.shape[-1]]
-            mels.append(distance(x[..., : y.shape[-1]], y).item())
-            if x.square().mean().sqrt() > 1e-4:
-                ratios.append(si_sdr(x[..., : y.shape[-1]], y).mean().item())
-    return {
-        str(bandwidth): {"mel_distance": sum(mels) / len(mels), "si_sdr_db": sum(ratios) / max(1, len(ratios))}
-        for bandwidth, (mels, ratios) in found.items()
-    }
 
 
 def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
@@ -163,6 +143,7 @@ def save_codec(codec: EncodecModel, output_dir: Path, float16: bool) -> None:
 
 
 def loudest(corpus: Corpus) -> np.ndarray:
+    """The clip (channels, N) of the highest mean power."""
     return max(corpus.clips, key=lambda clip: float(np.mean(np.square(clip))))
 
 
@@ -199,9 +180,3 @@ def save_example(
     axes.set_xlabel("Time (s)")
     with new_file(output_dir / f"{stem}.png") as path:
         figure.savefig(path, dpi=100)
-
-
-def _version() -> str:
-    import transformers
-
-    return transformers.__version__

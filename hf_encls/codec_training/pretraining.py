@@ -1,10 +1,10 @@
-"""Training an EnCodec's encoder and decoder: the loop, its schedule, and what it measures on the way."""
+"""Training an EnCodec's encoder and decoder: the loop and its schedule."""
 
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import EncodecModel
 
-from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
+from hf_encls.codec_training.autoencoder import Autoencoder
 from hf_encls.codec_training.checkpoints import (
     list_checkpoints,
     load_checkpoint,
@@ -22,12 +22,11 @@ from hf_encls.codec_training.checkpoints import (
     stop_now,
     stop_requests,
 )
-from hf_encls.codec_training.corpus import Corpus, draw_batch
-from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, si_sdr, waveform_distance
+from hf_encls.codec_training.corpus import TrainingSounds, draw_batch
+from hf_encls.codec_training.losses import MelDistance, SpectralAnchor, waveform_distance
+from hf_encls.codec_training.measuring import measure
 from hf_encls.codec_training.precision import checked_layers
-from hf_encls.codec_training.progress import Pace, Say, silent, told
-
-MAX_VALIDATION_S = 10.0  # of each held-out clip
+from hf_encls.codec_training.progress import Pace, Say, silent
 
 
 @dataclass(frozen=True)
@@ -83,51 +82,24 @@ class CodecLoss(nn.Module):
         return loss, {"loss": loss.detach(), **{name: part.detach() for name, part in parts.items()}}
 
 
-@torch.no_grad()
-def measure(model: Autoencoder, corpus: Corpus, codec: EncodecModel, say: Say = silent) -> dict[str, float | int]:
-    """Reconstruction of whole clips (their first 10 s): mel distance and SI-SDR in dB, and how alive the latents are.
+@dataclass(frozen=True)
+class Schedule:
+    """What happens between the steps, after how many of them each time, and where checkpoints go."""
 
-    SI-SDR leaves silent clips out. `latent_std` is over everything, `latent_std_over_time` the mean over latents of
-    the standard deviation inside a clip: near zero, the encoder gives the same for every sound.
-    """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    distance = MelDistance(codec.config.sampling_rate).to(device)
-    mels, ratios, moving, latent_all = [], [], [], []
-    for clip in told(corpus.clips, f"measuring {len(corpus.clips)} clips", say):
-        x = torch.from_numpy(clip[:, : round(MAX_VALIDATION_S * codec.config.sampling_rate)]).to(device)
-        latents, y = run_clip(model, x, codec.config.chunk_length)
-        mels.append(distance(x[None], y[None]).item())
-        if x.square().mean().sqrt() > 1e-4:
-            ratios.append(si_sdr(x, y).mean().item())
-        if latents.shape[1] > 1:
-            moving.append(latents.std(dim=1).mean().item())
-        latent_all.append(latents.flatten()[::16].cpu())
-    model.train(was_training)
-    return {
-        "mel_distance": sum(mels) / len(mels),
-        "si_sdr_db": sum(ratios) / max(1, len(ratios)),
-        "latent_std": torch.cat(latent_all).std(unbiased=False).item(),
-        "latent_std_over_time": sum(moving) / max(1, len(moving)),
-        "num_clips": len(mels),
-    }
+    checkpoints: Path
+    log_steps: int = 50
+    eval_steps: int = 500
+    save_steps: int = 500
+    resume: bool = True  # from the newest one in `checkpoints`; otherwise what is there goes
+    on_validation: Callable[[int, Autoencoder], object] | None = None  # gets the step, too
 
 
 def train_codec(
     codec: EncodecModel,
     recipe: Recipe,
-    corpora: Sequence[Corpus],
-    shares: Sequence[float],
-    held_out: Corpus,
-    checkpoints: Path,
+    sounds: TrainingSounds,
+    schedule: Schedule,
     accelerator: Accelerator,
-    *,
-    log_steps: int = 50,
-    eval_steps: int = 500,
-    save_steps: int = 500,
-    resume: bool = True,
-    on_validation: Callable[[int, Autoencoder], object] | None = None,
     say: Say = silent,
 ) -> tuple[int, list[dict]]:
     """Train `codec` in place and return (steps done, history).
@@ -135,91 +107,130 @@ def train_codec(
     After Ctrl-C or SIGTERM, in whichever process, the step is finished and a checkpoint written before all of them end
     as that signal has it. Its encoder and decoder stay on the accelerator's device.
 
-    The newest checkpoint in `checkpoints` is gone on from where `resume`, to the bit on the same machine. Raises
-    `ValueError` when it was made with another recipe (`max_steps` may change as long as its fall has not begun).
+    A training that resumes is the same to the bit on the same machine. Raises `ValueError` when the checkpoint was made
+    with another recipe (`max_steps` may change as long as its fall has not begun).
     """
     if recipe.encoder_steps and not (recipe.anchor_weight > 0 and recipe.anchor_bands > 0):
         raise ValueError("encoder_steps need something for the encoder to follow: set anchor_weight above 0")
-    model = Autoencoder(codec)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2))
-    step, history = 0, []
-    model.to(accelerator.device)
-    found = list_checkpoints(checkpoints)
-    if found and not resume:  # newer by their numbers than those that come
-        if accelerator.is_main_process:
-            shutil.rmtree(checkpoints)
-        accelerator.wait_for_everyone()
-    elif found:
-        state = load_checkpoint(found[-1], model, optimizer)
-        check_same(recipe, state, found[-1])
-        step, history = state["step"], state["history"]
-        say(f"resuming after step {step} from {found[-1]}")
-    loss_of = CodecLoss(codec, recipe).to(accelerator.device)
-    trained, optimizer = accelerator.prepare(model, optimizer)
-    trained.train()
-
-    def save() -> None:
-        if accelerator.is_main_process:
-            save_checkpoint(checkpoints, step, model, optimizer.optimizer, _state(recipe, history))
-
-    if step < recipe.max_steps:
-        say(f"training: steps {step + 1} to {recipe.max_steps}, the first is the slowest")
-    started, first, pace = time.monotonic(), step, Pace()
-    seconds = recipe.batch_size * recipe.num_processes * recipe.crop_samples / codec.config.sampling_rate
-    with stop_requests() as stop, _checked(model, recipe, codec, accelerator):
-        while step < recipe.max_steps:
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate_at(step)
-            x = torch.from_numpy(
-                draw_batch(
-                    corpora,
-                    shares,
-                    batch_size=recipe.batch_size,
-                    crop_samples=recipe.crop_samples,
-                    seed=recipe.seed,
-                    step=step,
-                    rank=accelerator.process_index,
-                )
-            ).to(accelerator.device)
-            latents, y = trained(x, decode=step >= recipe.encoder_steps)
-            loss, parts = loss_of(x, latents, y)
-            accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(trained.parameters(), recipe.max_grad_norm)
-            if not math.isfinite(float(norm)):
-                raise ValueError(
-                    f"the loss is not finite at step {step}: try a lower --learning_rate than {recipe.learning_rate}"
-                )
-            optimizer.step()
-            optimizer.zero_grad()
-            step += 1
-            last = step == recipe.max_steps or _any(accelerator, stop())
-            logged = step % log_steps == 0 or step in (1, recipe.max_steps)
-            if logged:
-                history.append({"step": step, **{name: round(float(value), 5) for name, value in parts.items()}})
-            if logged or last or step == first + 1 or pace.due:
-                took_s = (time.monotonic() - started) / (step - first)
-                numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
-                say(
-                    f"step {step}/{recipe.max_steps}  {numbers}"
-                    f"  {took_s:.2f} s/step  {seconds / took_s:.1f}x real time"
-                    f"  {_left(took_s * (recipe.max_steps - step))} left"
-                )
-                pace.said()
-            if accelerator.is_main_process and (step % eval_steps == 0 or step == recipe.max_steps):
-                row = {"step": step, "validation": measure(model, held_out, codec, say)}
-                history.append(row)
-                say(f"step {step}: {json.dumps(row['validation'])}")
-                if on_validation is not None:
-                    on_validation(step, model)
-            if step % save_steps == 0 or last:
-                save()
-            if last:
+    training = _Training(codec, recipe, sounds, schedule, accelerator, say)
+    with stop_requests() as stop, _checked(training.model, recipe, codec, accelerator):
+        while training.step < recipe.max_steps:
+            parts = training.take_step()
+            is_last = training.step == recipe.max_steps or _any(accelerator, stop())
+            training.log(parts, is_last)
+            training.validate()
+            training.save(is_last)
+            if is_last:
                 break
     accelerator.wait_for_everyone()
     if _any(accelerator, stop()):
-        say(f"stopped after step {step} of {recipe.max_steps}")
+        say(f"stopped after step {training.step} of {recipe.max_steps}")
         stop_now(stop())
-    return step, history
+    return training.step, training.history
+
+
+class _Training:
+    """What a step changes, and what is said and written between the steps."""
+
+    def __init__(
+        self,
+        codec: EncodecModel,
+        recipe: Recipe,
+        sounds: TrainingSounds,
+        schedule: Schedule,
+        accelerator: Accelerator,
+        say: Say,
+    ) -> None:
+        self.codec, self.recipe, self.sounds, self.schedule = codec, recipe, sounds, schedule
+        self.accelerator, self.say = accelerator, say
+        self.model = Autoencoder(codec)
+        betas = (recipe.beta1, recipe.beta2)
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.learning_rate, betas=betas)
+        self.model.to(accelerator.device)
+        self.step, self.history = self._resume(optimizer)
+        self.loss_of = CodecLoss(codec, recipe).to(accelerator.device)
+        self.trained, self.optimizer = accelerator.prepare(self.model, optimizer)
+        self.trained.train()
+        if self.step < recipe.max_steps:
+            say(f"training: steps {self.step + 1} to {recipe.max_steps}, the first is the slowest")
+        self.started, self.first_step, self.pace = time.monotonic(), self.step, Pace()
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> tuple[int, list[dict]]:
+        """The step and the history to begin with."""
+        existing = list_checkpoints(self.schedule.checkpoints)
+        if existing and not self.schedule.resume:  # newer by their numbers than those that come
+            if self.accelerator.is_main_process:
+                shutil.rmtree(self.schedule.checkpoints)
+            self.accelerator.wait_for_everyone()
+        elif existing:
+            state = load_checkpoint(existing[-1], self.model, optimizer)
+            check_same(self.recipe, state, existing[-1])
+            self.say(f"resuming after step {state['step']} from {existing[-1]}")
+            return state["step"], state["history"]
+        return 0, []
+
+    def take_step(self) -> dict[str, Tensor]:
+        """One step of the optimizer; returns the parts of the loss."""
+        recipe, accelerator = self.recipe, self.accelerator
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate_at(self.step)
+        batch = draw_batch(
+            self.sounds,
+            batch_size=recipe.batch_size,
+            crop_samples=recipe.crop_samples,
+            seed=recipe.seed,
+            step=self.step,
+            rank=accelerator.process_index,
+        )
+        x = torch.from_numpy(batch).to(accelerator.device)
+        latents, y = self.trained(x, decode=self.step >= recipe.encoder_steps)
+        loss, parts = self.loss_of(x, latents, y)
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(self.trained.parameters(), recipe.max_grad_norm)
+        if not math.isfinite(float(norm)):
+            raise ValueError(
+                f"the loss is not finite at step {self.step}: try a lower `learning_rate` than {recipe.learning_rate}"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return parts
+
+    def log(self, parts: Mapping[str, Tensor], is_last: bool) -> None:
+        """A row of the history every `log_steps`; a line then, at both ends, and where nothing was said for long."""
+        step, recipe = self.step, self.recipe
+        is_logged = step % self.schedule.log_steps == 0 or step in (1, recipe.max_steps)
+        if is_logged:
+            self.history.append({"step": step, **{name: round(float(value), 5) for name, value in parts.items()}})
+        if not (is_logged or is_last or step == self.first_step + 1 or self.pace.due):
+            return
+        took_s = (time.monotonic() - self.started) / (step - self.first_step)
+        samples = recipe.batch_size * recipe.num_processes * recipe.crop_samples
+        numbers = "  ".join(f"{name} {float(value):.3f}" for name, value in parts.items())
+        self.say(
+            f"step {step}/{recipe.max_steps}  {numbers}"
+            f"  {took_s:.2f} s/step  {samples / self.codec.config.sampling_rate / took_s:.1f}x real time"
+            f"  {_duration(took_s * (recipe.max_steps - step))} left"
+        )
+        self.pace.said()
+
+    def validate(self) -> None:
+        """Measure on the held-out clips every `eval_steps` and at the end."""
+        step = self.step
+        is_due = step % self.schedule.eval_steps == 0 or step == self.recipe.max_steps
+        if not (is_due and self.accelerator.is_main_process):
+            return
+        scores = measure(self.model, self.sounds.held_out, self.codec, self.say)
+        self.history.append({"step": step, "validation": scores})
+        self.say(f"step {step}: {json.dumps(scores)}")
+        if self.schedule.on_validation is not None:
+            self.schedule.on_validation(step, self.model)
+
+    def save(self, is_last: bool) -> None:
+        """Write a checkpoint every `save_steps` and at the end."""
+        if self.accelerator.is_main_process and (self.step % self.schedule.save_steps == 0 or is_last):
+            state = {"recipe": asdict(self.recipe), "history": self.history}
+            save_checkpoint(self.schedule.checkpoints, self.step, self.model, self.optimizer.optimizer, state)
 
 
 def _checked(
@@ -229,10 +240,6 @@ def _checked(
         return nullcontext()
     channels, warns = codec.config.audio_channels, accelerator.is_main_process
     return checked_layers(model, channels, recipe.crop_samples, torch.bfloat16, warns)
-
-
-def _state(recipe: Recipe, history: list[dict]) -> dict:
-    return {"recipe": asdict(recipe), "history": history}
 
 
 def check_same(recipe: Recipe, state: Mapping, path: Path) -> None:
@@ -245,7 +252,7 @@ def check_same(recipe: Recipe, state: Mapping, path: Path) -> None:
     if changed:
         what = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
         raise ValueError(
-            f"{path} was made with other settings ({what}): use those, another --output_dir, or --overwrite"
+            f"{path} was made with other settings ({what}): use those, take another `output_dir`, or say `overwrite`"
         )
 
 
@@ -256,6 +263,6 @@ def _any(accelerator: Accelerator, asked: int) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(bool(asked)), device=accelerator.device), "sum") > 0)
 
 
-def _left(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

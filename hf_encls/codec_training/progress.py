@@ -27,7 +27,7 @@ class Pace:
         return time.monotonic() - self._last >= EVERY_S
 
 
-def told(items: Iterable, what: str, say: Say, total: int | None = None) -> Iterator:
+def with_progress(items: Iterable, what: str, say: Say, total: int | None = None) -> Iterator:
     """The items, with `what` said before the first and, where it takes long, how many of them are done."""
     count = total if total is not None else len(items) if isinstance(items, Sized) else None
     say(what)

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_model_options
-from hf_encls.escapes import csv_row, one_line
-from hf_encls.files import find_files, new_file
+from hf_encls.files import new_file, writing
+from hf_encls.files.escapes import csv_row, one_line
+from hf_encls.files.finding import find_files
 
 EXAMPLES = """examples:
   hf-encls classify song.mp3 field_recordings/ --model my_model

@@ -5,9 +5,9 @@ from collections import Counter
 from pathlib import Path
 
 from hf_encls.commands.classify import expand
-from hf_encls.commands.outputs import check_file, writing
+from hf_encls.commands.outputs import check_file
 from hf_encls.commands.parser import Parser, device
-from hf_encls.files import new_file
+from hf_encls.files import new_file, writing
 
 ENCODE = """Write audio as codes: .ecdc files (the format of EnCodec's reference implementation) or saved codes.
 

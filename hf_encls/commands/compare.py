@@ -9,11 +9,11 @@ The models must know the same classes. A model that needs remote code is not run
 import argparse
 from pathlib import Path
 
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import device
 from hf_encls.data.facts import copy_text
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
 
 
 def main(args: list[str] | None = None) -> dict:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from hf_encls.commands.classify import expand, load_pipe
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
-from hf_encls.files import new_file
+from hf_encls.files import new_file, writing
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
+from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls export --onnx my_model.onnx --model my_model

@@ -13,11 +13,12 @@ from transformers import PreTrainedModel
 
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import check_folder
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
+from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
 from hf_encls.model.encodec_encls import EncodecAdapter
 from hf_encls.model.limits_encls import check_seconds

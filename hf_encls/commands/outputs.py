@@ -1,12 +1,8 @@
-"""Where programs write: looked at before the work, named when it fails in the end."""
+"""Where programs write: looked at before the work."""
 
 import argparse
-import errno
 import os
-import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -33,38 +29,6 @@ def check_folder(path: str | os.PathLike, option: str) -> None:
     reason = _no_folder(str(path))
     if reason:
         raise ValueError(f"expected {option} to be a folder to write into, found {str(path)!r}: {reason}")
-
-
-@contextmanager
-def writing(path: str | os.PathLike | None) -> Iterator[None]:
-    """Inside, an `OSError` without a file's name gets that of `path`, where the program writes; None: the terminal.
-
-    Libraries have errors of their own for a full disk: they become the system's.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None and not isinstance(error, BrokenPipeError):
-            error.filename = "standard output" if path is None else str(path)
-        raise
-    except Exception as error:
-        number = _system_error(error)
-        if number is None:
-            raise
-        raise OSError(number, os.strerror(number), str(path)) from error
-
-
-def _system_error(error: Exception) -> int | None:
-    """The system's error behind one of safetensors, libsndfile or PyTorch while they write."""
-    kind = type(error).__name__
-    if kind not in ("SafetensorError", "LibsndfileError", "RuntimeError", "DatasetGenerationError"):
-        return None
-    if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-        return error.__cause__.errno
-    found = re.search(r"os error (\d+)", str(error))
-    if found:
-        return int(found[1])
-    return errno.EIO if kind == "LibsndfileError" and "System error" in str(error) else None
 
 
 def _no_file(text: str) -> str | None:

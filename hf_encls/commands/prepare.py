@@ -11,11 +11,12 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import check_folder, output_file, writing
+from hf_encls.commands.outputs import check_folder, output_file
 from hf_encls.data.download import fetch, unpack
 from hf_encls.data.facts import DatasetFacts
 from hf_encls.data.load import KNOWN, load_clips
 from hf_encls.data.validate import validate
+from hf_encls.files import writing
 
 
 def main(args: list[str] | None = None, dataset: str | None = None) -> dict:

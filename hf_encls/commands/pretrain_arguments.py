@@ -93,3 +93,5 @@ class PretrainingArguments:
                 raise ValueError(f"expected --{name} of 1 or more, found {getattr(self, name)}")
         if self.crop_s is not None and not 0.01 <= self.crop_s <= 3600:
             raise ValueError(f"expected --crop_s from 0.01 to 3600 seconds, found {self.crop_s}")
+        if not 0 <= self.decay_share <= 1:
+            raise ValueError(f"expected --decay_share from 0 to 1, found {self.decay_share}")

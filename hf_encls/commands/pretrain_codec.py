@@ -10,7 +10,7 @@ with the same arguments, an interrupted run goes on from its last checkpoint.
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
@@ -19,16 +19,15 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
 from hf_encls.codec_training.checkpoints import STATE, STATE_SHAPE, list_checkpoints
-from hf_encls.codec_training.corpus import Corpus, generated_corpus, read_corpus, sounds_below
+from hf_encls.codec_training.corpus import TrainingSounds, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
-from hf_encls.codec_training.pretraining import Recipe, check_same, train_codec
+from hf_encls.codec_training.pretraining import Recipe, Schedule, check_same, train_codec
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import writing
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
+from hf_encls.files.records import read_record
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 from hf_encls.model.limits_encls import check_encodec
-from hf_encls.records import read_record
 from hf_encls.training.places import occupied, put_in_place, workplace
 
 SOUNDS = "sounds.json"  # beside the checkpoints: what they were trained on
@@ -50,97 +49,76 @@ def main(args: list[str] | None = None) -> dict:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training_args.encoder_steps > 0)],
     )
 
-    with writing(training_args.output_dir), occupied(Path(training_args.output_dir)):
-        return _pretrain(codec_args, sound_args, training_args, accelerator, command)
-
-
-def _pretrain(
-    codec_args: CodecArguments,
-    sound_args: SoundArguments,
-    training_args: PretrainingArguments,
-    accelerator: Accelerator,
-    command: list[str],
-) -> dict:
     def say(line: str) -> None:
         if accelerator.is_main_process:
             print(line, flush=True)
 
-    unheard = None
-    say("making the codec")
-    codec = build_codec(codec_args, training_args.seed)
+    with writing(training_args.output_dir), occupied(Path(training_args.output_dir)):
+        say("making the codec")
+        codec = build_codec(codec_args, training_args.seed)
+        say(_description(codec, codec_args.init))
+        recipe = _recipe(training_args, codec.config, accelerator.num_processes)
+        # Before the sounds are read, and again with them: what was begun with others is not gone on with.
+        output_dir = _workplace(training_args, recipe)
+        say("reading sounds")
+        sounds, facts = read_sounds(sound_args, codec.config, training_args.seed)
+        say(f"sounds: {json.dumps({name: value for name, value in facts.items() if name != 'left_out'})}")
+        for row in facts["left_out"]:
+            say(f"left out: {row['file']} {row['reason']}")
+        schedule = _schedule(training_args, output_dir, codec, sounds)
+        _check_sounds(schedule.checkpoints, facts, training_args.resume, accelerator.is_main_process)
+        steps, history = train_codec(codec, recipe, sounds, schedule, accelerator, say)
+        results = {"command": command, "steps": steps, "history": history, "sounds": facts, "recipe": asdict(recipe)}
+        results["trained_on"] = trained_on(codec_args, sound_args, training_args.trained_on)
+        results |= {"init": codec_args.init, "license": training_args.license}
+        results["attribution"] = training_args.attribution
+        if accelerator.is_main_process:
+            unheard = None
+            if sound_args.measure_dir:
+                rate, channels = codec.config.sampling_rate, codec.config.audio_channels
+                unheard = read_corpus([sound_args.measure_dir], rate, channels, max_hours=1)
+                results["unheard"] = {"data_dir": Path(sound_args.measure_dir).name}
+            results["name"] = training_args.name or Path(training_args.output_dir).resolve().name
+            results["float16"] = training_args.float16
+            results = finish_codec(codec, sounds, output_dir, results, unheard, say)
+            put_in_place(output_dir)
+    return results
+
+
+def _description(codec: EncodecModel, init: str | None) -> str:
     config = codec.config
-    say(
+    return (
         f"codec: {config.sampling_rate} Hz, {config.audio_channels} channel(s), num_filters {config.num_filters}, "
         f"{sum(p.numel() for p in codec.parameters()):,} parameters"
-        + (f", going on from {codec_args.init}" if codec_args.init else ", freshly initialised")
+        + (f", going on from {init}" if init else ", freshly initialised")
     )
-    crop_s = training_args.crop_s or config.chunk_length_s or 1.0
-    recipe = Recipe(
-        max_steps=training_args.max_steps,
-        batch_size=training_args.batch_size,
+
+
+def _recipe(arguments: PretrainingArguments, config: EncodecConfig, num_processes: int) -> Recipe:
+    given = {field.name for field in fields(Recipe)} & {field.name for field in fields(arguments)}
+    crop_s = arguments.crop_s or config.chunk_length_s or 1.0
+    return Recipe(
         crop_samples=round(crop_s * config.sampling_rate),
-        learning_rate=training_args.learning_rate,
-        warmup_steps=training_args.warmup_steps,
-        decay_steps=round(training_args.decay_share * training_args.max_steps),
-        mel_weight=training_args.mel_weight,
-        waveform_weight=training_args.waveform_weight,
-        anchor_weight=training_args.anchor_weight,
-        anchor_bands=training_args.anchor_bands,
-        encoder_steps=training_args.encoder_steps,
-        beta1=training_args.beta1,
-        beta2=training_args.beta2,
-        max_grad_norm=training_args.max_grad_norm,
-        seed=training_args.seed,
-        num_processes=accelerator.num_processes,
-        mixed_precision=training_args.mixed_precision,
+        decay_steps=round(arguments.decay_share * arguments.max_steps),
+        num_processes=num_processes,
+        **{name: getattr(arguments, name) for name in given},
     )
-    # Before the sounds are read, and again with them: what was begun with others is not gone on with.
-    output_dir = _workplace(training_args, recipe)
-    say("reading sounds")
-    corpora, shares, held_out, sounds = read_sounds(sound_args, config, training_args.seed)
-    say(f"sounds: {json.dumps({name: value for name, value in sounds.items() if name != 'left_out'})}")
-    for row in sounds["left_out"]:
-        say(f"left out: {row['file']} {row['reason']}")
-    _check_sounds(output_dir / "checkpoints", sounds, training_args.resume, accelerator.is_main_process)
 
-    def show_example(step: int, model: Autoencoder) -> None:
-        save_example(model, codec, loudest(held_out), output_dir / "examples", f"step-{step:08d}")
 
-    steps, history = train_codec(
-        codec,
-        recipe,
-        corpora,
-        shares,
-        held_out,
+def _schedule(
+    arguments: PretrainingArguments, output_dir: Path, codec: EncodecModel, sounds: TrainingSounds
+) -> Schedule:
+    def save_step(step: int, model: Autoencoder) -> None:
+        save_example(model, codec, loudest(sounds.held_out), output_dir / "examples", f"step-{step:08d}")
+
+    return Schedule(
         output_dir / "checkpoints",
-        accelerator,
-        log_steps=training_args.log_steps,
-        eval_steps=training_args.eval_steps,
-        save_steps=training_args.save_steps,
-        resume=training_args.resume,
-        on_validation=show_example,
-        say=say,
+        log_steps=arguments.log_steps,
+        eval_steps=arguments.eval_steps,
+        save_steps=arguments.save_steps,
+        resume=arguments.resume,
+        on_validation=save_step,
     )
-    results = {"command": command, "steps": steps, "history": history, "sounds": sounds, "recipe": asdict(recipe)}
-    results["trained_on"] = trained_on(codec_args, sound_args, training_args.trained_on)
-    results |= {"init": codec_args.init, "license": training_args.license, "attribution": training_args.attribution}
-    if accelerator.is_main_process:
-        if sound_args.measure_dir:
-            unheard = read_corpus([sound_args.measure_dir], config.sampling_rate, config.audio_channels, max_hours=1)
-            results["unheard"] = {"data_dir": Path(sound_args.measure_dir).name}
-        results = finish_codec(
-            codec,
-            corpora,
-            held_out,
-            output_dir,
-            results,
-            float16=training_args.float16,
-            name=training_args.name or Path(training_args.output_dir).resolve().name,
-            unheard=unheard,
-            say=say,
-        )
-        put_in_place(output_dir)
-    return results
 
 
 def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
@@ -150,34 +128,37 @@ def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
     A finished codec may be trained for more steps.
     """
     folder = Path(arguments.output_dir)
-    found = list_checkpoints(folder / "checkpoints")
-    longer = False
-    if found and arguments.resume and not arguments.overwrite:
-        state = read_record(found[-1] / STATE, STATE_SHAPE)
-        check_same(recipe, state, found[-1])
-        longer = state["step"] < recipe.max_steps
-    place = folder if longer else workplace(folder, None, arguments.overwrite)
-    found = list_checkpoints(place / "checkpoints")
-    if found and arguments.resume:
-        check_same(recipe, read_record(found[-1] / STATE, STATE_SHAPE), found[-1])
+    steps_done = 0 if arguments.overwrite else _steps_done(folder, arguments, recipe)
+    place = folder if 0 < steps_done < recipe.max_steps else workplace(folder, None, arguments.overwrite)
+    _steps_done(place, arguments, recipe)
     return place
+
+
+def _steps_done(folder: Path, arguments: PretrainingArguments, recipe: Recipe) -> int:
+    """The step to go on from in `folder`, 0 for none. Raises `ValueError` where its recipe is another one."""
+    checkpoints = list_checkpoints(folder / "checkpoints")
+    if not checkpoints or not arguments.resume:
+        return 0
+    state = read_record(checkpoints[-1] / STATE, STATE_SHAPE)
+    check_same(recipe, state, checkpoints[-1])
+    return state["step"]
 
 
 def _check_sounds(checkpoints: Path, sounds: dict, resume: bool, is_main: bool) -> None:
     """Raise `ValueError` where the checkpoints were trained on other sounds; note which they are."""
     file = checkpoints / SOUNDS
-    told = {name: sounds[name] for name in ("clips", "duration_s", "shares", "held_out_clips")}
-    there = read_record(file) if resume and file.is_file() else told
-    if there != told and list_checkpoints(checkpoints):
+    now = {name: sounds[name] for name in ("clips", "duration_s", "shares", "held_out_clips")}
+    before = read_record(file) if resume and file.is_file() else now
+    if before != now and list_checkpoints(checkpoints):
         changed = ", ".join(
-            f"{name} were {there.get(name)}, are {told[name]}" for name in told if there.get(name) != told[name]
+            f"{name} were {before.get(name)}, are {now[name]}" for name in now if before.get(name) != now[name]
         )
         raise ValueError(
             f"{checkpoints} was begun with other sounds ({changed}): use those, another --output_dir, or --resume false"
         )
     PartialState().wait_for_everyone()  # nobody looks any more
     if is_main:
-        write_json(told, file)
+        write_json(now, file)
 
 
 def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
@@ -224,15 +205,13 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
 def trained_on(codec: CodecArguments, sounds: SoundArguments, names: list[str] | None) -> list[str]:
     """Which data sets the codec has heard, those of `--init` included: a classifier's card warns of its test clips."""
     before = codec_facts(codec.init).get("trained_on", [codec.init]) if codec.init else []
-    own = names or [Path(folder).resolve().name for folder in sounds.data_dir]
-    names = [*before, *own, *(["generated sounds"] if sounds.generated_sounds else [])]
+    names = names or [Path(folder).resolve().name for folder in sounds.data_dir]
+    names = [*before, *names, *(["generated sounds"] if sounds.generated_sounds else [])]
     return list(dict.fromkeys(names))
 
 
-def read_sounds(
-    arguments: SoundArguments, config: EncodecConfig, seed: int
-) -> tuple[list[Corpus], list[float], Corpus, dict]:
-    """(corpora to draw from, their shares, held-out clips, what was read). Raises `ValueError` for no sounds."""
+def read_sounds(arguments: SoundArguments, config: EncodecConfig, seed: int) -> tuple[TrainingSounds, dict]:
+    """The sounds, and what is known of them for the card. Raises `ValueError` for no sounds."""
     rate, channels = config.sampling_rate, config.audio_channels
     corpora, shares, left_out = [], [], []
     if arguments.data_dir:
@@ -251,7 +230,7 @@ def read_sounds(
         raise ValueError("expected at least two clips, found one: validation holds one out")
     share = min(arguments.validation_share, arguments.max_validation_clips / len(corpora[0].clips))
     corpora[0], held_out = corpora[0].split(share, seed)
-    sounds = {
+    facts = {
         "data_dir": [Path(folder).resolve().name for folder in arguments.data_dir],
         "clips": [len(corpus.clips) for corpus in corpora],
         "duration_s": [round(corpus.duration_s(rate), 1) for corpus in corpora],
@@ -259,7 +238,7 @@ def read_sounds(
         "held_out_clips": len(held_out.clips),
         "left_out": left_out,
     }
-    return corpora, shares, held_out, sounds
+    return TrainingSounds(corpora, shares, held_out), facts
 
 
 if __name__ == "__main__":

@@ -42,8 +42,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         stream = windows
         small = load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)
         windows = small_table(small.windows, where)
-    for name, value in network.items():
-        setattr(config, name, value)
+    config = EnclsConfig.of(config, **network)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
     return Inputs(
         windows,

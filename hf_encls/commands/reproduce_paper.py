@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
-from hf_encls.commands.outputs import check_folder, writing
+from hf_encls.commands.outputs import check_folder
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.files import writing
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.data_sets import DataSet, read_data_set

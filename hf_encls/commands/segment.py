@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe, output
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls segment show.flac --model my_model

@@ -22,12 +22,11 @@ from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
-from hf_encls.commands.outputs import writing
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
 from hf_encls.report.card_files import check_card
 from hf_encls.report.cards import codec_warning, has_heard
 from hf_encls.report.run_report import folds_table, save_results, usage
@@ -61,7 +60,7 @@ def main(args: list[str] | None = None) -> dict:
     transformers.utils.logging.disable_progress_bar()  # its bars for weights would break up the one of training
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
-    network = {"standardization": model_args.standardization, "dropout": model_args.dropout}
+    network = model_args.network()
     folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
     with writing(folder), occupied(folder):
         if asked in NOTHING and not training_args.overwrite:

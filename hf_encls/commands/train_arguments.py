@@ -1,6 +1,7 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
 import argparse
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -10,7 +11,8 @@ from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.data.splits import PROTOCOLS
-from hf_encls.records import read_record
+from hf_encls.files.records import read_record
+from hf_encls.model.configuration_encls import HEADS, check_head_options
 from hf_encls.training.arguments import EnclsTrainingArguments
 
 
@@ -49,6 +51,8 @@ class DataArguments(FeatureArguments):
         for name in ("dataset_config", "dataset_revision"):
             if getattr(self, name) is not None and self.dataset is None:
                 raise ValueError(f"--{name} is about published features: name them with --dataset")
+        if self.memory_limit_gb is not None and not 0 <= self.memory_limit_gb < math.inf:
+            raise ValueError(f"expected --memory_limit_gb of 0 or more, found {self.memory_limit_gb}")
         if self.streaming and self.memory_limit_gb is not None:
             raise ValueError(
                 "--memory_limit_gb is about features that are kept, --streaming keeps none: give one of them"
@@ -69,7 +73,24 @@ class ModelArguments:
         default="band",
         metadata={"help": "band: each band by the statistics of the training windows. none: as in the paper."},
     )
-    dropout: float = field(default=0.5, metadata={"help": "Dropout before the last layer."})
+    head: str = field(
+        default="mnist",
+        metadata={"help": f"What classifies a window: {', '.join(HEADS)}. mnist: the paper's network."},
+    )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout before the last layer. None: the head's own, 0.5 of mnist."}
+    )
+
+    def __post_init__(self):
+        if self.head not in HEADS:
+            raise ValueError(f"expected --head to be one of {', '.join(HEADS)}, found {self.head!r}")
+        check_head_options(self.head, {"dropout": self.dropout})
+        if self.dropout is None:
+            self.dropout = HEADS[self.head].options.get("dropout")
+
+    def network(self) -> dict[str, object]:
+        """What goes into the configuration beside the features."""
+        return {"head": self.head, "standardization": self.standardization, "dropout": self.dropout}
 
 
 # Settings of transformers that are objects or lists.

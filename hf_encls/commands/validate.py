@@ -4,10 +4,10 @@ import argparse
 import sys
 
 from hf_encls.commands.door import run
-from hf_encls.commands.outputs import output_file, writing
+from hf_encls.commands.outputs import output_file
 from hf_encls.data.load import KNOWN
 from hf_encls.data.validate import validate
-from hf_encls.files import write_json
+from hf_encls.files import write_json, writing
 
 
 def main(args: list[str] | None = None) -> dict:

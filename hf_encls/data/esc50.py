@@ -23,7 +23,7 @@ from datasets import Dataset
 
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
-from hf_encls.files import find_audio
+from hf_encls.files.finding import find_audio
 
 # In the order of `target`, 0 to 49.
 CLASSES = (

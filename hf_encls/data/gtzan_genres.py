@@ -22,7 +22,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION
-from hf_encls.files import find_audio
+from hf_encls.files.finding import find_audio
 
 CLASSES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 GTZAN_GENRES = DatasetFacts(

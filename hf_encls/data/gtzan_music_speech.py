@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_encls.data.facts import Archive, DatasetFacts, differences, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
-from hf_encls.files import find_audio
+from hf_encls.files.finding import find_audio
 
 CLASSES = ("music", "speech")
 FOLDERS = {"music_wav": "music", "speech_wav": "speech", "music": "music", "speech": "speech"}

@@ -9,7 +9,7 @@ from datasets import Dataset
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
 from hf_encls.data.facts import DatasetFacts, shorten
 from hf_encls.data.folders import ScanReport, scan_folder
-from hf_encls.files import find_audio
+from hf_encls.files.finding import find_audio
 
 # Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name()
 # and expected_clips(); asked in this order.

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hf_encls.audio import EXTENSIONS
-from hf_encls.files import checksum, find_files
+from hf_encls.files import checksum
+from hf_encls.files.finding import find_files
 
 # Files that live beside audio and are nobody's clip: not worth a line in the report.
 COMPANIONS = frozenset(".txt .md .csv .tsv .json .yaml .yml .pdf .png .jpg .jpeg .gif .html .xml .m3u .log".split())

@@ -22,7 +22,7 @@ from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.shards import Shard, complete, divide
-from hf_encls.files import errors_name
+from hf_encls.files import writing
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -192,7 +192,7 @@ def _compute(
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
             extractor = extractor or Extractor(config, codec, device, audio_s)
-            with errors_name(shard.path):
+            with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))

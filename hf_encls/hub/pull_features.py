@@ -18,8 +18,8 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.records import RecordError, read_record
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration

@@ -13,11 +13,11 @@ import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_encls.data.splits import LeakReport, enforce
-from hf_encls.escapes import markdown, python
 from hf_encls.files import write_text
+from hf_encls.files.escapes import markdown, python
+from hf_encls.files.records import read_record
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
-from hf_encls.records import read_record
 from hf_encls.report.card_files import CARD, read_card
 from hf_encls.report.cards import cards_as_made, eval_results
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec

@@ -18,9 +18,9 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from hf_encls.audio import resample
-from hf_encls.checkpoints import find_checkpoint
 from hf_encls.codec.loading import bundled_codecs, load_codec
 from hf_encls.features.extraction import feature_config
+from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.model.codec_encls import FAMILIES, codec_adapter
 from hf_encls.model.codec_features_encls import Latents
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig

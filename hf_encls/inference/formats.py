@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from hf_encls import audio
-from hf_encls.escapes import csv_row, one_line
+from hf_encls.files.escapes import csv_row, one_line
 
 EXTENSIONS = {
     "json": ".json",

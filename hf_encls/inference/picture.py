@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_encls.escapes import one_line
+from hf_encls.files.escapes import one_line
 from hf_encls.report.canvas import Look, class_names, drawn, look, new_figure, save_figure
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import torch
 from transformers import AudioClassificationPipeline
 
 from hf_encls.audio import AudioError
-from hf_encls.checkpoints import find_model
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
+from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import cell_probabilities, make_timeline

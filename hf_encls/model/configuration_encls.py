@@ -1,6 +1,7 @@
-"""FeatureConfig: how features are made. EnclsConfig: that, and the network that classifies them."""
+"""FeatureConfig: how features are made. EnclsConfig: that, and the head that classifies them."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ from transformers import PreTrainedConfig
 
 from .codec_encls import FAMILIES, codec_adapter, reason_of
 from .codec_features_encls import Codes, Latents
+from .head_encls import Head
 from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
 from .mel_encls import LogMel, Mel
+from .mnist_encls import MnistHead
 from .representation_encls import Representation
 
 REPRESENTATIONS: dict[str, type[Representation]] = {each.kind: each for each in (Latents, Codes, Mel, LogMel)}
+HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead,)}
+HEAD_OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 PRECISIONS = ("float32", "bfloat16", "tf32")
 # Fields that say where a codec came from or follow from others: two features may differ in these and be the same.
 ORIGIN = ("codec_config", "codec_id", "codec_revision", "num_codebooks")
@@ -209,21 +214,24 @@ class FeatureConfig(PreTrainedConfig):
 @strict
 class EnclsConfig(FeatureConfig):
     r"""
-    Configuration of [`EnclsForAudioClassification`]: the features it classifies, and the network that does it.
+    Configuration of [`EnclsForAudioClassification`]: the features it classifies, and the head that does it.
 
     It has the arguments of [`FeatureConfig`], and these:
 
     Args:
         standardization (`str`, *optional*, defaults to `"band"`):
             `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
-        conv_channels (`list[int]`, *optional*, defaults to `[32, 64]`):
-            Channels of the two convolutions.
-        kernel_size (`int`, *optional*, defaults to 3):
-            Size of both convolution kernels.
-        pool_size (`int`, *optional*, defaults to 2):
-            Size and stride of both max-pools.
-        dropout (`float`, *optional*, defaults to 0.5):
-            Dropout probability before the last layer.
+        head (`str`, *optional*, defaults to `"mnist"`):
+            What classifies a window: `mnist` (the paper's network). The settings below are those of heads; what is `None`
+            becomes the head's own value, and stays `None` where the head has no such setting.
+        conv_channels (`list[int]`, *optional*):
+            Channels of the convolutions: of `mnist` two, `[32, 64]`.
+        kernel_size (`int`, *optional*):
+            Size of the convolution kernels: of `mnist` 3.
+        pool_size (`int`, *optional*):
+            Size and stride of the max-pools: of `mnist` 2.
+        dropout (`float`, *optional*):
+            Dropout probability before the last layer: of `mnist` 0.5.
     """
 
     model_type = "encls"
@@ -231,10 +239,18 @@ class EnclsConfig(FeatureConfig):
     keys_to_ignore_at_inference = ["window_logits", "num_windows"]
 
     standardization: str = "band"
-    conv_channels: list[int] | tuple[int, ...] = (32, 64)
-    kernel_size: int = 3
-    pool_size: int = 2
-    dropout: float = 0.5
+    head: str = "mnist"
+    conv_channels: list[int] | tuple[int, ...] | None = None
+    kernel_size: int | None = None
+    pool_size: int | None = None
+    dropout: float | None = None
+
+    def __post_init__(self, **kwargs):
+        if isinstance(self.head, str) and self.head in HEADS:
+            for name, value in self.head_class.options.items():
+                if getattr(self, name) is None:
+                    setattr(self, name, value)
+        super().__post_init__(**kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
@@ -266,23 +282,30 @@ class EnclsConfig(FeatureConfig):
         super().validate_architecture()
         if self.standardization not in ("band", "none"):
             raise ValueError(f"expected standardization band or none, found {self.standardization!r}")
-        if len(self.conv_channels) != 2:
-            raise ValueError(f"expected two conv_channels, found {list(self.conv_channels)}")
-        height, width = pooled_size(self.num_bands, self), pooled_size(self.num_frames, self)
-        if height < 1 or width < 1:
-            needed = self.pool_size * (self.pool_size + self.kernel_size - 1) + self.kernel_size - 1
-            needed_s = self.representation.num_samples(self, needed) / self.sampling_rate
-            raise ValueError(
-                f"window_s={self.window_s} is too short for the network: {self.num_frames} frames, it needs {needed} "
-                f"({needed_s:.3f} s or more)"
-            )
-        weights = self.conv_channels[1] * height * width * self.num_labels
+        if self.head not in HEADS:
+            raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {self.head!r}")
+        check_head_options(self.head, {name: getattr(self, name) for name in HEAD_OPTIONS})
+        self.head_class.validate(self)
+        weights = self.head_class.num_features(self) * self.num_labels
         if weights > MOST_WEIGHTS:
+            settings = "".join(f", {name} {getattr(self, name)}" for name in self.head_class.options)
             raise ValueError(
                 f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {self.window_s}, "
-                f"num_bands {self.num_bands}, conv_channels {list(self.conv_channels)} and {self.num_labels} labels ask "
-                "for too much"
+                f"num_bands {self.num_bands}{settings} and {self.num_labels} labels ask for too much"
             )
+
+    @property
+    def head_class(self) -> type[Head]:
+        """The class of the head."""
+        return HEADS[self.head]
+
+
+def check_head_options(head: str, given: Mapping[str, object]) -> None:
+    """Raise `ValueError` for a setting of other heads that is not None."""
+    for name, value in given.items():
+        if value is not None and name not in HEADS[head].options:
+            where = [each.kind for each in HEADS.values() if name in each.options]
+            raise ValueError(f"{name} is about the head {' and '.join(where)} and was given with {head}: leave it out")
 
 
 def parse_features(name: str) -> tuple[type[Representation], int | None]:
@@ -310,10 +333,3 @@ def family_of(name: str) -> str | None:
 def _matched(name: str) -> re.Match | None:
     families = "|".join(FAMILIES)
     return re.fullmatch(rf"(?P<family>{families})_(?P<rate>\d+)(?P<thousands>k?)hz(?P<codes>_codes)?", name)
-
-
-def pooled_size(size: int, config: EnclsConfig) -> int:
-    """What two rounds of convolution without padding and max-pool leave of `size`."""
-    for _ in range(2):
-        size = (size - config.kernel_size + 1) // config.pool_size
-    return size

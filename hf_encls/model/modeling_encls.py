@@ -1,4 +1,4 @@
-"""EnclsForAudioClassification: frozen frontend -> windows -> the MNIST convnet -> labels."""
+"""EnclsForAudioClassification: frozen frontend -> windows -> a head -> labels."""
 
 import copy
 import math
@@ -12,11 +12,11 @@ from transformers.modeling_outputs import ModelOutput
 
 from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
-from .configuration_encls import EnclsConfig, pooled_size
+from .configuration_encls import EnclsConfig
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
-from .precision_encls import convolve
 
+LAYERS_0_1 = ("conv1", "conv2", "classifier")  # of version 0.1's checkpoints, where the one head was the model itself
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
 PART_BYTES = 32 << 20  # of a layer's output on a CPU: no gigabyte has to be found for 64 windows
 
@@ -63,7 +63,7 @@ class EnclsPreTrainedModel(PreTrainedModel):
 
 class EnclsForAudioClassification(EnclsPreTrainedModel):
     r"""
-    The MNIST convnet of the paper on windows of features: convolution, ReLU, max-pool, twice; dropout; linear.
+    A head on windows of features: the paper's MNIST convnet, or another one that the configuration names.
 
     It takes windows of features (training), or waveforms, from which the frozen frontend inside makes the windows.
     """
@@ -78,17 +78,12 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         # A codec that is not in the configuration is not in the checkpoint: then features are the only input.
         lacks_codec = config.representation.needs_codec and config.codec_config is None
         self.frontend = None if lacks_codec else config.representation(config)
-        first, second = config.conv_channels
-        self.conv1 = nn.Conv2d(1, first, config.kernel_size)
-        self.conv2 = nn.Conv2d(first, second, config.kernel_size)
-        self.pool = nn.MaxPool2d(config.pool_size)
-        self.dropout = nn.Dropout(config.dropout)
-        size = pooled_size(config.num_bands, config) * pooled_size(config.num_frames, config)
-        self.classifier = nn.Linear(second * size, config.num_labels)
+        self.head = config.head_class(config)
         # Persistent, and set by set_standardization: part of the checkpoint.
         self.feature_mean = nn.Buffer(torch.zeros(config.num_bands))
         self.feature_scale = nn.Buffer(torch.ones(config.num_bands))
         self.post_init()
+        self.register_load_state_dict_pre_hook(_renamed)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, output_loading_info: bool = False, **kwargs):
@@ -99,14 +94,17 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         """
         where = where_of(pretrained_model_name_or_path, kwargs.get("subfolder"))
         remade = kwargs.pop("ignore_mismatched_sizes", False)
+        names = {rf"^{layer}\.": f"head.{layer}." for layer in LAYERS_0_1} | (kwargs.pop("key_mapping", None) or {})
         with readable(where):
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path,
                 *model_args,
                 ignore_mismatched_sizes=True,  # the library's error names no tensor
                 output_loading_info=True,
+                key_mapping=names,
                 **kwargs,
             )
+        model._weight_conversions = None  # it is saved with the names of today
         check_weights(model, info, where, remade)
         return (model, info) if output_loading_info else model
 
@@ -183,22 +181,19 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
                 "were made with another window length or kind of features than this model's"
             )
-        hidden = [self._convolutions(part) for part in self._parts(windows)]
-        hidden = hidden[0] if len(hidden) == 1 else torch.cat(hidden)
-        return self.classifier(self.dropout(hidden))
+        seen = [self.head.features(self._standardized(part)) for part in self._parts(windows)]
+        return self.head(seen[0] if len(seen) == 1 else torch.cat(seen))
 
-    def _convolutions(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows of features (W, C, T) -> what the classifier sees (W, size)."""
-        hidden = (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
-        hidden = self.pool(convolve("conv1", self.conv1, hidden[:, None].to(self.conv1.weight.dtype)).relu())
-        return self.pool(convolve("conv2", self.conv2, hidden).relu()).flatten(1)
+    def _standardized(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows of features (W, C, T) -> the same by the statistics of the training windows, float32."""
+        return (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
 
     def _parts(self, windows: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Windows that go through the convolutions together. Each is computed by itself, so the result is the same."""
+        """Windows that go through the head together. Each is computed by itself, so the result is the same."""
         graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
         if graph or windows.device.type != "cpu":
             return [windows]
-        one = 4 * self.config.conv_channels[0] * windows.shape[1] * windows.shape[2]
+        one = 4 * self.head.num_values(self.config)
         return windows.split(max(1, PART_BYTES // one))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
@@ -236,3 +231,9 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             # Loading makes new parameters, which train, and ends with eval(); a training begins with train().
             self.frontend.eval().requires_grad_(False)
         return self
+
+
+def _renamed(model: nn.Module, state_dict: dict, *args) -> None:
+    """Before `load_state_dict`: weights that version 0.1 named are the head's."""
+    for name in [name for name in state_dict if name.split(".")[0] in LAYERS_0_1]:
+        state_dict[f"head.{name}"] = state_dict.pop(name)

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hf_encls.escapes import one_line
 from hf_encls.files import new_file, write_text
+from hf_encls.files.escapes import one_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,10 +16,16 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import FAMILIES
-from hf_encls.model.configuration_encls import FeatureConfig, family_of, parse_features
-from hf_encls.records import read_record
+from hf_encls.model.configuration_encls import (
+    HEADS,
+    EnclsConfig,
+    FeatureConfig,
+    family_of,
+    parse_features,
+)
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
@@ -56,7 +62,7 @@ PROTOCOL_TEXTS = {
 }
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
-    **{"standardization?": (str, None), "codec_config?": (dict, None)},
+    **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
 }
 
 
@@ -169,6 +175,7 @@ def model_card(
         shown_classes=list(map(markdown, results["classes"])),
         num_classes=len(results["classes"]),
         feature_text=feature_text(config),
+        head_text=head_text(config),
         scores=_score_rows(results),
         protocol=protocol_name(results),
         protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
@@ -237,6 +244,14 @@ def feature_text(config: Mapping) -> str:
     return f"{representation.text} of a {rate / 1000:g} kHz {FAMILIES[family].name} encoder"
 
 
+def head_text(config: Mapping) -> str:
+    """The head of a configuration in words. Raises `ValueError` for one that is not known."""
+    head = config.get("head", EnclsConfig.head)
+    if head not in HEADS:
+        raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
+    return HEADS[head].text
+
+
 def _notes(results: Mapping) -> str:
     parts = [dataset_text(results)] if dataset_text(results) != results["dataset"] else []
     parts += [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
@@ -300,6 +315,8 @@ def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
             }
         ),
         "standardisation": config.get("standardization"),
+        "head": results.get("head") and markdown_code(results["head"]),
+        "parameters of the head": results.get("parameters") and f"{results['parameters']:,}",
         "seed": results.get("seed"),
         "epochs": results.get("epochs"),
         "best epoch": results.get("best_epoch"),

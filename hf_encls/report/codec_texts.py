@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hf_encls.data.load import KNOWN, data_set_called
-from hf_encls.escapes import markdown, markdown_code
+from hf_encls.files.escapes import markdown, markdown_code
 from hf_encls.model.configuration_encls import parse_features
 
 ASSETS = Path(__file__).parents[1] / "codec" / "assets"  # of the bundled codecs

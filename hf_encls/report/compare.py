@@ -16,9 +16,9 @@ from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Pipeline, pipeline
 
 from hf_encls.audio import load
-from hf_encls.checkpoints import find_model
 from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
-from hf_encls.records import NoObjectError, check_record, read_record
+from hf_encls.files.checkpoints import find_model
+from hf_encls.files.records import NoObjectError, check_record, read_record
 from hf_encls.report.codec_texts import codec_warning
 from hf_encls.training.metrics import load_metric
 from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_encls.data.facts import DatasetFacts, copy_text
-from hf_encls.escapes import markdown, markdown_block, markdown_code, python
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

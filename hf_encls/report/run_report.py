@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from hf_encls.escapes import python
 from hf_encls.files import write_json
+from hf_encls.files.escapes import python
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from hf_encls.escapes import markdown as markdown_text
-from hf_encls.escapes import one_line
+from hf_encls.files.escapes import markdown as markdown_text
+from hf_encls.files.escapes import one_line
 
 PIPE = re.compile(r"(?<!\\)\|")  # it would end a cell, in code too
 SPLITS = ("train", "validation", "test")

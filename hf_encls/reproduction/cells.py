@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hf_encls.records import read_record
+from hf_encls.files.records import read_record
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import CLIPS, CLIPS_SHAPE, PART_SHAPE, RESULTS, RESULTS_SHAPE

@@ -11,7 +11,7 @@ import yaml
 
 from hf_encls.codec.loading import codec_facts
 from hf_encls.files import write_json, write_text
-from hf_encls.records import read_record
+from hf_encls.files.records import read_record
 from hf_encls.report.cards import has_heard
 from hf_encls.reproduction import costs, figures, paper, pictures
 from hf_encls.reproduction.cells import FinishedCell, finished, score_table

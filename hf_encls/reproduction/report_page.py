@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from hf_encls.escapes import markdown, markdown_block, markdown_code
+from hf_encls.files.escapes import markdown, markdown_block, markdown_code
 
 TEMPLATES = Path(__file__).with_name("templates")
 NONE = "\N{EN DASH}"  # what is not there

@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from hf_encls.files import write_json
+from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import parse_features
-from hf_encls.records import read_record
 from hf_encls.reproduction.costs import multiply_adds
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import RESULTS, read_results

@@ -12,9 +12,9 @@ import torch
 
 from hf_encls.audio import read, resample
 from hf_encls.files import write_json
+from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
-from hf_encls.records import read_record
 from hf_encls.reproduction.cells import FinishedCell
 
 REPEATS = 7

@@ -66,7 +66,7 @@ class EnclsTrainingArguments(TrainingArguments):
         """Raise `ValueError` for what cannot be logged to: Trainer says so when the features are computed."""
         here = get_available_reporting_integrations()
         for name in self.report_to:
-            if name not in INTEGRATION_TO_CALLBACK:
+            if not isinstance(name, str) or name not in INTEGRATION_TO_CALLBACK:
                 known = ", ".join(INTEGRATION_TO_CALLBACK)
                 raise ValueError(f"expected --report_to none, all, or some of {known}, found {name!r}")
             if name not in (*here, "azure_ml", "flyte"):  # these two are here without being in the library's list

@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from hf_encls.data.facts import copy_text
-from hf_encls.files import errors_name, move_into_place, work_folder
+from hf_encls.files import move_into_place, work_folder, writing
+from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
-from hf_encls.records import read_record
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
@@ -34,6 +34,7 @@ RESULTS_SHAPE = {
         "fold?": (int, None),
         "seed": int,
     },
+    **{"head?": str, "parameters?": int},
     **{"classes": [str], "codec?": (CODEC_SHAPE, None), "leak?": (LEAK_SHAPE, None), "holds_codec?": bool},
     **{
         "train?": PART_SHAPE,
@@ -52,7 +53,7 @@ CLIPS_SHAPE = {"*": [str]}
 def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
     """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
     model.cpu()
-    with errors_name(folder), work_folder(folder) as work:
+    with writing(folder), work_folder(folder) as work:
         model.save_pretrained(work)
         EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
         for file in sorted(work.iterdir()):
@@ -132,6 +133,8 @@ def over_folds(runs: dict[int, dict]) -> dict:
         "step_s",
         "hop_length",
         "standardization",
+        "head",
+        "parameters",
     )
     shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
     test: dict = {}

@@ -9,7 +9,7 @@ from transformers import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.files import move_into_place, write_json
-from hf_encls.records import RecordError, read_record
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
 from hf_encls.training.results import RESULTS
 
@@ -224,7 +224,7 @@ def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several
 def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
-    there = read_record(folder / SETTINGS)
+    there = {"head": "mnist"} | read_record(folder / SETTINGS)  # of version 0.1, which had no other
     # A name that is missing there was not written down yet when that run began.
     other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
     if other:

@@ -143,6 +143,7 @@ def train(
     epochs = history(trainer.state.log_history)
     results = {
         **_settings(config, protocol, fold, args.seed),
+        "parameters": model.head.num_parameters(),
         "classes": classes,
         "leak": leak.as_dict(),
         **_scores(trainer, stores, classes),
@@ -192,7 +193,7 @@ def run_settings(
     windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
 ) -> dict[str, object]:
     """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("standardization", "dropout")}
+    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
     return asked_settings(args, protocol, fold, network) | {
         "classes": list(windows.features["label"].names),
         "features": feature_identity(config),
@@ -233,6 +234,7 @@ def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -
         "step_s": config.step_s,
         "hop_length": config.hop_length if "hop_length" in config.representation.options else None,
         "standardization": config.standardization,
+        "head": config.head,
         "protocol": protocol,
         "fold": fold,
         "seed": seed,

@@ -12,7 +12,7 @@ from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
-from hf_encls.files import errors_name, hand_to_disk
+from hf_encls.files import hand_to_disk, writing
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
@@ -128,7 +128,7 @@ class EnclsTrainer(Trainer):
         checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
-            with errors_name(checkpoint):
+            with writing(checkpoint):
                 super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from hf_encls.escapes import markdown, markdown_code
+from hf_encls.files.escapes import markdown, markdown_code
 from hf_encls.inference.demo.answers import DOWNLOADS, Answer, Limits, answer
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import SMOOTHINGS

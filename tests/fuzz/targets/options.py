@@ -90,7 +90,7 @@ class Options:
             at = args.index(f"--{option}")
             del args[at : at + 2]
         args += [f"--{option}={value}"]
-        names = (option, option.replace("_", "-"), option.replace("_", " "), *([value] if value else []))
+        names = (option, option.replace("_", "-"), option.replace("_", " "), value or "''")
         return Case(
             [program, *args],
             (*names, *OTHER_WORDS.get(option, ()), *OTHER_WORDS.get(program, ())),
@@ -102,6 +102,7 @@ class Options:
 
 OTHER_WORDS = {
     "dataset": ("sounds",),
+    "data_name": ("sounds",),
     "validate": ("sounds",),  # they are none of the known data sets, whatever else is said
     "model_dir": ("trained model",),
     "output": ("a.wav", "written"),

@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, found once each, known by their bytes.
+"""Files on disk: written whole or not at all, known by their bytes.
 
 What is written gets a temporary name in the folder where it will be, is handed to the disk (fsync) and then renamed, and
 the folder is handed to the disk too: after a power cut there is the old file or the new one. A temporary file is locked
@@ -10,12 +10,12 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 try:
@@ -24,10 +24,10 @@ except ImportError:  # not on Windows
     fcntl = None
 
 TEMPORARY = ".hf_encls-"  # how every temporary name begins
-HIDDEN = (".", "__MACOSX")  # how names begin that nobody means: hidden ones, and what macOS adds to archives
 # What a file system says that cannot lock, or cannot hand a folder to the disk.
 UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
-TORCH_CANNOT_WRITE = ("inline_container", "PytorchStreamWriter", "iostream error")  # in what torch.save says
+# In what safetensors, torch.save (three) and libsndfile say of a file that cannot be written; not of one to read.
+CANNOT_WRITE = ("while serializing", "PytorchStreamWriter", "unexpected pos", "iostream error", "System error")
 
 _swept: set[Path] = set()  # folders in which this process has looked for what others left behind
 
@@ -40,7 +40,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     nothing is left and what was at `path` before is untouched; an `OSError` names `path`, not the temporary file.
     """
     path = Path(path)
-    with errors_name(path), _claimed(path.parent, path.suffix, _make_file) as temporary:
+    with writing(path), _claimed(path.parent, path.suffix, _make_file) as temporary:
         yield temporary
         move_into_place(temporary, path)
 
@@ -49,7 +49,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     """As `new_file` for a folder with all that is in it. `path` must not exist, or be an empty folder, at the end."""
     path = Path(path)
-    with errors_name(path), work_folder(path.parent) as temporary:
+    with writing(path), work_folder(path.parent) as temporary:
         yield temporary
         move_into_place(temporary, path)
 
@@ -62,21 +62,40 @@ def work_folder(parent: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def errors_name(path: str | os.PathLike) -> Iterator[None]:
-    """Inside, an error of writing that names no file, or a temporary one, becomes an `OSError` that names `path`."""
+def writing(path: str | os.PathLike | None) -> Iterator[None]:
+    """Inside, an error of writing that names no file, or a temporary one, becomes an `OSError` that names `path`.
+
+    None: the standard output. Libraries have errors of their own for a full disk: they become the system's.
+    """
+    name = "standard output" if path is None else str(path)
     try:
         yield
+    except BrokenPipeError:  # nobody reads the standard output any more: no error of writing
+        raise
     except OSError as error:
-        names = [error.filename, error.filename2]
-        if error.errno is not None and (names[0] is None or any(TEMPORARY in str(name) for name in names if name)):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+        names = [str(known) for known in (error.filename, error.filename2) if known is not None]
+        if error.errno is not None and (not names or any(TEMPORARY in known for known in names)):
+            raise OSError(error.errno, error.strerror, name) from error
         raise
     except Exception as error:
-        # safetensors and torch raise errors of their own where a file cannot be written.
-        is_of_torch = isinstance(error, RuntimeError) and any(text in str(error) for text in TORCH_CANNOT_WRITE)
-        if not is_of_torch and type(error).__name__ != "SafetensorError":
+        number = _system_error(error)
+        if number is None:
             raise
-        raise OSError(errno.EIO, f"cannot be written ({error})", str(path)) from error
+        reason = f"cannot be written ({error})" if number == errno.EIO else os.strerror(number)
+        raise OSError(number, reason, name) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's error behind one that safetensors, libsndfile, datasets or PyTorch raise while writing; None: none is."""
+    kind = type(error).__name__
+    if kind not in ("SafetensorError", "LibsndfileError", "RuntimeError", "DatasetGenerationError"):
+        return None
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+        return error.__cause__.errno
+    number = re.search(r"os error (\d+)", str(error))
+    if number:
+        return int(number[1])
+    return errno.EIO if any(text in str(error) for text in CANNOT_WRITE) else None
 
 
 def move_into_place(finished: Path, path: Path) -> None:
@@ -113,111 +132,6 @@ def checksum(path: str | os.PathLike, algorithm: str = "sha256") -> str:
     """The checksum of a file's bytes, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-@dataclass
-class Found:
-    """Files below a folder in the order of their paths, and what was passed over although it was meant."""
-
-    files: list[Path] = field(default_factory=list)
-    left_out: list[dict[str, str]] = field(default_factory=list)  # `file`, `kind` (folder, link, file) and `reason`
-    warnings: list[str] = field(default_factory=list)
-
-
-def find_audio(root: str | os.PathLike, also: Iterable[str] = ()) -> Found:
-    """Every file below a folder whose name ends as audio does, or in one of `also` (".ecdc"), as `find_files` finds them."""
-    from hf_encls.audio import EXTENSIONS  # brings the decoders, which most of what writes files has no use for
-
-    wanted = EXTENSIONS.union(also)
-    return find_files(root, lambda path: path.suffix.lower() in wanted)
-
-
-def find_files(root: str | os.PathLike, is_wanted: Callable[[Path], bool]) -> Found:
-    """Every wanted file below a folder, at any depth, each file and each folder once, whatever links there are.
-
-    Hidden ones are passed over. Links are followed after everything else, so that a file belongs to the folder it lies
-    in. A link to a file that is found already, to nothing or to itself, what is no regular file, and a folder that
-    cannot be read come back in `left_out`, a link to a folder that is read already in `warnings`.
-    """
-    root = Path(root)
-    walk = _Walk(root, is_wanted)
-    folders: list[Path] = [root]
-    while folders or walk.links:
-        if folders:
-            folders += walk.read(folders.pop(0))
-        else:
-            folders += walk.follow(walk.links.pop(0))
-    walk.found.files.sort()
-    return walk.found
-
-
-class _Walk:
-    """One walk over a tree. Paths in what it reports are below the root, with forward slashes."""
-
-    def __init__(self, root: Path, is_wanted: Callable[[Path], bool]):
-        self.root, self.real, self.is_wanted = root, root.resolve(), is_wanted
-        self.found, self.links = Found(), []
-        self.folders, self.files = {self.real}, {}
-
-    def read(self, folder: Path) -> list[Path]:
-        """Take the files of a folder; returns the folders in it."""
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            self._leave_out(folder, "folder", f"this folder cannot be read: {error.strerror}")
-            return []
-        folders = []
-        for entry in entries:
-            path = folder / entry.name
-            is_folder = _is_folder(entry)
-            if entry.name.startswith(HIDDEN) or not (is_folder or self.is_wanted(path)):
-                continue
-            if entry.is_symlink():
-                self.links.append(path)
-            elif is_folder:
-                folders.append(path)
-                self.folders.add(path.resolve())
-            else:
-                self._take(path)
-        return folders
-
-    def follow(self, link: Path) -> list[Path]:
-        """Take the file that a link leads to; returns the folder, if it is one and nobody has been there."""
-        if not link.is_dir():
-            self._take(link)
-            return []
-        target = link.resolve()
-        if target in self.folders or self.real.is_relative_to(target):
-            self.found.warnings.append(f"{self._name(link)} is a link to {target}, which is read already: passed over")
-            return []
-        self.folders.add(target)
-        return [link]
-
-    def _take(self, path: Path) -> None:
-        """Add a file, unless it was found under another name."""
-        if not path.is_file():  # a pipe would be waited for
-            is_link = path.is_symlink()
-            reason = "this link leads to itself or nowhere" if is_link else "this is no regular file"
-            self._leave_out(path, "link" if is_link else "file", reason)
-            return
-        first = self.files.setdefault(path.resolve(), path)
-        if first is path:
-            self.found.files.append(path)
-        else:
-            self._leave_out(path, "link", f"is the same file as {self._name(first)}, by a link: it is used once")
-
-    def _leave_out(self, path: Path, kind: str, reason: str) -> None:
-        self.found.left_out.append({"file": self._name(path), "kind": kind, "reason": reason})
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links in a circle
-        return False
 
 
 @contextmanager

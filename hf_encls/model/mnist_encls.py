@@ -1,0 +1,60 @@
+"""The paper's head: the MNIST convnet on windows as pictures of one colour."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+from .head_encls import Head
+from .precision_encls import convolve
+
+
+class MnistHead(Head):
+    """The MNIST convnet: convolution, ReLU, max-pool, twice; dropout; linear. No padding."""
+
+    kind = "mnist"
+    options = {"conv_channels": (32, 64), "kernel_size": 3, "pool_size": 2, "dropout": 0.5}
+    text = "A small convolutional network"
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__()
+        first, second = config.conv_channels
+        self.conv1 = nn.Conv2d(1, first, config.kernel_size)
+        self.conv2 = nn.Conv2d(first, second, config.kernel_size)
+        self.pool = nn.MaxPool2d(config.pool_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(self.num_features(config), config.num_labels)
+
+    @classmethod
+    def num_features(cls, config: PreTrainedConfig) -> int:
+        return config.conv_channels[1] * pooled_size(config.num_bands, config) * pooled_size(config.num_frames, config)
+
+    @classmethod
+    def num_values(cls, config: PreTrainedConfig) -> int:
+        return config.conv_channels[0] * config.num_bands * config.num_frames
+
+    @classmethod
+    def validate(cls, config: PreTrainedConfig) -> None:
+        if len(config.conv_channels) != 2:
+            raise ValueError(f"expected two conv_channels, found {list(config.conv_channels)}")
+        if min(pooled_size(config.num_bands, config), pooled_size(config.num_frames, config)) < 1:
+            needed = config.pool_size * (config.pool_size + config.kernel_size - 1) + config.kernel_size - 1
+            needed_s = config.representation.num_samples(config, needed) / config.sampling_rate
+            raise ValueError(
+                f"window_s={config.window_s} is too short for the network: {config.num_frames} frames, it needs {needed} "
+                f"({needed_s:.3f} s or more)"
+            )
+
+    def features(self, windows: torch.Tensor) -> torch.Tensor:
+        hidden = windows[:, None].to(self.conv1.weight.dtype)
+        hidden = self.pool(convolve("conv1", self.conv1, hidden).relu())
+        return self.pool(convolve("conv2", self.conv2, hidden).relu()).flatten(1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.dropout(features))
+
+
+def pooled_size(size: int, config: PreTrainedConfig) -> int:
+    """What two rounds of convolution without padding and max-pool leave of `size`."""
+    for _ in range(2):
+        size = (size - config.kernel_size + 1) // config.pool_size
+    return size
