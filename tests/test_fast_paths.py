@@ -146,6 +146,46 @@ def test_a_layer_that_is_wrong_in_bfloat16_computes_in_float32(packs, khz, polic
     assert "encoder.layers.6 (off by 2)" in warned()[0] and "bfloat16" in warned()[0]
 
 
+needs_packs = pytest.mark.skipif(
+    not (layers_encls._can_pack(torch.device("cpu")) and layers_encls._packs_in(torch.bfloat16)),
+    reason="this machine has no packed layers in bfloat16",
+)
+
+
+@needs_packs
+def test_the_lstm_is_in_bfloat16_only_where_it_is_right(monkeypatch, warned):
+    codec, wave = small_codec(24), noise(30_000)
+    lstm = encoding_encls.encoder_layers(codec, torch.bfloat16)[layers_encls.lstm_position(codec.encoder.layers)]
+    assert next(lstm.parameters()).dtype == torch.bfloat16 and next(codec.parameters()).dtype == torch.float32
+    before = len(warned())  # the convolutions of so narrow a codec are wrong on some processors
+    right = layers_encls.ReducedLSTM.forward
+
+    def wrong(self, *inputs):
+        out, state = right(self, *inputs)
+        return -out, state
+
+    monkeypatch.setattr(layers_encls.ReducedLSTM, "forward", wrong)
+    codec = small_codec(24)
+    config = feature_config("encodec_24khz", codec=codec, codec_dtype="bfloat16")
+    expected = plain_latents(codec, wave, "whole")
+    assert (frontend_of(config, codec).latents([wave])[0] - expected).norm() <= 0.05 * expected.norm()
+    position = layers_encls.lstm_position(codec.encoder.layers)
+    assert len(warned()) > before and f"encoder.layers.{position} (off by 2)" in warned()[-1]
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_elu_of_prepared_layers_is_pytorchs(dtype, inplace):
+    values = torch.cat(
+        [torch.randn(2, 40_000, 8) * 3, torch.tensor([0.0, -1e-7, -200.0, 1e30]).expand(2, 2, 4).reshape(2, 1, 8)], 1
+    )
+    values = values.to(dtype).transpose(1, 2)
+    expected = nn.functional.elu(values)
+    found = layers_encls.Elu(nn.ELU(inplace=inplace))(values)
+    assert (found is values) == inplace and found.stride() == expected.stride()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7 if dtype == torch.float32 else 0)
+
+
 @pytest.mark.parametrize(("dtype", "name"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
 def test_a_processor_that_packs_float32_alone_has_plain_layers(dtype, name, monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: False)
