@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_codecs import FAMILIES
 from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
+from small_models import small_codec
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands import reproduce_cell
@@ -47,6 +49,21 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str
     kill_first_cell(sounds, root / "out", root / "cache")
     main(arguments)
     return root / "out", sounds, arguments
+
+
+def test_a_codec_of_another_rate_is_refused_at_the_start(tmp_path):
+    FAMILIES["dac"].make().save_pretrained(tmp_path / "codec")
+    sounds = write_tones(tmp_path / "sounds")
+    arguments = ["--esc50", str(sounds), "--codec_24khz", str(tmp_path / "codec"), "--inputs", "encodec_24khz"]
+    with pytest.raises(ValueError, match="--codec_24khz .*codec: encodec_24khz needs a codec of the family encodec"):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    small_codec(48).save_pretrained(tmp_path / "wide")
+    arguments[3] = str(tmp_path / "wide")
+    with pytest.raises(
+        ValueError, match="--codec_24khz .*wide: .*encodec_24khz needs a codec of 24000 Hz, found one of"
+    ):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:

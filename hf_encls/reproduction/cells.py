@@ -72,7 +72,7 @@ def finished_cells(cells: Sequence[Cell], folder: Path) -> list[FinishedCell]:
         if codec and hashes.setdefault(run.cell.input.key, codec.hash) != codec.hash:
             raise ValueError(
                 f"the cells of {run.cell.input.label} were made with two different codecs of that name "
-                f"({hashes[run.cell.input.key][:12]} and {codec.hash[:12]}): take another --output_dir"
+                f"({hashes[run.cell.input.key][:12]} and {codec.hash[:12]}): take another `output_dir`"
             )
     return runs
 
