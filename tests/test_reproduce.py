@@ -168,7 +168,7 @@ def test_cells_of_version_0_1_kept_their_command_line_and_count(tmp_path: Path):
         write_json(before, tmp_path / cell.id / SETTINGS)
         assert CellSettings.read(tmp_path / cell.id / SETTINGS) == cell.settings
     runner.check_settings(cells, tmp_path)
-    with pytest.raises(ValueError, match=r"other settings \(--seed 0, now 1\)"):
+    with pytest.raises(ValueError, match=r"other settings \(`seed` 0, now 1\)"):
         (tmp_path / cells[0].id).rename(tmp_path / replace(cells[0], seed=1).id)
         runner.check_settings([replace(cells[0], seed=1)], tmp_path)
 

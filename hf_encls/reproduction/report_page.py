@@ -60,7 +60,8 @@ def passes(averages: Mapping | None) -> str:
     if averages is None:
         return NONE
     runs = f"; {averages['passed']:.0f} and {averages['passed_smoothed']:.0f} of {averages['runs']:.0f}"
-    return f"{epoch(averages['pass_epoch'])} ({epoch(averages['pass_smoothed_epoch'])}{runs if averages['runs'] > 1 else ''})"
+    smoothed = epoch(averages["pass_smoothed_epoch"]) + (runs if averages["runs"] > 1 else "")
+    return f"{epoch(averages['pass_epoch'])} ({smoothed})"
 
 
 def row(cells: Iterable[str | None]) -> str:
