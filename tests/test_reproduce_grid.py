@@ -196,7 +196,7 @@ def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, 
     moved = tmp_path / sounds.name
     shutil.copytree(sounds, moved)
     main([arguments[0], str(moved), *arguments[2:], "--report_only"])
-    with pytest.raises(ValueError, match="other settings .--data_dir"):
+    with pytest.raises(ValueError, match="other settings .`data_dir`"):
         main([arguments[0], str(moved), *arguments[2:], "--epochs", "2", "--hop_length", "256"])
 
 
