@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from hf_encls.inference.formats import FORMATS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.timeline import Cells, Times
+from hf_encls.timelines.formats import FORMATS, render
 
 SEGMENTS = [
     {"start": 0.0, "end": 1.5, "label": "dog, bark", "score": 0.75},

@@ -19,7 +19,6 @@ from hf_encls.files.escapes import csv_cell, markdown, markdown_block, markdown_
 from hf_encls.hub.push_models import _named
 from hf_encls.inference.demo.answers import Answer, Limits
 from hf_encls.inference.demo.page import introduction, refusal, summary
-from hf_encls.inference.formats import render
 from hf_encls.report import canvas
 from hf_encls.report.canvas import class_names, drawn, key, key_file, look
 from hf_encls.report.cards import model_card
@@ -28,6 +27,7 @@ from hf_encls.report.pages import generated, text_of
 from hf_encls.report.pictures import save_confusion_matrix
 from hf_encls.report.run_report import usage
 from hf_encls.report.tables import class_table
+from hf_encls.timelines.formats import render
 
 NAMES = [
     '"]}<script>alert(1)</script>\r\n---\n# x', "yes", "1.0", "- a", "a: b", "|", "a\\|b", "`c`", "*d*", "_e_", "~f~",

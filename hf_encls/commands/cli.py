@@ -28,6 +28,8 @@ GROUPS = {
     "use a model": {
         "classify": Command("hf_encls.commands.classify", "label files and folders"),
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
+        "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
+        "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
@@ -38,6 +40,7 @@ GROUPS = {
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
+        "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
@@ -47,7 +50,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce", "pretrain")
+OTHER_PARSERS = ("train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
@@ -74,7 +77,7 @@ def overview() -> str:
     lines = ["usage: hf-encls COMMAND [OPTIONS]", "", "Audio classification on EnCodec latents.", ""]
     for group, commands in GROUPS.items():
         lines.append(f"{group}:")
-        lines += [f"  {name:<10}{command.help}" for name, command in commands.items()]
+        lines += [f"  {name:<18} {command.help}" for name, command in commands.items()]
         lines.append("")
     lines.append("hf-encls COMMAND --help says more; hf-encls --version says which one this is.")
     return "\n".join(lines)

@@ -11,12 +11,13 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
-from hf_encls.codec.facts import CodecFacts
+from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
+from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
@@ -47,6 +48,21 @@ class FeatureArguments:
             "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
         },
     )
+    labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
+            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
+        },
+    )
+    min_overlap: float | None = field(
+        default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
+    )
+    unlabelled: str | None = field(
+        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
+    )
+    tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
@@ -88,6 +104,20 @@ class FeatureArguments:
         default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
     )
 
+    def time_labels(self) -> TimeLabels | None:
+        """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
+        given = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
+        given |= {"label_column": self.label_column}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.labels is None:
+            if given:
+                raise ValueError(f"--{next(iter(given))} is about labels in time: name them with --labels")
+            return None
+        if self.data_dir is None or self.data_name is not None:
+            found = "none" if self.data_dir is None else f"--data_name {self.data_name}"
+            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {found}")
+        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in given.items()})
+
 
 @dataclass
 class Inputs:
@@ -109,6 +139,7 @@ class Inputs:
     clips: Dataset | None = None
     codec_facts: CodecFacts | None = None
     num_clips: int | None = None
+    labels: dict | None = None  # the rule by which windows got their labels from labels in time
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
@@ -126,7 +157,8 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         data_dir = SYNTHETIC_FOLDER
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
-    clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
+    labels = args.time_labels()
+    clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
     if state.is_main_process:
         print(as_options(report.text()), flush=True)
     if check_clips is not None:
@@ -148,8 +180,9 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=None if name is None else codec_facts(name),
+        codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
+        labels=None if labels is None else labels.rule(),
         expected_clips=report.expected,
     )
 
@@ -161,6 +194,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     """
     if args.data_dir is None and args.data_name is not None:
         raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
+    args.time_labels()
     if args.data_name not in (None, FOLDER):
         module_of(args.data_name)
     if args.cache_dir is not None:

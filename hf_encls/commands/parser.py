@@ -73,18 +73,18 @@ def device(name: str) -> str:
     return name
 
 
-def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options of every command that loads a model."""
-    parser.add_argument("--model", required=True, metavar="M", help="checkpoint: a folder, or a name on the Hub")
+    parser.add_argument("--model", required=required, metavar="M", help="checkpoint: a folder, or a name on the Hub")
     parser.add_argument("--revision", metavar="R", help="revision of a model on the Hub; pin one that you trust")
     parser.add_argument(
         "--device", type=device, metavar="D", help="cpu, cuda, cuda:1, ... (default: the first accelerator, else cpu)"
     )
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options of every command that runs a model on sources."""
-    add_checkpoint_options(parser)
+    add_checkpoint_options(parser, required)
     codes = parser.add_argument_group("compressed input (.ecdc files, saved codes)")
     codes.add_argument("--assume_codec", action="store_true", help="the codes are of the model's own codec, trust me")
     codes.add_argument(

@@ -22,6 +22,7 @@ from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
+from hf_encls.features.labelling import check_labels, labelled, labels_identity
 from hf_encls.features.progress import Progress
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.files import writing
@@ -34,7 +35,8 @@ from hf_encls.model.representation_encls import Representation
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
-BFLOAT16_FORMAT = 2  # the same for this precision alone; in 1 some processors computed whole layers wrong
+# The same for this precision alone; in 1 some processors computed whole layers wrong, in 2 the LSTM was in float32.
+BFLOAT16_FORMAT = 3
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
@@ -169,8 +171,10 @@ def extract_features(
     missing = [shard for shard in shards if not shard.is_complete()]
     if missing:
         _compute(clips, config, codec, missing, device)
-    parts = [Dataset.from_file(str(shard.path)) for shard in shards]
-    return datasets.concatenate_datasets(parts)
+    windows = datasets.concatenate_datasets([Dataset.from_file(str(shard.path)) for shard in shards])
+    if "segments" in clips.column_names:
+        check_labels(windows, clips["min_overlap"][0])
+    return windows
 
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
@@ -184,6 +188,8 @@ def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathL
             for row in clips.remove_columns("audio")
         ],
     }
+    if "segments" in clips.column_names:
+        identity["labels"] = labels_identity(clips)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
     folder = root / f"{config.feature_name}-{key[:16]}"
@@ -199,7 +205,7 @@ def _compute(
 
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
-            extractor = extractor or Extractor(config, codec, device, audio_s)
+            extractor = extractor or Extractor(config, codec, device, audio_s, len(clips.features["label"].names))
             with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
@@ -242,7 +248,7 @@ def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extr
 
 
 class Extractor:
-    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come."""
+    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come; `num_labels`: classes."""
 
     def __init__(
         self,
@@ -250,13 +256,15 @@ class Extractor:
         codec: PreTrainedModel | None,
         device: str | torch.device | None = None,
         audio_s: float = 0.0,
+        num_labels: int = 0,
     ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.frontend = frontend_of(config, codec).to(self.device).eval()
         self.dtype = np.dtype(config.representation.stored_dtype)
+        self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
-            self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
+            self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:
@@ -266,15 +274,17 @@ class Extractor:
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
             )
         counts = [len(clip) for clip in windows]
-        values = torch.cat(windows).cpu().numpy()
-        self._check(values, np.repeat(batch["clip_id"], counts))
         repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
-        return {
-            "input_features": values.astype(self.dtype),
+        rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
             **repeated,
         }
+        if "segments" in batch:
+            windows, rows = labelled(batch, windows, rows, self.config, self.num_labels)
+        values = torch.cat(windows).cpu().numpy()
+        self._check(values, np.asarray(rows["clip_id"]))
+        return {"input_features": values.astype(self.dtype), **rows}
 
     def _check(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
         """Raise `ValueError` where windows (W, C, T) hold what cannot be trained on; the first such clip is named."""
@@ -289,7 +299,7 @@ class Extractor:
                 else f"{found}: is the audio within -1 to 1?"
             )
         largest = np.finfo(np.float16).max
-        if self.dtype == np.float16 and np.abs(values).max() > largest:
+        if self.dtype == np.float16 and values.size and np.abs(values).max() > largest:
             first = clip_ids[np.flatnonzero((np.abs(values) > largest).any(axis=(1, 2)))[0]]
             raise ValueError(
                 f"expected latents within float16, found larger ones in those of {first}: is its audio within -1 to 1, "

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from hf_encls.audio import AudioError, header_duration_s, stream
-from hf_encls.inference.formats import EXTENSIONS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.mel_encls import LogMel
 from hf_encls.report.feature_pictures import feature_panel
 from hf_encls.report.pictures import Panel, save_feature_picture
+from hf_encls.timelines.formats import EXTENSIONS, render
 
 FEATURES_S = 10.0  # of a clip whose features are drawn: more could not be seen
 DOWNLOADS = ("json", "csv")
