@@ -216,9 +216,9 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
-        made = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
+        precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
-        checked_config(features=args.features, **rate, **lengths, **made, **network)
+        checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
 
