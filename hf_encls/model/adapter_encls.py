@@ -66,14 +66,14 @@ class CodecAdapter(ABC):
         return self.config.sampling_rate
 
     @property
-    @abstractmethod
     def hop_length(self) -> int:
         """Samples of one frame."""
+        return self.config.hop_length
 
     @property
-    @abstractmethod
     def latent_size(self) -> int:
         """Channels C of the latents."""
+        return self.config.hidden_size
 
     @property
     @abstractmethod
