@@ -69,8 +69,8 @@ class FeatureArguments:
     features: str = field(
         default="encodec_24khz",
         metadata={
-            "help": "latents or codes (of --codec), mel, log_mel; encodec_24khz, encodec_48khz: latents at that rate; "
-            "encodec_24khz_codes, ...: codes."
+            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
+            "rate; encodec_24khz_codes, ...: codes."
         },
     )
     window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
