@@ -155,7 +155,7 @@ def _check_same(before: dict, now: dict, place: Path) -> None:
     if changed:
         raise ValueError(
             f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or another "
-            "--output_dir"
+            "`output_dir`"
         )
 
 
