@@ -12,7 +12,7 @@ import torch
 from datasets import ClassLabel, Dataset
 from safetensors.torch import load_file
 from small_models import CLASSES, save_small_model, small_model
-from small_runs import SMALL, train, write_tones
+from small_runs import SMALL, train
 from transformers import AutoModelForAudioClassification, pipeline
 
 import hf_encls
@@ -262,11 +262,6 @@ def test_training_reaches_what_can_be_heard(head, tmp_path):
     assert run.results.head == head and run.results.parameters == run.model.head.num_parameters()
     assert run.results.epochs == (0 if head == "statistics" else 10)
     assert hf_encls.evaluate(run.model, windows_of(config)).window.accuracy > 0.8
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones")
 
 
 def test_a_fitted_head_leaves_what_a_trained_one_leaves(tones, tmp_path):

@@ -69,8 +69,8 @@ class FeatureArguments:
     features: str = field(
         default="encodec_24khz",
         metadata={
-            "help": "latents or codes (of --codec), mel, log_mel; encodec_24khz, encodec_48khz: latents at that rate; "
-            "encodec_24khz_codes, ...: codes."
+            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
+            "rate; encodec_24khz_codes, ...: codes."
         },
     )
     window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
@@ -216,9 +216,9 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
-        made = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
+        precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
-        checked_config(features=args.features, **rate, **lengths, **made, **network)
+        checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
 
