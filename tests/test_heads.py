@@ -312,13 +312,18 @@ def test_two_processes_have_the_fit_of_one(tones, tmp_path):
         ({"head": "statistics", "num_directions": -1}, "num_directions from 0 to 256"),
         ({"head": "conv", "kernel_size": 4}, "odd kernel_size"),
         ({"head": "conv", "conv_channels": [8]}, "2 to 8 conv_channels"),
+        ({"head": "conv", "conv_channels": [1 << 14] * 8}, "layers with at most"),
+        (
+            {"head": "conv", "features": "log_mel", "conv_channels": [1 << 14, 8], "kernel_size": 1023},
+            "layers with at",
+        ),
         ({"head": "statistics", "num_bands": 60_000, "num_labels": 5000}, "a last layer of at most"),
     ],
     ids=str,
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        checked_config(**settings)
+        checked_config(**{"features": "latents"} | settings)
 
 
 def test_options_that_do_not_fit_are_refused():

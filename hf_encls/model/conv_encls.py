@@ -1,13 +1,17 @@
 """A head of today: separable convolutions with normalisation, and statistics over time."""
 
+import math
+from itertools import pairwise
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
 from .head_encls import Head
+from .limits_encls import MOST_WEIGHTS
 from .precision_encls import convolve
 
-MOST_LAYERS = 8
+MOST_LAYERS = 8  # each halves what it sees
 
 
 class ConvHead(Head):
@@ -47,16 +51,12 @@ class ConvHead(Head):
 
     @classmethod
     def num_features(cls, config: PreTrainedConfig) -> int:
-        height = config.num_bands if config.representation.ordered else 1
-        for _ in config.conv_channels:
-            height = -(-height // 2)
-        return 2 * height * config.conv_channels[-1]
+        width, height, _ = shapes(config)[-1]
+        return 2 * width * height
 
     @classmethod
     def num_values(cls, config: PreTrainedConfig) -> int:
-        rows = -(-config.num_bands // 2) if config.representation.ordered else 1
-        wide = max(channels(config)) if not config.representation.ordered else config.conv_channels[0]
-        return max(config.num_bands * config.num_frames, wide * rows * -(-config.num_frames // 2))
+        return max(config.num_bands * config.num_frames, *map(math.prod, shapes(config)))
 
     @classmethod
     def validate(cls, config: PreTrainedConfig) -> None:
@@ -64,6 +64,14 @@ class ConvHead(Head):
             raise ValueError(f"expected 2 to {MOST_LAYERS} conv_channels, found {list(config.conv_channels)}")
         if config.kernel_size % 2 == 0:
             raise ValueError(f"expected an odd kernel_size, found {config.kernel_size}")
+        widths, ordered = channels(config), config.representation.ordered
+        kernel = config.kernel_size**2 if ordered else config.kernel_size
+        weights = widths[0] * kernel * (1 if ordered else config.num_bands)
+        weights += sum(one * kernel + one * other for one, other in pairwise(widths))
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"expected conv_channels of layers with at most {MOST_WEIGHTS} weights, found about {weights}"
+            )
 
     def features(self, windows: torch.Tensor) -> torch.Tensor:
         image = windows[:, None] if self.is_picture else windows[:, :, None]
@@ -101,3 +109,12 @@ def channels(config: PreTrainedConfig) -> tuple[int, ...]:
     if config.representation.ordered:
         return tuple(config.conv_channels)
     return (config.conv_channels[-1],) * len(config.conv_channels)
+
+
+def shapes(config: PreTrainedConfig) -> list[tuple[int, int, int]]:
+    """What each layer makes of a window: channels, height, frames."""
+    height, frames, out = config.num_bands if config.representation.ordered else 1, config.num_frames, []
+    for width in channels(config):
+        height, frames = -(-height // 2), -(-frames // 2)
+        out.append((width, height, frames))
+    return out
