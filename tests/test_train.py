@@ -119,7 +119,7 @@ def test_a_run_that_goes_on_does_not_look_finished(trained, tones, tmp_path, mon
     assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
     with pytest.raises(ValueError, match="unfinished run"):
         train(tones, folder)
-    assert train(tones, folder, *longer)["epochs"] == 3
+    assert train(tones, folder, *longer).epochs == 3
     assert (folder / "results.json").exists() and not (folder / "results.previous.json").exists()
 
 

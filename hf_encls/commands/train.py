@@ -97,6 +97,7 @@ def main(args: list[str] | None = None) -> Results:
         command = public_command(command, [training_args.hub_token])
         about = {
             **{"dataset": inputs.dataset, "dataset_id": inputs.dataset_id, "clips": inputs.num_clips},
+            "labels": inputs.labels,
             **{"expected_clips": inputs.expected_clips, "codec": codec, "times_s": {"features": features_s}},
             **{"command": ["scripts/train.py", *command], "versions": versions()},
         }
@@ -198,7 +199,7 @@ def _inputs(args: DataArguments, seed: int, network: dict) -> Inputs:
         return published_inputs(args, network)
 
     def check(clips: Dataset) -> None:
-        check_clips(clips, args.protocol, seed, args.fold)
+        check_clips(clips, args, seed)
 
     return prepare_features(args, check, **network)
 

@@ -25,7 +25,7 @@ class Input:
     """One representation: a kind of features, and the codec that makes it."""
 
     features: str
-    codec: str | None = None  # what --codec is given
+    codec: str | None = None  # as `codec`
     codec_name: str | None = None  # what tables and pictures call it
     untrained: bool = False
 
@@ -174,11 +174,11 @@ def read_variants(names: Sequence[str], paper: Preset) -> list[Preset]:
     names = list(known) if list(names) == ["all"] else [] if list(names) == ["none"] else names
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"expected --variants to be all, none, or among {', '.join(known)}; found {unknown[0]!r}")
+        raise ValueError(f"expected `variants` to be all, none, or among {', '.join(known)}; found {unknown[0]!r}")
     variants = []
     for name in names:
         options = paper.options | known[name]["options"]
-        if options != paper.options:  # with --hop_length 256 the variant hop_256 is the preset itself
+        if options != paper.options:  # with a hop_length of 256 the variant hop_256 is the preset itself
             variants.append(Preset(f"paper+{name}", paper.protocols, tuple(known[name]["inputs"]), options, name))
     return variants
 

@@ -28,11 +28,11 @@ def check_settings(cells: Sequence[Cell], folder: Path, report_only: bool = Fals
         if file.is_file():
             before, now = CellSettings.read(file).flat(), cell.settings.flat()
             names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-            changed = [f"--{name} {before.get(name)}, now {now.get(name)}" for name in names]
+            changed = [f"`{name}` {before.get(name)}, now {now.get(name)}" for name in names]
             if changed and not (report_only and names == ["data_dir"]):
                 raise ValueError(
                     f"{folder / cell.id} was started with other settings ({', '.join(changed)}): give the same ones, or "
-                    "another --output_dir"
+                    "another `output_dir`"
                 )
 
 
@@ -54,7 +54,7 @@ def common_options(folder: Path, presets: Sequence[str], names: Sequence[str]) -
             (first, first_folder), (second, second_folder) = list(folders.items())[:2]
             raise ValueError(
                 f"expected one setting of {name} in {folder}, found {first} in {first_folder} and {second} in "
-                f"{second_folder}: say which one the report is of, or give another --output_dir"
+                f"{second_folder}: say which one the report is of, or give another `output_dir`"
             )
     return {name: value for name, folders in values.items() for value in folders if value is not None}
 

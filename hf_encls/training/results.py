@@ -15,6 +15,7 @@ from hf_encls.files.records import NULL, Record, read_record
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
 CLIPS_SHAPE = {"*": [str]}
+LABELS_SHAPE = {"min_overlap": float, "unlabelled": str}
 EPOCH_SHAPE = {"epoch": float, "*": (float, None)}
 CLASS_SHAPE = {"class": str, "support": int, "*": (float, None)}
 
@@ -68,7 +69,7 @@ class PartScores(Record):
     """The scores of one part, and the numbers that they stand on."""
 
     window: Scores
-    clip: Scores
+    clip: Scores | None = field(default=None, metadata=NULL)  # None: clips have no class, see `Results.clip_votes`
     num_windows: int | None = None
     num_clips: int | None = None
     window_without_silence: Scores | None = None  # None: it is not known what is silent, or all is
@@ -113,10 +114,15 @@ class Results(Record):
     standardization: str | None = None
     head: str | None = None
     parameters: int | None = None  # of the head
+    recipe: str | None = None  # how it was trained, as `Recipe.parse` reads it
     protocol: str
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
     classes: list[str]
+    labels: dict | None = field(
+        default=None, metadata={"shape": (LABELS_SHAPE, None)}
+    )  # in time: how windows got theirs
+    clip_votes: bool = True  # False: labels are in time, and only windows have scores
     leak: LeakReport | None = None
     train: PartScores | None = None
     validation: PartScores | None = None
@@ -188,6 +194,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "confusion_matrix",
         "best_epoch",
         "history",
+        "fit",
         "processes",
         "device",
     )
