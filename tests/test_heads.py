@@ -196,6 +196,14 @@ def test_any_size_of_window_goes_through(head, shape):
     assert model.eval()(input_features=noise(2, config.num_bands, config.num_frames)).logits.isfinite().all()
 
 
+def test_a_batch_of_one_frame_trains():
+    config = EnclsConfig(head="conv", features="latents", num_labels=2, window_s=1 / 75, step_s=1 / 75)
+    model = EnclsForAudioClassification(config).train()
+    loss = model(input_features=noise(1, 128, 1), labels=torch.tensor([1])).loss
+    loss.backward()
+    assert loss.isfinite() and all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
 @each_head
 def test_silence_and_bands_that_never_change_are_finite(head):
     model = made("log_mel", head)

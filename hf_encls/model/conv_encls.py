@@ -41,7 +41,7 @@ class ConvHead(Head):
             "bias": False,
         }
         self.stem = nn.Conv2d(inputs, first, **layout)
-        self.stem_norm = nn.BatchNorm2d(first)
+        self.stem_norm = Norm(first)
         self.blocks = nn.ModuleList()
         for width in others:
             self.blocks.append(Separable(first, width, layout))
@@ -88,15 +88,26 @@ class ConvHead(Head):
         return self.classifier(self.dropout(features))
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation, which also takes a batch of one number: the last one of an epoch, of very short windows."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(W, channels, h, w) -> the same shape. One number has no variance; the running one stands in."""
+        if self.training and image[:, 0].numel() == 1:
+            settings = (self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return nn.functional.batch_norm(image, *settings)
+        return super().forward(image)
+
+
 class Separable(nn.Module):
     """A convolution of each channel by itself, one across channels, a normalisation, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, layout: dict):
         super().__init__()
         self.depth = nn.Conv2d(inputs, inputs, groups=inputs, **layout)
-        self.depth_norm = nn.BatchNorm2d(inputs)
+        self.depth_norm = Norm(inputs)
         self.point = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm = Norm(outputs)
 
     def forward(self, name: str, image: torch.Tensor) -> torch.Tensor:
         """(W, channels, h, w) -> (W, channels, h / stride, w / stride); `name` is what warnings call the layer."""
