@@ -27,6 +27,7 @@ _PLACES = {
     "feature_config": "hf_encls.features.extraction",
     "load_codec": "hf_encls.codec.loading",
     "scan_folder": "hf_encls.data.folders",
+    "scan_recordings": "hf_encls.data.labelled",
     "segment": "hf_encls.inference.segment",
     "train": "hf_encls.training.run",
     "write_synthetic": "hf_encls.data.synthetic",

@@ -1,6 +1,7 @@
 """Protocols: which windows are training, validation and test, and the check that nothing leaks.
 
 - `clip` (default): 60/20/20 of the clips, stratified by label. Clips of one group (source recording) stay together.
+  Where windows of one clip have several labels (labels in time), the shares are those of the windows.
 - `paper`: 60/20/20 of the windows, stratified by label. Windows of one clip fall on both sides: it leaks, and says so.
 - `official`: the data set's own division, from the `fold` column. Positive numbers are folds of a cross-validation:
   fold f is the test set, the next one (cyclically) validates, the rest trains. `TRAIN`, `VALIDATION` and `TEST`
@@ -193,21 +194,29 @@ def _by_window(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None
     return part
 
 
+def clips_have_one_label(rows: Mapping[str, Any] | Any) -> bool:
+    """Whether all windows of a clip have its label: False where labels are in time, so that a clip has no class."""
+    _, first, clip = np.unique(_column(rows, "clip_id"), return_index=True, return_inverse=True)
+    labels = _column(rows, "label")
+    return bool((labels == labels[first[clip]]).all())
+
+
 def _by_group(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None) -> np.ndarray:
-    """Draw groups, counted in clips: `sizes[g, c]` clips of class c in group g."""
+    """Draw groups: `sizes[g, c]` clips (or windows) of class c in group g."""
     clips, clip_of_row = np.unique(_column(rows, "clip_id"), return_inverse=True)
     first_row = np.zeros(len(clips), np.int64)
     first_row[clip_of_row[::-1]] = np.arange(len(labels))[::-1]
     row_groups = _column(rows, "group")
-    for values, what in ((labels, "label"), (row_groups, "group")):
-        differs = np.flatnonzero(values != values[first_row[clip_of_row]])
-        if len(differs):
-            clip = clips[clip_of_row[differs[0]]]
-            raise ValueError(f"clip {clip} has windows with more than one {what}: are two files named the same?")
+    differs = np.flatnonzero(row_groups != row_groups[first_row[clip_of_row]])
+    if len(differs):
+        clip = clips[clip_of_row[differs[0]]]
+        raise ValueError(f"clip {clip} has windows of more than one group: are two files named the same?")
     groups, group_of_clip = np.unique(row_groups[first_row], return_inverse=True)
-    classes, class_of_clip = np.unique(labels[first_row], return_inverse=True)
+    # What is counted: clips, or their windows where they have labels of their own.
+    counted = first_row if clips_have_one_label(rows) else np.arange(len(labels))
+    classes, class_of_unit = np.unique(labels[counted], return_inverse=True)
     sizes = np.zeros((len(groups), len(classes)), np.int64)
-    np.add.at(sizes, (group_of_clip, class_of_clip), 1)
+    np.add.at(sizes, (group_of_clip[clip_of_row[counted]], class_of_unit), 1)
     for label, num_groups in zip(classes, (sizes > 0).sum(axis=0), strict=True):
         if num_groups < 3:
             unit = "clips" if len(groups) == len(clips) else "groups of clips (source recordings)"

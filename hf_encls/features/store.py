@@ -151,7 +151,9 @@ class NeighbourStore(FeatureStore):
 
     def __init__(self, windows: Windows, rows: np.ndarray, window_s: float, frame_rate: float):
         super().__init__(windows, rows)
-        first, second, shift = neighbours(self.clip_ids, windows.starts[self.rows.cpu().numpy()], window_s, frame_rate)
+        # A pair has one label: of recordings with labels in time, the next window may have another.
+        clips = np.unique(self.clip_ids, return_inverse=True)[1] * (1 + np.max(self.labels, initial=0)) + self.labels
+        first, second, shift = neighbours(clips, windows.starts[self.rows.cpu().numpy()], window_s, frame_rate)
         self.first, self.second = self.rows[first], self.rows[second]
         self.shift = torch.from_numpy(shift).clamp(max=windows.views[0].shape[2]).to(self.rows.device)
 

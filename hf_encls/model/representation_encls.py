@@ -110,8 +110,15 @@ class Representation(nn.Module, ABC):
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
 
     @abstractmethod
-    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory."""
+    def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
+        """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory.
+
+        Of live sound `piece_s` says how many seconds may be waited for, so that more of it is computed together.
+        """
+
+    def delay_s(self, piece_s: float) -> float | None:
+        """Seconds that a window of live sound is behind its last sample at most, computing aside; None: until the end."""
+        return 0.0
 
     def stored_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows as they are kept: (W, C, T), or integers that `embed` reads."""

@@ -58,6 +58,10 @@ PROTOCOL_TEXTS = {
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
+LABELS_TEXT = (
+    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
+    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
+)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -176,7 +180,7 @@ def model_card(
         head_text=head_text(config),
         scores=_score_rows(results),
         protocol=results.protocol_text,
-        protocol_text=PROTOCOL_TEXTS.get(results.protocol, ""),
+        protocol_text=" ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
         leak=leak_text(results),
         lacks_codec=lacks_codec(results, config),
         codec_name=codec_name(codec, results.dataset),
@@ -260,6 +264,16 @@ def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]
             value = getattr(scores, metric)
             if value is not None:
                 yield unit, SCORE_NAMES[unit].format(text), kind, value, f"{count:,} {things}" if count else things
+
+
+def labels_text(results: Results) -> str:
+    """How windows got labels that are in time, for people; nothing where clips have classes."""
+    rule = results.labels
+    if rule is None:
+        return ""
+    drop = rule["unlabelled"] == "drop"
+    others = "others are left out" if drop else f"others are {markdown(rule['unlabelled'])}"
+    return LABELS_TEXT.format(min_overlap=rule["min_overlap"], others=others)
 
 
 def _score_rows(results: Results) -> list[dict]:

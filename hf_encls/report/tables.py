@@ -40,6 +40,11 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int
     return _table(head, rows, left=left, markdown=True)
 
 
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """The same for a terminal."""
+    return _table(head, [[one_line(cell) for cell in row] for row in rows], left=left, markdown=False)
+
+
 def _score(scores: Scores, metric: str) -> str:
     """A score, with its standard deviation where several runs were put together."""
     deviation = scores.deviation(metric)

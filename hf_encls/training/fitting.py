@@ -20,12 +20,17 @@ WINDOWS = 256  # in a block
 
 
 def fit(
-    model: EnclsForAudioClassification, train: FeatureStore, validation: FeatureStore, balanced: bool = False
+    model: EnclsForAudioClassification,
+    train: FeatureStore,
+    validation: FeatureStore,
+    balanced: bool = False,
+    clip_votes: bool = True,
 ) -> dict[str, float]:
     """Fit the head of `model` to the windows of `train`; how free the regression is, the clips of `validation` decide.
 
     `balanced`: a class counts by the inverse of its share of the training windows, as the recipe's `class_weights`.
-    Returns `C`, what was chosen, and `validation_loss`, the loss of the validation clips under it. One process fits, all
+    `clip_votes`: False where clips have no class of their own, so that the windows decide. Returns `C`, what was chosen,
+    and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all
     get its weights.
     """
     chosen: dict[str, float] = {}
@@ -33,14 +38,18 @@ def fit(
     if state.is_main_process:
         model.eval()
         model.head.measure(lambda: _blocks(model, train))
-        chosen = _fit_classifier(model, train, validation, balanced)
+        chosen = _fit_classifier(model, train, validation, balanced, clip_votes)
     if state.num_processes > 1:
         broadcast(list(model.head.state_dict().values()))
     return chosen
 
 
 def _fit_classifier(
-    model: EnclsForAudioClassification, train: FeatureStore, validation: FeatureStore, balanced: bool
+    model: EnclsForAudioClassification,
+    train: FeatureStore,
+    validation: FeatureStore,
+    balanced: bool,
+    clip_votes: bool,
 ) -> dict:
     vectors, held_out = _vectors(model, train), _vectors(model, validation)
     # Freer and freer, each from where the last one ended.
@@ -50,9 +59,11 @@ def _fit_classifier(
     best: dict = {}
     for strength in STRENGTHS:
         regression.set_params(C=strength).fit(vectors, train.labels)
-        scores = evaluate_split(regression.predict_proba(held_out), validation.labels, validation.clip_ids)
-        if not best or scores["clip"]["loss"] < best["validation_loss"]:
-            best = {"C": strength, "validation_loss": scores["clip"]["loss"]}
+        clip_ids = validation.clip_ids if clip_votes else None
+        scores = evaluate_split(regression.predict_proba(held_out), validation.labels, clip_ids)
+        loss = (scores.clip or scores.window).loss
+        if not best or loss < best["validation_loss"]:
+            best = {"C": strength, "validation_loss": loss}
             weights = regression.coef_.copy(), regression.intercept_.copy()
     weight, bias = (torch.from_numpy(np.asarray(each)).float() for each in weights)
     if len(weight) == 1:  # of two classes it has the second one's

@@ -15,6 +15,7 @@ from hf_encls.files.records import NULL, Record, read_record
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
 CLIPS_SHAPE = {"*": [str]}
+LABELS_SHAPE = {"min_overlap": float, "unlabelled": str}
 EPOCH_SHAPE = {"epoch": float, "*": (float, None)}
 CLASS_SHAPE = {"class": str, "support": int, "*": (float, None)}
 
@@ -68,7 +69,7 @@ class PartScores(Record):
     """The scores of one part, and the numbers that they stand on."""
 
     window: Scores
-    clip: Scores
+    clip: Scores | None = field(default=None, metadata=NULL)  # None: clips have no class, see `Results.clip_votes`
     num_windows: int | None = None
     num_clips: int | None = None
     window_without_silence: Scores | None = None  # None: it is not known what is silent, or all is
@@ -118,16 +119,20 @@ class Results(Record):
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
     classes: list[str]
+    labels: dict | None = field(
+        default=None, metadata={"shape": (LABELS_SHAPE, None)}
+    )  # in time: how windows got theirs
+    clip_votes: bool = True  # False: labels are in time, and only windows have scores
     leak: LeakReport | None = None
     train: PartScores | None = None
     validation: PartScores | None = None
     test: PartScores
     per_class: list[dict] | None = field(default=None, metadata={"shape": ([CLASS_SHAPE], None)})  # of test windows
     confusion_matrix: list[list[int]] | None = None  # of test windows; rows: true class
-    fit: dict[str, float] | None = None  # of a head that is fitted, what was chosen
     epochs: int | None = None
     best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
+    fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None
     device: str | None = None
     holds_codec: bool = True  # whether the model takes sounds, on the day of training
@@ -145,6 +150,11 @@ class Results(Record):
     def write(self, folder: Path) -> None:
         """Write `results.json` into `folder`."""
         write_json(self.as_dict(), folder / RESULTS)
+
+    def with_origin(self, *, times_s: Mapping[str, float], **origin: object) -> "Results":
+        """The same with what `train()` cannot know: the data set, the codec, the command, and seconds of earlier work."""
+        times_s = {**times_s, **self.times_s}
+        return replace(self, **origin, times_s=times_s | {"total": sum(times_s.values())})
 
     @property
     def dataset_text(self) -> str:

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
+from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
@@ -143,6 +143,7 @@ def train(
     if Recipe.parse(args.recipe).crop and source.stream is not None:
         said("no random crops: windows of a stream come without their neighbours")
     trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
+    trainer.clip_votes = clips_have_one_label(windows)
     training_s, learned = _learn(trainer, start)
     results = Results(
         **_settings(config, protocol, fold, args.seed),
@@ -150,6 +151,7 @@ def train(
         parameters=model.head.num_parameters(),
         classes=classes,
         leak=leak,
+        clip_votes=trainer.clip_votes,
         **_scores(trainer, stores, classes),
         **learned,
         processes=args.world_size,
@@ -166,8 +168,9 @@ def train(
 def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
-    the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
+    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
+    shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
     >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
@@ -177,6 +180,13 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
+    clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
+    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+
+
+def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
+    """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
     books = (
         codebooks_of(model.frontend.codec, model.config.num_codebooks)
         if model.config.representation.integers
@@ -188,7 +198,7 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, store.clip_ids, store.silent)
+    return torch.cat(rows).numpy()
 
 
 def run_settings(
@@ -283,7 +293,15 @@ def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
     """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
     if trainer.model.head.is_fitted:
-        how = {"fit": fit(trainer.model, trainer.train_dataset, trainer.eval_dataset, trainer.recipe.class_weights)}
+        how = {
+            "fit": fit(
+                trainer.model,
+                trainer.train_dataset,
+                trainer.eval_dataset,
+                trainer.recipe.class_weights,
+                trainer.clip_votes,
+            )
+        }
     else:
         how = {}
         trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
@@ -296,7 +314,8 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: lis
     out: dict = {}
     for part, store in stores.items():
         probabilities = trainer.probabilities(store)
-        out[part] = evaluate_split(probabilities, store.labels, store.clip_ids, store.silent)
+        clip_ids = store.clip_ids if trainer.clip_votes else None
+        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
     predictions = probabilities.argmax(-1)  # of the last part: test
     out["per_class"] = per_class(predictions, store.labels, classes)
     out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()

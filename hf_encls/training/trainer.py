@@ -84,6 +84,8 @@ class EpochClock(TrainerCallback):
 class EnclsTrainer(Trainer):
     """The Trainer, with a recipe, scores of windows and clips, and the accuracy of training in its log."""
 
+    clip_votes = True  # False: clips have no class of their own
+
     def __init__(self, **kwargs):
         super().__init__(data_collator=collate, compute_metrics=self._scores, **kwargs)
         for callback in (ProgressCallback, PrinterCallback):
@@ -209,8 +211,9 @@ class EnclsTrainer(Trainer):
         store = self._evaluated
         if not hasattr(store, "clip_ids"):  # somebody's own data set
             return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
-        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids)
-        return {"accuracy": scores.window.accuracy, "clip_accuracy": scores.clip.accuracy}
+        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids if self.clip_votes else None)
+        clips = {"clip_accuracy": scores.clip.accuracy} if scores.clip else {}
+        return {"accuracy": scores.window.accuracy, **clips}
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:

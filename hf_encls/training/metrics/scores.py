@@ -11,14 +11,15 @@ SMALLEST = 1e-12  # a probability of zero would make the loss infinite
 
 
 def evaluate_split(
-    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence, silent: Sequence[bool] | None = None
+    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence | None, silent: Sequence[bool] | None = None
 ) -> PartScores:
     """The scores of one split.
 
     Args:
         probabilities: (n, L), one row for each window; every row sums to 1.
         labels: (n,) the true class of each window.
-        clip_ids: (n,) the clip each window comes from: strings or integers, in any order.
+        clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
+            their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
 
     Without `silent` there are none of the windows without silence. Raises `ValueError` where there are no windows.
@@ -26,13 +27,10 @@ def evaluate_split(
     probabilities, labels = _checked(probabilities, labels)
     if not len(labels):
         raise ValueError("Expected at least one window to score, found none.")
-    clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
-    scores = PartScores(
-        window=_scores(probabilities, labels),
-        clip=_scores(clips, clip_labels),
-        num_windows=len(labels),
-        num_clips=len(clip_labels),
-    )
+    scores = PartScores(window=_scores(probabilities, labels), num_windows=len(labels))
+    if clip_ids is not None:
+        clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
+        scores.clip, scores.num_clips = _scores(clips, clip_labels), len(clip_labels)
     if silent is not None:
         heard = ~_column(silent, len(labels), "silent").astype(bool)
         scores.window_without_silence = _scores(probabilities[heard], labels[heard]) if heard.any() else None
