@@ -9,25 +9,25 @@ from torch import nn
 
 from hf_encls.model.codec_encls import codec_adapter
 
-DURATION_S, CLIPS = 5.0, 6
+DURATION_S, CLIPS = 5.0, 3
 SEANET = {
-    "num_filters": 32,
-    "hidden_size": 256,
+    "num_filters": 16,
+    "hidden_size": 64,
     "num_hidden_layers": 2,
-    "intermediate_size": 512,
-    "upsample_groups": 256,
+    "intermediate_size": 128,
+    "upsample_groups": 64,
 }
 SPEECH = {
     **{"model_type": "hubert", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
     **{"intermediate_size": 128, "conv_dim": [64] * 7},
 }
-ACOUSTIC = {"model_type": "dac", "encoder_hidden_size": 32, "hidden_size": 64, "decoder_hidden_size": 64}
+ACOUSTIC = {"model_type": "dac", "encoder_hidden_size": 16, "hidden_size": 64, "decoder_hidden_size": 64}
 # Narrower than the published ones, as deep and with their strides: class in transformers -> what is changed.
 FAMILIES = {
-    "Dac": {"encoder_hidden_size": 32, "decoder_hidden_size": 64},
+    "Dac": {"encoder_hidden_size": 16, "decoder_hidden_size": 32},
     "Mimi": SEANET,
     "PocketTTSAudioTokenizer": SEANET,
-    "VibeVoiceAcousticTokenizer": {"num_filters": 16},
+    "VibeVoiceAcousticTokenizer": {"num_filters": 8},
     "Xcodec": {"semantic_model_config": SPEECH, "acoustic_model_config": ACOUSTIC},
 }
 

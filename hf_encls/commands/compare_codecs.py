@@ -137,7 +137,8 @@ def _told(features, dataset: str) -> dict:
         )
     if has_heard(facts, dataset):
         tags.append("heard these sounds")
-        notes.append("it was itself trained on sounds of this data set, without their labels.")
+        names = [facts.trained_on] if isinstance(facts.trained_on, str) else facts.trained_on
+        notes.append(f"it was itself trained on sounds of this data set ({', '.join(names)}), without their labels.")
     return {"tags": tags, "notes": notes}
 
 
