@@ -125,7 +125,7 @@ def _told(features, dataset: str) -> dict:
         return {"tags": [], "notes": []}
     tags, notes = [], [f"{codec_adapter(features.codec).name}, licence {facts.license or 'unknown'}."]
     if facts.untrained:
-        tags.append("untrained")
+        tags += ["untrained"] if "untrained" not in facts.id else []
         notes.append("untrained, its weights are random: it stands in for a codec, and its score says nothing of one.")
     if facts.anchored_latents:
         anchored, size = facts.anchored_latents, features.config.num_bands
