@@ -141,7 +141,7 @@ def test_a_finished_codec_is_not_replaced_unasked(trained, config_file, tmp_path
     def refused(*args):
         raise AssertionError("sounds were read")
 
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*--overwrite"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*`overwrite=True`"):
         patch.setattr(pretrain_codec, "read_sounds", refused)
         pretrain_codec.main(args)
 

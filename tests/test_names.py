@@ -245,12 +245,13 @@ def test_a_timeline_of_ten_classes_has_ten_colours(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     from hf_encls.inference.picture import save_timeline_picture
+    from hf_encls.inference.timeline import Cells, Times
 
     seen = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
     names = [f"class {index}" for index in range(10)]
     segments = [{"start": i, "end": i + 1.0, "label": name, "score": 1.0} for i, name in enumerate(names)]
-    save_timeline_picture(tmp_path / "x.png", segments, np.eye(10), names, step_s=1.0, duration_s=10.0)
+    save_timeline_picture(tmp_path / "x.png", segments, Cells(np.eye(10), names, Times(1.0, 1.0, 10.0)))
     figure = seen["figure"]
     assert len({patch.get_facecolor() for patch in figure.axes[0].patches}) == 10
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
@@ -260,6 +261,7 @@ def test_a_class_has_one_colour_in_the_timelines_of_all_files(tmp_path, monkeypa
     from matplotlib.figure import Figure
 
     from hf_encls.inference.picture import save_timeline_picture
+    from hf_encls.inference.timeline import Cells, Times
 
     seen = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
@@ -268,9 +270,8 @@ def test_a_class_has_one_colour_in_the_timelines_of_all_files(tmp_path, monkeypa
     for heard in (range(14), [7, 13], [13]):
         segments = [{"start": i, "end": i + 1.0, "label": names[each], "score": 1.0} for i, each in enumerate(heard)]
         duration_s = float(len(segments))
-        save_timeline_picture(
-            tmp_path / "x.png", segments, np.eye(14)[list(heard)], names, step_s=1.0, duration_s=duration_s
-        )
+        cells = Cells(np.eye(14)[list(heard)], names, Times(1.0, 1.0, duration_s))
+        save_timeline_picture(tmp_path / "x.png", segments, cells)
         legend = seen["figure"].legends[0]
         styles.append(
             {

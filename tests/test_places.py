@@ -49,7 +49,7 @@ def nothing_is_read(monkeypatch) -> None:
 def test_a_finished_model_is_not_replaced_unasked(trained, tones, monkeypatch, more):
     before = files_of(trained[0])
     nothing_is_read(monkeypatch)
-    with pytest.raises(ValueError, match="holds a finished model.*--overwrite"):
+    with pytest.raises(ValueError, match="holds a finished model.*`overwrite=True`"):
         main(
             [
                 "--output_dir",
@@ -67,7 +67,7 @@ def test_somebody_elses_model_is_not_replaced_unasked(tones, tmp_path, monkeypat
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     nothing_is_read(monkeypatch)
-    with pytest.raises(ValueError, match="--overwrite"):
+    with pytest.raises(ValueError, match="`overwrite=True`"):
         train(tones, folder)
     assert files_of(folder) == {"config.json": b'{"model_type": "gpt2"}'}
 

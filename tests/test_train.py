@@ -119,7 +119,7 @@ def test_a_run_that_goes_on_does_not_look_finished(trained, tones, tmp_path, mon
     assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
     with pytest.raises(ValueError, match="unfinished run"):
         train(tones, folder)
-    assert train(tones, folder, *longer)["epochs"] == 3
+    assert train(tones, folder, *longer).epochs == 3
     assert (folder / "results.json").exists() and not (folder / "results.previous.json").exists()
 
 
@@ -277,7 +277,7 @@ def test_accumulated_gradients_give_the_loss_of_the_whole_batch(tones, tmp_path)
     common = ["--dropout", "0", "--num_train_epochs", "1", "--per_device_train_batch_size"]
     whole = train(tones, tmp_path / "whole", *common, "8")
     halves = train(tones, tmp_path / "halves", *common, "4", "--gradient_accumulation_steps", "2")
-    found, expected = halves["history"][0], whole.history[0]
+    found, expected = halves.history[0], whole.history[0]
     assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
     assert found["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-2)
 

@@ -100,7 +100,9 @@ def _read_config(source: str, revision: str | None) -> tuple[PreTrainedConfig, b
 def _checked(values: dict, file: Path) -> PreTrainedConfig:
     kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
     if kind not in FAMILIES:
-        advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        advice = (
+            "; a classifier is no codec: give it as `model`" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        )
         raise ValueError(f"{file}: {unknown_family(kind)}{advice}")
     try:
         return codec_adapter(values).config
@@ -111,7 +113,7 @@ def _checked(values: dict, file: Path) -> PreTrainedConfig:
 def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
     choices = [*names, "a folder with config.json and model.safetensors of a codec", "USER/NAME on the Hub"]
-    return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
+    return f"give {'; or '.join(choices)}; or take `features=log_mel`, which needs no codec"
 
 
 def is_here(name_or_path: str | os.PathLike) -> bool:
@@ -144,7 +146,10 @@ def short_name(name_or_path: str | os.PathLike) -> str:
 
 
 def codec_facts(name_or_path: str | os.PathLike) -> CodecFacts:
-    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged."""
+    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged.
+
+    Of a codec on the Hub nobody is asked: `with_licence` does.
+    """
     name = str(name_or_path)
     if name == UNTRAINED:
         return CodecFacts(id=name, untrained=True)

@@ -8,6 +8,7 @@ import importlib
 import io
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ GROUPS = {
         "check-labels": Command("hf_encls.commands.check_labels", "look for wrong labels, copies, silence, clipping"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
+        "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
@@ -49,7 +51,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("check-labels", "train", "extract", "validate", "publish", "reproduce", "pretrain")
+OTHER_PARSERS = ("check-labels", "train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
@@ -85,7 +87,10 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
-    program = importlib.import_module(command.module).main
+
+    def program(args: list[str]) -> object:
+        # Its imports take seconds, and may fail or be interrupted as its work may.
+        return importlib.import_module(command.module).main(args)
 
     def call() -> int | None:
         status = program([name, *args] if name in ("encode", "decode") else args)
@@ -94,7 +99,7 @@ def _run(name: str, args: list[str]) -> int:
         return status
 
     try:
-        status = guarded(call, program)
+        status = guarded(call, command.module)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
@@ -104,7 +109,7 @@ def _run(name: str, args: list[str]) -> int:
     return status
 
 
-def _hint(program, args: list[str]) -> None:
+def _hint(program: Callable[[list[str]], object], args: list[str]) -> None:
     """Name the option that an unknown one is near to; the known ones are those in the program's own help."""
     from hf_encls.commands.parser import underscored
 

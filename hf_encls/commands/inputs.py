@@ -11,10 +11,11 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
-from hf_encls.codec.facts import CodecFacts
+from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.labelled import TimeLabels
@@ -166,7 +167,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if args.groups is not None:
         clips = with_groups(clips, args.groups)
     if state.is_main_process:
-        print(report.text(), flush=True)
+        print(as_options(report.text()), flush=True)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -186,7 +187,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=None if name is None else codec_facts(name),
+        codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
         labels=None if labels is None else labels.rule(),
         expected_clips=report.expected,
@@ -210,7 +211,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     check_applies(args, args.features)
     for option in ("window_s", "step_s"):
         if getattr(args, option) is not None:
-            check_seconds(f"--{option}", getattr(args, option))
+            check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
     name = _codec_asked_for(args)
@@ -247,18 +248,16 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
 
 def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedModel | None, **network) -> EnclsConfig:
     name = _codec_asked_for(args)
+    options = {option for each in REPRESENTATIONS.values() for option in each.options} - {"codec"}
+    settings = {field.name: getattr(args, field.name) for field in fields(args) if field.name in options}
     return feature_config(
         args.features,
         clips,
         codec,
         window_s=args.window_s,
         step_s=args.step_s,
-        hop_length=args.hop_length or 128,
         codec_id=None if name is None else short_name(name),
-        codec_revision=args.codec_revision,
-        codec_policy=args.codec_policy,
-        codec_dtype=args.codec_dtype or "float32",
-        bandwidth=args.bandwidth,
+        **settings,
         **network,
     )
 

@@ -43,10 +43,19 @@ def underscored(argument: str) -> str:
     return name[:2] + name[2:].replace("-", "_") + equals + value if re.match(r"--\w", name) else argument
 
 
+def as_options(text: str) -> str:
+    """A message of the library in the words of a command: `overwrite=True` is --overwrite, `features=mel` --features mel."""
+    return re.sub(r"`(\w+)(?:=([^`\n]*))?`", lambda part: " ".join(filter(None, _option(part[1], part[2]))), text)
+
+
+def _option(name: str, value: str | None) -> tuple[str, str | None]:
+    return f"--{name}", None if value == "True" else value
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where a known name is near, otherwise nothing."""
-    found = difflib.get_close_matches(name.split("=")[0], list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]}?" if found else ""
+    names = difflib.get_close_matches(name.split("=")[0], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {names[0]}?" if names else ""
 
 
 def device(name: str) -> str:

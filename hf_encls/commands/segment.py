@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe, output
 from hf_encls.commands.outputs import output_file
-from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.commands.parser import Parser, add_model_options, as_options
 from hf_encls.files import writing
 
 EXAMPLES = """examples:
@@ -45,7 +45,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         analysis = pipe.analyse(options.file, **source)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_options(str(error))}", file=sys.stderr)
         return 1
     segments = analysis.timeline(**segment_settings(options), all_scores=options.all_scores)
     with writing(options.output), output(options.output) as out:
@@ -87,9 +87,6 @@ def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
         options.plot,
         segments,
         analysis.cells(),
-        analysis.labels,
-        step_s=analysis.step_s,
-        duration_s=analysis.duration_s,
         envelope=envelope,
         title=Path(options.file).name,
     )

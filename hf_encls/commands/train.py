@@ -14,14 +14,12 @@ import functools
 import logging
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import transformers
 from accelerate import PartialState
 from datasets import Dataset
 
-from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
 from hf_encls.commands.published_inputs import codec_of, published_inputs
@@ -30,8 +28,8 @@ from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
 from hf_encls.files import writing
 from hf_encls.report.card_files import check_card
-from hf_encls.report.codec_texts import has_heard, plain_warning
-from hf_encls.report.run_report import folds_table, save_results, usage
+from hf_encls.report.codec_texts import plain_warning, used_codec
+from hf_encls.report.run_report import folds_table, save_run, usage
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
 from hf_encls.training.results import Results, over_folds
@@ -92,7 +90,7 @@ def main(args: list[str] | None = None) -> Results:
         )
         if push_to_hub:
             _check_publishable(inputs, folds)
-        codec = _codec(inputs)
+        codec = used_codec(inputs.config, inputs.codec_facts, inputs.dataset)
         warning = plain_warning(codec, inputs.dataset)
         if warning and training_args.process_index == 0:
             print(warning, flush=True)
@@ -168,16 +166,11 @@ def _train_fold(
         start=start,
         say=functools.partial(print, flush=True),
     )
-    times_s = about["times_s"] | run.results.times_s
-    run.results = replace(run.results, **about | {"times_s": times_s | {"total": sum(times_s.values())}})
+    run.results = run.results.with_origin(**about)
     if training_args.process_index == 0:
         if not run.results.holds_codec:
             run.results.holds_codec = _attach(run)
-        run.save_model(start.folder)
-        if inputs.report is not None:
-            inputs.report.save(start.folder / "left_out.json")
-        save_results(run.results, start.folder)
-        forget_previous(start.folder)
+        save_run(run, start.folder, inputs.report)
     PartialState().wait_for_everyone()
     return run.results
 
@@ -238,22 +231,6 @@ def _check_publishable(inputs: Inputs, folds: list) -> None:
             raise ValueError(
                 f"a model without its codec takes no sounds and is not published: {error}. Or leave --push_to_hub out"
             ) from error
-
-
-def _codec(inputs: Inputs) -> CodecFacts | None:
-    config = inputs.config
-    if not config.representation.needs_codec:
-        return None
-    known = inputs.codec_facts or CodecFacts(id=config.codec_id or "unknown")
-    return replace(
-        known,
-        revision=config.codec_revision,
-        hash=config.codec_hash,
-        policy=config.codec_policy,
-        dtype=config.codec_dtype,
-        bandwidth=config.bandwidth,
-        heard_test_clips=has_heard(known, inputs.dataset),
-    )
 
 
 def _example(inputs: Inputs) -> str | None:

@@ -224,7 +224,7 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
             "have no label; move them into one folder per class"
         )
     if strict and report.left_out:
-        raise ValueError(f"--strict, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
+        raise ValueError(f"`strict=True`, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
     labels = sorted(_labels(records))
     if len(labels) < 2:
         kind = "labels of recordings" if "segments" in records[0] else "folders with usable audio"

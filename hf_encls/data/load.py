@@ -58,8 +58,11 @@ def recognise(data_dir: str | Path) -> str:
     return FOLDER
 
 
-def nearly_known(data_dir: str | Path) -> list[str]:
-    """A warning for a folder most of whose files, but not all, are named like those of a known data set."""
+def nearly_known(data_dir: str | Path, parameter: str = "data_name") -> list[str]:
+    """A warning for a folder most of whose files, but not all, are named like those of a known data set.
+
+    `parameter` is what says which data set it is.
+    """
     root = Path(data_dir)
     files = find_audio(root).files
     for module in MODULES:
@@ -72,8 +75,8 @@ def nearly_known(data_dir: str | Path) -> list[str]:
                 f"THIS LOOKS LIKE {facts.title}, AND IS READ AS A PLAIN FOLDER: {len(files) - len(strays)} of "
                 f"{len(files)} files are named as there, {len(strays)} are not ({shorten(strays)}). Its recordings and "
                 "folds are not used, so clips cut from one recording can be on both sides of a split, and no leak "
-                f"check sees it. Move these files away, or say what it is: --data_name {facts.name} leaves them out, "
-                f"--data_name {FOLDER} keeps them and ends this warning"
+                f"check sees it. Move these files away, or say what it is: `{parameter}={facts.name}` leaves them out, "
+                f"`{parameter}={FOLDER}` keeps them and ends this warning"
             ]
     return []
 

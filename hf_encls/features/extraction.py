@@ -6,7 +6,9 @@ import logging
 import os
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import datasets
@@ -25,7 +27,7 @@ from hf_encls.features.progress import Progress
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.files import writing
 from hf_encls.model.codec_encls import codec_adapter
-from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
+from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
 from hf_encls.model.limits_encls import check_seconds
 from hf_encls.model.representation_encls import Representation
@@ -33,7 +35,8 @@ from hf_encls.model.representation_encls import Representation
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
-BFLOAT16_FORMAT = 2  # the same for this precision alone; in 1 some processors computed whole layers wrong
+# The same for this precision alone; in 1 some processors computed whole layers wrong, in 2 the LSTM was in float32.
+BFLOAT16_FORMAT = 3
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
@@ -46,60 +49,66 @@ def feature_config(
     *,
     window_s: float = 1.0,
     step_s: float | None = None,
-    hop_length: int = 128,
-    codec_id: str | None = None,
-    codec_revision: str | None = None,
-    codec_policy: str | None = None,
-    codec_dtype: str = "float32",
-    bandwidth: float | None = None,
-    **network,
+    **settings,
 ) -> EnclsConfig:
     """The configuration of features as they will really be made: rounded windows, the codec's identity, mel's rate.
 
     `window_s` and `step_s` (the window's length where None) are rounded to whole frames, and a rounding is logged. Mel
-    uses the commonest sampling rate of `clips`. `network` goes to `EnclsConfig` as it is.
+    uses the commonest sampling rate of `clips`. `settings` are other fields of `FeatureConfig` and `EnclsConfig`, such as
+    `hop_length`, `codec_id`, `codec_revision`, `codec_policy`, `codec_dtype` and `bandwidth`; None leaves a field as it
+    is, and what says nothing about this kind of features is passed over.
 
-    Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network.
+    Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network;
+    `TypeError` for a name that is no field.
     """
-    step_s = window_s if step_s is None else step_s
     representation, rate = parse_features(features)
-    if not representation.needs_codec:
-        rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
-        # The commonest; of equally common ones the highest.
-        rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
-        if len(rates) > 1:
-            logger.warning("mel features at %d Hz, the commonest rate; the other clips are resampled", rate)
-        settings = {"sampling_rate": rate, "hop_length": hop_length}
-        unit = 1
-    else:
+    unknown = settings.keys() - {field.name for field in fields(EnclsConfig)} - {"num_labels"}
+    if unknown:
+        raise TypeError(f"expected fields of EnclsConfig, found {', '.join(sorted(unknown))}")
+    foreign = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
+    settings = {name: value for name, value in settings.items() if value is not None and name not in foreign}
+    unit = 1
+    if representation.needs_codec:
         if codec is None:
             raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
-        adapter = codec_adapter(codec)
-        unit = adapter.hop_length
-        settings = {
-            "sampling_rate": rate or adapter.sampling_rate,
-            "frame_length": unit,
-            "num_bands": adapter.latent_size,
-            "codec_config": adapter.as_dict(),
-            "codec_id": codec_id,
-            "codec_revision": codec_revision,
-            "codec_hash": codec_hash(codec),
-            "codec_policy": codec_policy or adapter.default_policy,
-            "codec_dtype": codec_dtype,
-        }
-        if representation.integers:
-            settings["codebook_hash"] = codebook_hash(codec)
-            settings["bandwidth"] = bandwidth or adapter.highest_bandwidth
-            settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
-    rate = settings["sampling_rate"]
-    rounded = {}
-    for name, value in (("window_s", window_s), ("step_s", step_s)):
+        unit = codec_adapter(codec).hop_length
+        settings |= _codec_settings(codec, rate, representation.integers, settings)
+    elif "sampling_rate" not in settings:
+        settings["sampling_rate"] = _commonest_rate(clips)
+    lengths = {"window_s": window_s, "step_s": window_s if step_s is None else step_s}
+    for name, value in lengths.items():
         check_seconds(name, value)
-        units = round(value * rate / unit)
-        rounded[name] = units * unit / rate
-        if abs(rounded[name] - value) > 1e-9:
-            logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
-    return checked_config(features=features, **rounded, **settings, **network)
+        lengths[name] = round(value * settings["sampling_rate"] / unit) * unit / settings["sampling_rate"]
+        if abs(lengths[name] - value) > 1e-9:
+            logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, lengths[name])
+    return checked_config(features=features, **lengths, **settings)
+
+
+def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given: Mapping) -> dict:
+    """What a configuration says of the codec that makes its latents or `codes`, where `given` leaves it open."""
+    adapter = codec_adapter(codec)
+    settings = {
+        "sampling_rate": rate or adapter.sampling_rate,
+        "frame_length": adapter.hop_length,
+        "num_bands": adapter.latent_size,
+        "codec_config": adapter.as_dict(),
+        "codec_hash": codec_hash(codec),
+        "codec_policy": given.get("codec_policy") or adapter.default_policy,
+    }
+    if codes:
+        settings["codebook_hash"] = codebook_hash(codec)
+        settings["bandwidth"] = given.get("bandwidth") or adapter.highest_bandwidth
+        settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
+    return settings
+
+
+def _commonest_rate(clips: Dataset | None) -> int:
+    """The sampling rate in hertz that most clips have, of equally common ones the highest."""
+    rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
+    rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
+    if len(rates) > 1:
+        logger.warning("mel features at %d Hz, the commonest rate; the other clips are resampled", rate)
+    return rate
 
 
 def checked_config(**settings) -> EnclsConfig:
@@ -203,7 +212,7 @@ def _compute(
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
 
 
-def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
+def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extractor", progress: Progress) -> None:
     work = shard.path.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is in it
     work.mkdir()
@@ -255,7 +264,7 @@ class Extractor:
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
-            self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
+            self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:
@@ -285,7 +294,7 @@ class Extractor:
             found = f"expected finite {self.config.feature_name}, found NaN or infinity in those of {first}"
             raise ValueError(
                 f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
-                "codec again, or take --codec_dtype float32"
+                "codec again, or take `codec_dtype=float32`"
                 if self.config.representation.needs_codec
                 else f"{found}: is the audio within -1 to 1?"
             )

@@ -128,7 +128,7 @@ def push_features(
         message = f"Features {name} of {source.name}"
         published = push(repo_id, "dataset", operations, message, private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
     return published
 
 
@@ -193,8 +193,8 @@ def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
     keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
     return (
-        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (--config_name, or "
-        "another repository), or say that they replace what is there (--replace). Nothing was changed"
+        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (`config_name`, or "
+        "another repository), or say that they replace what is there (`replace=True`). Nothing was changed"
     )
 
 

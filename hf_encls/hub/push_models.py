@@ -63,7 +63,7 @@ def push_model(
     if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
         raise PublishError(
             f"expected a finished run in {folder}, found one that was interrupted: finish it first, with "
-            "--resume_from_checkpoint last where it has a checkpoint"
+            "`resume_from_checkpoint=last` where it has a checkpoint"
         )
     missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
     if missing:
@@ -105,7 +105,7 @@ def push_model(
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
     if save_card is not None:
         card = re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
         write_text(card, save_card)

@@ -1,12 +1,12 @@
 """Mel spectrograms: the paper's, in power, and the same in decibels."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.audio_utils import mel_filter_bank
 
 from .limits_encls import MOST_FILTER_WEIGHTS
 from .representation_encls import Representation
@@ -23,6 +23,7 @@ class Mel(Representation):
     """
 
     kind = "mel"
+    ordered = True
     options = ("hop_length", "n_fft")
     stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
     text = "the power mel spectrogram"
@@ -30,21 +31,14 @@ class Mel(Representation):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__(config)
-        filters = mel_filter_bank(
-            num_frequency_bins=config.n_fft // 2 + 1,
-            num_mel_filters=config.num_bands,
-            min_frequency=0.0,
-            max_frequency=config.sampling_rate / 2,
-            sampling_rate=config.sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
         # Persistent: from_pretrained leaves non-persistent buffers unset.
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
         self.taper = nn.Buffer(
             torch.hamming_window(config.n_fft, dtype=torch.float32)
         )  # periodic, as scipy's get_window
         self.groups = list(_filter_groups(filters))
+        self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
 
     @classmethod
     def samples_per_unit(cls, config: PreTrainedConfig) -> int:
@@ -78,6 +72,10 @@ class Mel(Representation):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        return windows * 10 ** (gain_db / 10)
+
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         window, step = self.config.window_samples, self.config.step_samples
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
@@ -94,21 +92,46 @@ class Mel(Representation):
 
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
-        config = self.config
-        frames = config.num_frames
-        mel = pieces.new_zeros(config.num_bands, len(pieces), frames)
-        # Twice each row: for the squares of the real and of the imaginary part.
-        filters = self.filters.repeat_interleave(2, dim=0)
-        groups = [(filters[used, bands].T.contiguous(), bands, used) for bands, used in self.groups]
+        # Of the constants and the pieces: looking up attributes of a configuration takes longer than some of the work.
+        (_, bands), n_fft, hop = self.filters.shape, len(self.taper), self.config.hop_length
+        frames = (pieces.shape[-1] - n_fft) // hop + 1
+        mel = pieces.new_empty(len(pieces), bands, frames)
         together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
+        # One block for all parts: what is written again and again stays in the cache.
+        tapered = pieces.new_empty(min(together, len(pieces)), frames, n_fft)
+        weights = self._weights()
         for start in range(0, len(pieces), together):
-            part = pieces[start : start + together]
-            bins = torch.fft.rfft((part.unfold(-1, config.n_fft, config.hop_length) * self.taper).flatten(0, 1))
-            power = torch.view_as_real(bins).square_().flatten(1).T  # (2 * (n_fft // 2 + 1), w * T)
-            columns = mel[:, start : start + together].flatten(1)
-            for weights, bands, used in groups:
-                torch.mm(weights, power[used], out=columns[bands])
-        return self.scaled(mel).transpose(0, 1).contiguous()
+            part = pieces[start : start + together].unfold(-1, n_fft, hop)
+            here = torch.mul(part, self.taper, out=tapered[: len(part)])
+            power = torch.view_as_real(torch.fft.rfft(here.flatten(0, 1))).square_().flatten(1).T
+            out = mel[start : start + together]
+            # Of one window the products are written where they belong.
+            columns = out[0] if len(out) == 1 else out.new_empty(bands, power.shape[1])
+            for weight, rows, used in weights:
+                if weight is None:
+                    columns[rows] = 0
+                else:
+                    torch.mm(weight, power[used], out=columns[rows])
+            columns = self.scaled(columns)
+            if columns.data_ptr() != out.data_ptr():
+                out.copy_(columns.unflatten(1, (len(out), frames)).transpose(0, 1))
+        return mel
+
+    def _weights(self) -> list[tuple[torch.Tensor | None, slice, slice]]:
+        """For each group of bands its weights, None for zeros alone; where the bands and where the parts of bins are.
+
+        Each weight stands there twice: for the square of the real part of a bin, and of the imaginary one.
+        """
+        filters = self.filters
+        state = (filters.data_ptr(), filters.device, 0 if filters.is_inference() else filters._version)
+        if self._prepared is None or self._prepared[0] != state:
+            twice = filters.detach().repeat_interleave(2, dim=0)
+            groups = [
+                (twice[used, bands].T.contiguous() if used.stop else None, bands, used) for bands, used in self.groups
+            ]
+            # The filters are kept beside their address, so that no others can come to lie there.
+            self._prepared = (state, filters.detach(), groups)
+        return self._prepared[2]
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         """Mel power of any shape -> the values of the features; `power` may be overwritten."""
@@ -126,14 +149,63 @@ class LogMel(Mel):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return windows
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        floor = 10 * np.log10(MIN_POWER)
+        return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
+
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         return power.clamp_min_(MIN_POWER).log10_().mul_(10)
 
 
+def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = False) -> np.ndarray:
+    """Weights (n_fft // 2 + 1, bands), float64, that make mel bands from 0 Hz to half the rate out of a spectrum's bins.
+
+    Triangles on Slaney's scale, each of the area 1 per hertz: librosa's `filters.mel`. With `htk` triangles of the height 1
+    on HTK's scale.
+    """
+    to_mel, to_hz = (_htk_mel, _htk_hz) if htk else (_slaney_mel, _slaney_hz)
+    edges = to_hz(np.linspace(to_mel(0.0), to_mel(sampling_rate / 2), num_bands + 2))
+    bins = np.linspace(0, sampling_rate * (n_fft // 2) / n_fft, n_fft // 2 + 1)
+    slopes = np.expand_dims(edges, 0) - np.expand_dims(bins, 1)
+    widths = np.diff(edges)
+    filters = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+    if not htk:
+        filters *= 2.0 / (edges[2:] - edges[:-2])
+    if not filters.any(axis=0).all():
+        warnings.warn(
+            f"{np.count_nonzero(~filters.any(axis=0))} of {num_bands} mel bands lie between two bins of n_fft={n_fft} and "
+            "are always silent: take fewer bands or a larger n_fft",
+            stacklevel=2,
+        )
+    return filters
+
+
+# Slaney's scale is linear up to 1000 Hz (15 mel), then logarithmic: 27 mel for a factor of 6.4.
+def _slaney_mel(hz: float) -> float:
+    return 15.0 + np.log(hz / 1000.0) * (27.0 / np.log(6.4)) if hz >= 1000.0 else 3.0 * hz / 200.0
+
+
+def _slaney_hz(mels: np.ndarray) -> np.ndarray:
+    hz = 200.0 * mels / 3.0
+    above = mels >= 15.0
+    hz[above] = 1000.0 * np.exp(np.log(6.4) / 27.0 * (mels[above] - 15.0))
+    return hz
+
+
+def _htk_mel(hz: float) -> float:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _htk_hz(mels: np.ndarray) -> np.ndarray:
+    return 700.0 * (np.power(10, mels / 2595.0) - 1.0)
+
+
 def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero."""
+    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero.
+
+    No parts at all, `slice(0, 0)`, where the bands are empty.
+    """
     for start in range(0, filters.shape[1], 16):
-        bands = slice(start, start + 16)
-        used = np.flatnonzero(filters[:, bands].any(axis=1))
-        if len(used):
-            yield bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2)
+        used = np.flatnonzero(filters[:, start : start + 16].any(axis=1))
+        yield slice(start, start + 16), slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)

@@ -31,6 +31,8 @@ class Representation(nn.Module, ABC):
     """NumPy's name of the type in which windows are kept on disk."""
     integers: ClassVar[bool] = False
     """Whether windows are stored as integers, which `embed` turns into features."""
+    ordered: ClassVar[bool] = False
+    """Whether the bands are in an order, of pitch: neighbours are alike."""
     text: ClassVar[str]
     """What it is, for people: `the latents`."""
     axes: ClassVar[tuple[str, str]]
@@ -91,6 +93,11 @@ class Representation(nn.Module, ABC):
     @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
+        return windows
+
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
         return windows
 
     @property

@@ -114,7 +114,7 @@ def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None
         raise ValueError(
             f"expected test clips that {run.folder} never heard, found {len(heard)} of {len(test)} in its training or "
             f"validation (such as {heard[0]}): its own split is protocol {run.protocol}, fold {run.fold}, seed "
-            f"{run.seed}; leave --protocol, --fold and --seed out to compare on its own test"
+            f"{run.seed}; leave `protocol`, `fold` and `seed` out to compare on its own test"
         )
     return sum(clip in run.parts["test"] for clip, _ in rows)
 

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from hf_encls.data.folders import ScanReport
 from hf_encls.files.escapes import python
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
 from hf_encls.training.results import Results
+from hf_encls.training.resuming import forget_previous
+from hf_encls.training.run import Run
 
 
 def save_results(results: Results, folder: Path) -> None:
@@ -20,6 +23,15 @@ def save_results(results: Results, folder: Path) -> None:
     save_confusion_matrix(results.confusion_matrix, results.classes, folder / "confusion_matrix.png")
     write_model_card(folder, results=results)
     results.write(folder)
+
+
+def save_run(run: Run, folder: Path, left_out: ScanReport | None) -> None:
+    """Write everything that a run leaves; `left_out` are the files that could not be used."""
+    run.save_model(folder)
+    if left_out is not None:
+        left_out.save(folder / "left_out.json")
+    save_results(run.results, folder)
+    forget_previous(folder)
 
 
 def title(results: Results) -> str:
