@@ -17,6 +17,7 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
+from hf_encls.data.groups import with_groups
 from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
@@ -63,6 +64,10 @@ class FeatureArguments:
     )
     tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
     label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
+    groups: str | None = field(
+        default=None,
+        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
+    )
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
@@ -159,6 +164,8 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
             write_synthetic(data_dir)
     labels = args.time_labels()
     clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
     if state.is_main_process:
         print(as_options(report.text()), flush=True)
     if check_clips is not None:

@@ -14,7 +14,17 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
-ABOUT_AUDIO = ("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "strict", "cache_dir")
+ABOUT_AUDIO = (
+    "data_name",
+    "labels",
+    "min_overlap",
+    "unlabelled",
+    "tier",
+    "label_column",
+    "groups",
+    "strict",
+    "cache_dir",
+)
 
 
 def published_inputs(args: DataArguments, network: dict) -> Inputs:
