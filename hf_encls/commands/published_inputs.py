@@ -12,7 +12,7 @@ from hf_encls.hub.pull_features import check_expected, expected_clips, load_fact
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
-ABOUT_AUDIO = ("data_name", "strict", "cache_dir")
+ABOUT_AUDIO = ("data_name", "strict", "cache_dir", "rescan")
 
 
 def published_inputs(args: DataArguments, network: dict) -> Inputs:
