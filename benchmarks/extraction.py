@@ -172,13 +172,13 @@ def _stft(frontend: Mel, wave: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def second_start(options: Namespace) -> list[Row]:
-    """Scanning and hashing a folder that was scanned before, against the first time. CPU time, MP3 of 10 s."""
+    """Scanning and hashing a folder that was scanned before, against the first time. CPU time, MP3 of 30 s."""
     rng = np.random.default_rng(0)
     with work_folder() as folder:
         for index in range(40):
             path = folder / "clips" / "ab"[index % 2] / f"{index:03d}.mp3"
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, 0.1 * rng.standard_normal(10 * 44_100), 44_100)
+            soundfile.write(path, 0.1 * rng.standard_normal(30 * 44_100), 44_100)
         time.sleep(SETTLED_S + 0.1)
 
         def start(rescan: bool) -> None:
