@@ -45,7 +45,7 @@ def test_a_run_is_a_model_its_results_and_its_parts(trained, tmp_path):
     assert sorted(clip for part in run.parts.values() for clip in part) == sorted(clips["clip_id"])
     run.save(tmp_path / "model")
     written = json.loads((tmp_path / "model" / "results.json").read_text())
-    assert written == json.loads(json.dumps(run.results))
+    assert written == json.loads(json.dumps(run.results.as_dict()))
     pipe = hf_encls.EnclsPipeline.from_pretrained(tmp_path / "model")  # the codec is in it: it takes sounds
     path = clips[0]["audio"]["path"]
     assert pipe(path)[0]["label"] in windows.features["label"].names
@@ -58,8 +58,8 @@ def test_evaluate_gives_the_scores_of_the_run(trained):
     test = windows.select(np.flatnonzero(np.isin(windows["clip_id"][:], run.parts["test"])))
     scores = hf_encls.evaluate(run.model, test)
     for unit in ("window", "clip"):
-        for name, value in run.results["test"][unit].items():
-            assert scores[unit][name] == pytest.approx(value, abs=1e-5)
+        expected = getattr(run.results.test, unit).as_dict()
+        assert getattr(scores, unit).as_dict() == pytest.approx(expected, abs=1e-5)
 
 
 def test_evaluate_refuses_windows_of_other_classes(trained):

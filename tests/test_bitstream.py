@@ -102,7 +102,7 @@ def test_file_on_disk(tmp_path):
 
 def test_language_model_is_refused_with_the_way_out():
     data = file_by_hand({"m": "encodec_24khz", "al": 320, "nc": 2, "lm": True}, []) + b"\x00" * 40
-    with pytest.raises(BitstreamError, match=r"without -l/--lm"):
+    with pytest.raises(BitstreamError, match=r"without it \(-l of the reference"):
         read_ecdc(data)
 
 

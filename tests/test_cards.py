@@ -5,32 +5,33 @@ import random
 import re
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import yaml
-from huggingface_hub import DatasetCardData, ModelCard
+from hub_server import USER
+from huggingface_hub import DatasetCardData, HfApi, ModelCard, constants
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.codec.loading import codec_hash, load_codec
+from hf_encls.codec.facts import CodecFacts, with_licence
+from hf_encls.codec.loading import ASSETS, codec_facts, codec_hash, load_codec
 from hf_encls.data.esc50 import ESC10
 from hf_encls.data.facts import copy_text
+from hf_encls.files import checkpoints
 from hf_encls.report.cards import (
     TEMPLATES,
-    codec_warning,
     eval_results,
-    has_heard,
     leak_text,
     model_card,
     write_model_card,
 )
-from hf_encls.report.codec_texts import ASSETS
+from hf_encls.report.codec_texts import codec_warning, has_heard
 from hf_encls.report.dataset_cards import Source, dataset_card
 from hf_encls.report.run_report import title, usage
-from hf_encls.training.results import dataset_text, over_folds
+from hf_encls.training.results import Results, over_folds
 
 CONFIG = {
     "features": "encodec_24khz",
@@ -42,7 +43,7 @@ CONFIG = {
 }
 
 
-def results_with(seed: int = 0, **changes) -> dict:
+def results_with(seed: int = 0, **changes) -> Results:
     draw = random.Random(seed)
 
     def scores() -> dict:
@@ -56,7 +57,7 @@ def results_with(seed: int = 0, **changes) -> dict:
         return parts | counts
 
     codec = {"id": "facebook/encodec_24khz", "revision": "abc", "hash": "0123456789abcdef", "policy": "whole"}
-    return {
+    values = {
         "dataset": "ESC-10",
         "features": "encodec_24khz",
         "protocol": "clip",
@@ -77,9 +78,10 @@ def results_with(seed: int = 0, **changes) -> dict:
         "versions": {"torch": "2.13.0"},
         "command": ["scripts/train.py", "--seed", "7"],
     } | changes
+    return Results.from_dict(values)
 
 
-def card_of(results: dict, **changes) -> ModelCard:
+def card_of(results: Results, **changes) -> ModelCard:
     return model_card(results, CONFIG | changes, name="a-model", model="user/a-model")
 
 
@@ -103,16 +105,16 @@ def test_every_number_comes_from_the_json(seed):
     template = (TEMPLATES / "model_card.md").read_text()
     fixed = numbers_in(re.sub(r"{{.*?}}|{%.*?%}", "", template))
     known = (
-        numbers_in(results)
+        numbers_in(results.as_dict())
         | numbers_in(CONFIG)
         | fixed
-        | {"1", "2", str(len(results["classes"])), "2.0", "apache-2.0"}
+        | {"1", "2", str(len(results.classes)), "2.0", "apache-2.0"}
     )
     body = card.text.split("## Citation")[0]
     unknown = {number for number in re.findall(r"\d[\d,]*(?:\.\d+)?", body) if number.rstrip(",") not in known}
     assert not unknown
     for key in ("window", "window_without_silence", "clip"):
-        assert f"{results['test'][key]['accuracy']:.3f}" in body
+        assert f"{getattr(results.test, key).accuracy:.3f}" in body
     assert not re.findall(r"\d\.\d{2,}", re.sub(r"{{.*?}}", "", template.split("## Citation")[0]))
 
 
@@ -140,8 +142,8 @@ def test_a_partial_copy_is_named_wherever_its_scores_are():
     assert {entry.dataset_name for entry in card.data.eval_results} == {"ESC-10 (200 of 400 clips)"}
     assert all("ESC-10 (200 of 400 clips)" in text for text in eval_results(results).values())
     assert title(results).startswith("ESC-10 (200 of 400 clips), ")
-    assert "ESC-10 (200 of 400 clips)" in usage(results | {"sampling_rate": 24_000}, Path("model"), None)
-    assert dataset_text(over_folds({1: results, 2: results})) == "ESC-10 (200 of 400 clips)"
+    assert "ESC-10 (200 of 400 clips)" in usage(replace(results, sampling_rate=24_000), Path("model"), None)
+    assert over_folds({1: results, 2: results}).dataset_text == "ESC-10 (200 of 400 clips)"
     for other in (whole, old):  # results of earlier versions do not say how many clips there were
         assert str(card_of(other)) == str(card_of(old)) and title(other).startswith("ESC-10, ")
     assert copy_text("ESC-10", 401, 400) == "ESC-10 (401 clips in place of 400)"
@@ -152,26 +154,25 @@ def test_model_index_and_eval_results_hold_the_same_values():
     data = yaml.safe_load(card_of(results).content.split("---")[1])
     metrics = data["model-index"][0]["results"][0]["metrics"]
     by_name = {metric["name"].split(" (")[0]: metric["value"] for metric in metrics}
-    test = results["test"]
-    assert by_name["clip accuracy"] == test["clip"]["accuracy"]
-    assert by_name["window accuracy without silence"] == test["window_without_silence"]["accuracy"]
-    assert by_name["window macro F1"] == test["window"]["macro_f1"]
+    test = results.test
+    assert by_name["clip accuracy"] == test.clip.accuracy
+    assert by_name["window accuracy without silence"] == test.window_without_silence.accuracy
+    assert by_name["window macro F1"] == test.window.macro_f1
     assert data["model-index"][0]["results"][0]["dataset"]["config"] == "official, fold 3"
 
     ((name, content),) = eval_results(results).items()
     assert name == "esc-50.yaml"
     entries = {entry["dataset"]["task_id"]: entry for entry in yaml.safe_load(content)}
-    assert entries["official-fold-3_clip_accuracy"]["value"] == test["clip"]["accuracy"]
+    assert entries["official-fold-3_clip_accuracy"]["value"] == test.clip.accuracy
     assert all("official, fold 3" in entry["notes"] and "0 of 399" in entry["notes"] for entry in entries.values())
 
 
 def test_a_codec_that_heard_the_test_clips_is_named_beside_the_scores():
-    mini = {"id": "mini", "hash": "f" * 64, "policy": "whole", "trained_on": ["ESC-10", "synthetic sounds"]}
-    assert (
-        has_heard(mini, "ESC-10") and has_heard(mini, "ESC-50") and has_heard(mini | {"trained_on": "esc10"}, "ESC-10")
-    )
-    assert not has_heard(mini, "GTZAN") and not has_heard({"id": "mini"}, "ESC-10") and not has_heard(None, "ESC-10")
-    results = results_with(codec=mini)
+    mini = CodecFacts(id="mini", hash="f" * 64, policy="whole", trained_on=["ESC-10", "synthetic sounds"])
+    assert has_heard(mini, "ESC-10") and has_heard(mini, "ESC-50")
+    assert has_heard(replace(mini, trained_on="esc10"), "ESC-10") and not has_heard(mini, "GTZAN")
+    assert not has_heard(CodecFacts(id="mini"), "ESC-10") and not has_heard(None, "ESC-10")
+    results = results_with(codec=mini.as_dict())
     card = card_of(results)
     assert card.text.count("mini (heard the test clips)") == 6
     assert "itself trained on ESC-10" in card.text
@@ -182,7 +183,7 @@ def test_a_codec_that_heard_the_test_clips_is_named_beside_the_scores():
 
 def test_an_untrained_codec_is_called_untrained_and_none_is_none():
     untrained = results_with(codec={"id": "untrained", "untrained": True, "policy": "whole"})
-    assert "**untrained**" in codec_warning(untrained) and "**untrained**" in card_of(untrained).text
+    assert "**untrained**" in codec_warning(untrained.codec, "ESC-10") and "**untrained**" in card_of(untrained).text
     assert card_of(untrained).data.license == "apache-2.0"
 
     mel = card_of(results_with(codec=None, features="log_mel"), features="log_mel", hop_length=128)
@@ -222,7 +223,7 @@ def test_an_untrained_codec_is_called_untrained_and_none_is_none():
     ],
 )
 def test_names_tell_what_a_codec_has_heard(trained_on, dataset, heard):
-    assert has_heard({"id": "c", "trained_on": trained_on}, dataset) is heard
+    assert has_heard(CodecFacts(id="c", trained_on=trained_on), dataset) is heard
 
 
 def test_licences_of_the_codec_inside():
@@ -245,10 +246,10 @@ def test_the_bundled_codec_brings_its_licence_and_its_attribution(tmp_path):
     assert other.data.license_name == "apache-2.0-and-unknown"
 
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
-    (tmp_path / "results.json").write_text(json.dumps(results_with(codec=mini)))
+    (tmp_path / "results.json").write_text(json.dumps(results_with(codec=mini).as_dict()))
     write_model_card(tmp_path)
     assert "freesound.org" in (tmp_path / "ATTRIBUTION.md").read_text()
-    (tmp_path / "results.json").write_text(json.dumps(results_with()))
+    (tmp_path / "results.json").write_text(json.dumps(results_with().as_dict()))
     write_model_card(tmp_path)
     assert not (tmp_path / "ATTRIBUTION.md").exists()
 
@@ -293,21 +294,21 @@ def test_the_cards_in_the_repository_are_as_the_template_makes_them():
 def test_scores_of_an_earlier_run_do_not_stay(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     for dataset in ("ESC-10", "Other sounds"):
-        (tmp_path / "results.json").write_text(json.dumps(results_with(dataset=dataset)))
+        (tmp_path / "results.json").write_text(json.dumps(results_with(dataset=dataset).as_dict()))
         write_model_card(tmp_path)
     assert [path.name for path in (tmp_path / ".eval_results").iterdir()] == ["other-sounds.yaml"]
 
 
 def test_what_was_not_measured_is_not_invented():
     results = results_with(leak=None, per_class=[], command=[], versions={}, times_s={})
-    del results["test"]["window_without_silence"], results["test"]["num_windows_without_silence"]
-    results["test"]["clip"]["macro_f1"] = None
+    results.test.window_without_silence = results.test.num_windows_without_silence = None
+    results.test.clip.macro_f1 = None
     card = card_of(results)
     assert leak_text(results) == "not measured"
     assert "without silence" not in card.text.split("All parts")[0]
     assert "clip macro F1" not in card.text
-    results["test"] |= {"window_without_silence": results["test"]["window"]}
-    results["test"]["num_windows_without_silence"] = results["test"]["num_windows"]
+    results.test.window_without_silence = results.test.window
+    results.test.num_windows_without_silence = results.test.num_windows
     assert "without silence" not in card_of(results).text.split("All parts")[0]  # nothing is silent: said once
 
 
@@ -369,7 +370,7 @@ def test_the_lines_of_the_card_work(tmp_path):
     config = EnclsConfig(features="log_mel", sampling_rate=8000, window_s=0.5, num_bands=32, n_fft=256)
     EnclsForAudioClassification(config).save_pretrained(folder)
     EnclsFeatureExtractor(sampling_rate=8000).save_pretrained(folder)
-    (folder / "results.json").write_text(json.dumps(results_with(codec=None, features="log_mel")))
+    (folder / "results.json").write_text(json.dumps(results_with(codec=None, features="log_mel").as_dict()))
     blocks = re.findall(r"```python\n(.*?)```", write_model_card(folder).read_text(), flags=re.DOTALL)
     soundfile.write(tmp_path / "sound.wav", 0.1 * np.random.default_rng(0).standard_normal((9000, 2)), 11_025)
     assert len(blocks) == 2
@@ -383,3 +384,58 @@ def test_the_lines_of_the_card_work(tmp_path):
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         assert "LABEL_0" in run.stdout
+
+
+def test_a_licence_is_what_the_codecs_own_card_states(tmp_path):
+    def stated(page: str | None) -> str | None:
+        (tmp_path / "README.md").unlink(missing_ok=True)
+        if page is not None:
+            (tmp_path / "README.md").write_text(page)
+        return codec_facts(tmp_path).license
+
+    assert stated("---\nlicense: cc-by-nc-4.0\ntags: [x]\n---\n# A codec\n") == "cc-by-nc-4.0"
+    assert stated("---\nlicense: other\nlicense_name: my-terms\n---\n") == "my-terms"
+    for page in (
+        None,
+        "# license: mit\n",
+        "---\ntags: [x]\n---\n",
+        "---\nlicense: [\n---\n",
+        "---\nlicense: unknown\n---\n",
+    ):
+        assert stated(page) is None
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "codec_training.json").write_text(json.dumps({"license": "cc-by-3.0"}))
+    assert codec_facts(tmp_path).license == "cc-by-3.0"  # of those who trained it
+    card = card_of(results_with(codec={"id": "codec", "hash": "f" * 64, "license": "My Terms, 2\n# x"}))
+    assert card.data.license_name == "apache-2.0-and-my-terms-2-x" and "\n# x" not in card.text
+
+
+def test_the_hub_is_asked_for_a_licence_at_run_time(hub, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ANSWER_S", 30.0)  # of a busy machine
+    api, page = HfApi(), b"---\nlicense: cc-by-nc-4.0\n---\n# EnCodec\n"
+    for name, files in (("codec", {"README.md": page, "config.json": b"{}"}), ("silent", {"config.json": b"{}"})):
+        api.create_repo(f"{USER}/{name}")
+        for file, content in files.items():
+            api.upload_file(path_or_fileobj=content, path_in_repo=file, repo_id=f"{USER}/{name}")
+    facts = with_licence(CodecFacts(id=f"{USER}/codec"))
+    assert facts.license == "cc-by-nc-4.0"
+    assert with_licence(CodecFacts(id=f"{USER}/silent")).license is None  # it has no card
+    assert with_licence(CodecFacts(id=f"{USER}/nobody")).license is None
+    real = card_of(results_with(codec=facts.as_dict()))
+    assert real.data.license_name == "apache-2.0-and-cc-by-nc-4.0" and "under cc-by-nc-4.0" in real.text
+    assert real.data.license_link == f"https://huggingface.co/{USER}/codec"
+    asked = len(hub.requests)
+    for known in ({"license": "mit"}, {"untrained": True}):
+        assert with_licence(CodecFacts(id=f"{USER}/codec", **known)) == CodecFacts(id=f"{USER}/codec", **known)
+    assert with_licence(CodecFacts(id="a_folder")).license is None
+    assert len(hub.requests) == asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert with_licence(CodecFacts(id=f"{USER}/codec")).license == "cc-by-nc-4.0"  # of the copy in the cache
+    assert with_licence(CodecFacts(id=f"{USER}/silent")).license is None
+
+
+def test_a_card_says_which_latents_were_drawn_to_a_spectrum():
+    facts = codec_facts("mini")
+    assert facts.anchored_latents == 64 and facts.of_training()["anchored_latents"] == 64
+    card = card_of(results_with(codec={"id": "mini", "anchored_latents": 64}))
+    assert "64 of its latents drawn to a log-mel spectrum while it trained" in card.text

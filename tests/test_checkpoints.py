@@ -63,7 +63,7 @@ def test_without_a_network_it_is_said_at_once(how, monkeypatch, tmp_path, reques
         text = str(caught.value)
         assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24_000] in text and "give" in text
     with pytest.raises(
-        CodecNotFoundError, match=r"mini, which is bundled; or a folder .*; or take --features log_mel"
+        CodecNotFoundError, match=r"mini, which is bundled; or a folder .*; or take `features=log_mel`"
     ):
         load_codec(DEFAULT_CODECS[48_000])
 

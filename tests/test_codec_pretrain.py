@@ -141,7 +141,7 @@ def test_a_finished_codec_is_not_replaced_unasked(trained, config_file, tmp_path
     def refused(*args):
         raise AssertionError("sounds were read")
 
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*--overwrite"):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="finished.*`overwrite=True`"):
         patch.setattr(pretrain_codec, "read_sounds", refused)
         pretrain_codec.main(args)
 
@@ -182,7 +182,7 @@ def test_init_goes_on_from_a_checkpoint(trained, tmp_path):
     args = [*QUICK, "--init", str(folder), "--max_steps", "1", "--learning_rate", "1e-9"]
     args += ["--measure_dir", str(tmp_path / "other"), "--output_dir", str(tmp_path)]
     results = pretrain_codec.main(args)
-    assert codec_facts(tmp_path)["trained_on"] == ["generated sounds"]
+    assert codec_facts(tmp_path).trained_on == ["generated sounds"]
     assert results["unheard"]["num_clips"] == 1 and "`other`" in (tmp_path / "README.md").read_text()
     before, after = load_codec(folder).encoder.state_dict(), load_codec(tmp_path).encoder.state_dict()
     assert all(torch.allclose(before[key], after[key], atol=1e-3) for key in before)

@@ -19,7 +19,11 @@ from hf_encls.data.synthetic import write_synthetic
 from hf_encls.report.compare import SEED, compare, run_of
 from hf_encls.report.compare import test_clips as clips_of_test
 
-RUN = {"dataset": "sounds", "protocol": "clip", "fold": None, "seed": 42}
+SCORES = {"accuracy": 0.5, "loss": 1.0}
+RUN = {
+    **{"dataset": "sounds", "features": "log_mel", "protocol": "clip", "fold": None, "seed": 42},
+    **{"classes": ["a", "b"], "test": {"window": SCORES, "clip": SCORES}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,9 @@ def test_a_run_under_paper_has_no_test_clips_and_folds_are_named(tmp_path, clips
     for protocol in ([], ["--protocol", "clip"]):  # one answer to both
         with pytest.raises(ValueError, match="trained under paper.* anew under clip or official"):
             main(["--data_dir", str(folder), "--models", str(tmp_path), *protocol])
-    (tmp_path / "results.json").write_text(json.dumps(RUN | {"protocol": "official", "folds": {"1": {}}}))
+    (tmp_path / "results.json").write_text(
+        json.dumps(RUN | {"protocol": "official", "folds": {"1": {"test": RUN["test"]}}})
+    )
     with pytest.raises(ValueError, match="fold-1"):
         main(["--data_dir", str(folder), "--models", str(tmp_path)])
 

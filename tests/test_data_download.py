@@ -160,7 +160,7 @@ def test_an_address_where_nobody_answers_is_tried_once(tmp_path, monkeypatch, re
         raise urllib.error.URLError(reason)
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    with pytest.raises(DownloadError, match=r"(?s)one.*two.*Get it by other means.*sha256.*--url"):
+    with pytest.raises(DownloadError, match=r"(?s)one.*two.*Get it by other means.*sha256.*`url`"):
         fetch(archive_of(CONTENT, "http://one", "http://two"), tmp_path)
     assert [url for url, _ in asked] == ["http://one", "http://two"] and max(timeout for _, timeout in asked) <= 20
 
@@ -171,7 +171,7 @@ def test_the_live_address_is_tried_first_and_a_dead_one_not_at_all(tmp_path, mon
         "opihi.cs.uvic.ca",
     ]
     monkeypatch.setattr(urllib.request, "urlopen", None)
-    with pytest.raises(DownloadError, match=r"(?s)has not answered for years.*--data_dir.*--url"):
+    with pytest.raises(DownloadError, match=r"(?s)has not answered for years.*`data_dir`.*`url`"):
         prepare.main(["gtzan_music_speech", "--data_dir", str(tmp_path / "data"), "--download"])
     assert not (tmp_path / "data").exists()
 

@@ -161,7 +161,7 @@ def test_table_that_names_a_missing_file_and_file_that_no_table_names(tmp_path):
         "audio/1-1001-A-0.wav": "missing",
         "audio/1-77-A-0.wav": "unlisted",
     }
-    with pytest.raises(ValueError, match="--strict, and 2 files"):
+    with pytest.raises(ValueError, match="`strict=True`, and 2 files"):
         load_clips(root, strict=True)
 
 
@@ -212,7 +212,7 @@ def test_strict_names_every_file_whatever_is_wrong_with_it(tmp_path):
     root = esc50_archive(tmp_path)
     (root / "audio" / "1-1001-A-0.wav").unlink()
     (root / "audio" / "1-1002-A-0.wav").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"(?s)--strict, and 2 files.*1-1001-A.*not there.*1-1002-A.*empty"):
+    with pytest.raises(ValueError, match=r"(?s)`strict=True`, and 2 files.*1-1001-A.*not there.*1-1002-A.*empty"):
         load_clips(root, strict=True)
 
 
@@ -307,7 +307,7 @@ def test_a_known_data_set_with_a_stray_file_warns_by_name_and_can_be_named(tmp_p
     clips, report, facts = load_clips(tmp_path / "esc")
     (warning,) = [warning for warning in report.warnings if "LOOKS LIKE ESC-50" in warning]
     assert facts is None and "4 of 5 files" in warning and "002 - Rain/my take.ogg" in warning and "esc50" in warning
-    with pytest.raises(ValueError, match=r"nothing to compare it with\. THIS LOOKS LIKE ESC-50.*--dataset"):
+    with pytest.raises(ValueError, match=r"nothing to compare it with\. THIS LOOKS LIKE ESC-50.*`dataset=esc50`"):
         validate(None, tmp_path / "esc")
     assert validate("esc50", tmp_path / "esc", compare_checksums=False).extra.count("002 - Rain/my take.ogg") == 1
     clips, report, facts = load_clips(tmp_path / "esc", name="esc50")

@@ -24,8 +24,8 @@ from hf_encls.commands.cli import main
 from hf_encls.inference.demo import answers
 from hf_encls.inference.demo.answers import Limits, answer, feature_panels, listen, loudest
 from hf_encls.inference.demo.page import import_gradio, introduction, listening, refusal, summary
-from hf_encls.inference.formats import render
 from hf_encls.inference.pipeline import EnclsPipeline
+from hf_encls.timelines.formats import render
 
 KINDS = {
     "mel": ["Mel"],

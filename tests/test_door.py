@@ -1,8 +1,10 @@
 """Every door: what is wrong with files, places, devices, disks and the Hub is one line that names it, and no traceback."""
 
+import ast
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,13 +35,25 @@ PROGRAMS = {
     "validate": ("--data_dir", "{in_dir}", "--dataset", "esc50", "--report", "{out}"),
     "publish": ("--model_dir", "{in_dir}", "--push_to_hub", "me/x", "--save_card", "{out}"),
     "compare": ("--data_dir", "{in_dir}", "--models", "{model}", "--output", "{out}"),
+    "codecs": (
+        "--data_dir",
+        "{in_dir}",
+        "--codec",
+        "{codec}",
+        "--window_s",
+        "0.4",
+        "--epochs",
+        "1",
+        "--output_dir",
+        "{out}",
+    ),
     "reproduce": ("--esc50", "{in_dir}", "--inputs", "log_mel", "--report_only", "--output_dir", "{out}"),
     "encode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "decode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "pretrain": ("--data_dir", "{in_dir}", "--num_filters", "2", "--cpu", "true", "--output_dir", "{out}"),
 }
 assert set(PROGRAMS) | {"demo"} == set(cli.COMMANDS)
-FOLDERS = ("train", "extract", "reproduce", "pretrain")  # their output is a folder
+FOLDERS = ("train", "extract", "codecs", "reproduce", "pretrain")  # their output is a folder
 WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
 
 
@@ -227,7 +241,7 @@ def test_an_error_of_the_system_names_the_file(number, said, capsys):
         with writing("results/model"):
             raise OSError(number, os.strerror(number))
 
-    assert door.guarded(main, main) == 1
+    assert door.guarded(main, "") == 1
     err = capsys.readouterr().err
     assert err.startswith("error: results/model: ") and said in err and err.count("\n") == 1
 
@@ -247,11 +261,11 @@ def test_memory_network_and_hub_are_one_line_and_a_fault_is_not_hidden(capsys):
         def main(error=error):
             raise error
 
-        assert door.guarded(main, main) == 1
+        assert door.guarded(main, "") == 1
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
     with pytest.raises(TypeError):
-        door.guarded(lambda: None + 1, None)
+        door.guarded(lambda: None + 1, "")
 
 
 @pytest.mark.parametrize(
@@ -339,3 +353,44 @@ def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
 )
 def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):
     refused(capsys, call("pretrain", good, tmp_path, more=(option,)), option[2:].split("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "status", "said"),
+    [
+        (
+            "raise ModuleNotFoundError(\"No module named 'soxr'\", name='soxr')",
+            1,
+            "error: this installation is not whole",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 130, "interrupted"),
+    ],
+)
+def test_a_program_that_cannot_be_imported_or_is_interrupted_there_says_so(module, status, said, tmp_path):
+    (tmp_path / "soxr.py").write_text(module)
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "hf_encls.commands.cli", "validate", "--data_dir", str(tmp_path)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+    assert said in done.stderr
+
+
+def test_a_parameter_in_an_error_is_an_option_at_the_door(capsys):
+    def main():
+        raise ValueError("take another `output_dir`, `overwrite=True`, or `codec_dtype=float32`; not `a b`")
+
+    assert door.guarded(main, "") == 2
+    expected = "error: take another --output_dir, --overwrite, or --codec_dtype float32; not `a b`\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_no_sentence_below_the_commands_names_an_option():
+    rooms = Path(door.__file__).parents[1]
+    for file in rooms.rglob("*.py"):
+        if file.parent == rooms / "commands":
+            continue
+        tree = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        docstrings = {node.value for node in tree if isinstance(node, ast.Expr)}
+        for node in tree:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+                assert " " not in node.value or not re.search(r"(?<!\S)--[a-z]", node.value), f"{file}:{node.lineno}"

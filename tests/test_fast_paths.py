@@ -223,7 +223,7 @@ def test_a_check_leaves_random_numbers_alone():
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         with torch.no_grad():
-            layers_encls._prepare(codec, dtype, packs=False)
+            layers_encls._prepare(codec.encoder, 24_000, dtype, packs=False)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)
 
@@ -261,7 +261,7 @@ def test_a_loaded_checkpoint_on_bfloat16_latents_is_checked(dtype, tmp_path, mon
 def test_paddings_of_prepared_layers_are_plain_numbers():
     codec = small_codec(24)
     with torch.no_grad():
-        prepared = [*layers_encls._prepare(codec, torch.float32, packs=True), *_plain_layers(codec)]
+        prepared = [*layers_encls._prepare(codec.encoder, 24_000, torch.float32, packs=True), *_plain_layers(codec)]
     convolutions = [m for layer in prepared for m in layer.modules() if hasattr(m, "padding_total")]
     assert len(convolutions) == 36
     for each in convolutions:
@@ -272,7 +272,7 @@ def test_paddings_of_prepared_layers_are_plain_numbers():
 
 def _plain_layers(codec):
     with torch.no_grad():
-        return layers_encls._prepare(codec, torch.float32, packs=False)
+        return layers_encls._prepare(codec.encoder, 24_000, torch.float32, packs=False)
 
 
 @examples

@@ -281,3 +281,11 @@ def test_a_policy_that_nobody_gave_is_part_of_the_identity(folder, tmp_path, cal
     config.codec_policy = None
     extract_features(clips, config, codec, tmp_path / "cache")
     assert not calls and config.codec_policy is None  # the caller's configuration stays as it was
+
+
+def test_a_setting_that_is_no_field_is_refused_and_one_of_other_features_passed_over():
+    with pytest.raises(TypeError, match="hop_lenght"):
+        feature_config("log_mel", hop_lenght=256)
+    config = feature_config("log_mel", hop_length=256, bandwidth=6.0, codec_id="mini")
+    assert config.hop_length == 256 and config.bandwidth is config.codec_id is None
+    assert feature_config("log_mel", hop_length=None).hop_length == 128

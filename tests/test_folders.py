@@ -71,7 +71,7 @@ def test_bad_files_are_left_out_and_named(tree, tmp_path):
         assert f"{name}.wav" in report.text()
     report.save(tmp_path / "report.json")
     assert len(json.loads((tmp_path / "report.json").read_text())["left_out"]) == 5
-    with pytest.raises(ValueError, match=r"--strict.*5 files") as error:
+    with pytest.raises(ValueError, match=r"strict.*5 files") as error:
         scan_folder(tree, strict=True)
     assert "cut.wav" in str(error.value)
 

@@ -8,8 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from hf_encls.inference.formats import FORMATS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
+from hf_encls.inference.timeline import Cells, Times
+from hf_encls.timelines.formats import FORMATS, render
 
 SEGMENTS = [
     {"start": 0.0, "end": 1.5, "label": "dog, bark", "score": 0.75},
@@ -151,10 +152,7 @@ def test_picture_is_written(tmp_path):
     path = save_timeline_picture(
         tmp_path / "new" / "x.png",
         segments,
-        cells,
-        labels,
-        step_s=1.0,
-        duration_s=8.6,
+        Cells(cells, labels, Times(1.0, 1.0, 8.6)),
         envelope=envelope,
         title="x.wav",
     )

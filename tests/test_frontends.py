@@ -1,15 +1,19 @@
 """Features: shapes by hand, mel against librosa, latents against the codec itself."""
 
+from pathlib import Path
+
 import librosa
 import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from safetensors.torch import load_file
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.mel_encls import mel_filters
 
 
 def noise(num_samples: int, seed: int = 0) -> torch.Tensor:
@@ -60,6 +64,23 @@ def test_mel_is_librosas(features, rate):
             np.testing.assert_allclose(window, power, rtol=1e-4, atol=power.max() * 1e-7)
         else:
             np.testing.assert_allclose(window, librosa.power_to_db(power, amin=1e-10, top_db=None), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("rate", [16_000, 22_050, 11_025])
+@pytest.mark.parametrize("n_fft", [512, 1024, 513])
+def test_mel_filters_are_librosas(rate, n_fft):
+    for htk, norm in ((False, "slaney"), (True, None)):
+        theirs = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=64, htk=htk, norm=norm).T
+        np.testing.assert_allclose(mel_filters(n_fft, 64, rate, htk=htk), theirs, rtol=1e-5, atol=theirs.max() * 1e-6)
+
+
+def test_mel_filters_are_those_of_published_checkpoints():
+    folder = Path(__file__).with_name("data") / "v0_1" / "checkpoints" / "mel"
+    config = EnclsConfig.from_pretrained(folder)
+    published = load_file(folder / "model.safetensors")["frontend.filters"]
+    made = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
+    assert torch.equal(torch.from_numpy(made).float(), published)
 
 
 def test_silence_is_minus_100_decibels():

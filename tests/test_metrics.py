@@ -15,27 +15,27 @@ CLIPS = ["a", "a", "b", "c"]
 def test_clip_result_is_the_mean_of_its_windows_probabilities():
     scores = evaluate_split(PROBABILITIES, LABELS, CLIPS)
 
-    assert scores["num_windows"] == 4 and scores["num_clips"] == 3
-    assert scores["window"]["accuracy"] == pytest.approx(2 / 4)
-    assert scores["clip"]["accuracy"] == pytest.approx(2 / 3)  # a: (0.65, 0.35) right, b right, c wrong
-    assert scores["clip"]["loss"] == pytest.approx(-np.log([0.65, 0.8, 0.45]).mean())
-    assert scores["window"]["loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.45]).mean())
+    assert scores.num_windows == 4 and scores.num_clips == 3
+    assert scores.window.accuracy == pytest.approx(2 / 4)
+    assert scores.clip.accuracy == pytest.approx(2 / 3)  # a: (0.65, 0.35) right, b right, c wrong
+    assert scores.clip.loss == pytest.approx(-np.log([0.65, 0.8, 0.45]).mean())
+    assert scores.window.loss == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.45]).mean())
 
 
 def test_order_of_windows_does_not_matter_and_ids_may_be_numbers():
     order = [3, 1, 0, 2]
     shuffled = evaluate_split(PROBABILITIES[order], np.array(LABELS)[order], np.array([0, 0, 1, 2])[order])
-    assert shuffled["clip"] == pytest.approx(evaluate_split(PROBABILITIES, LABELS, CLIPS)["clip"])
+    assert shuffled.clip.as_dict() == pytest.approx(evaluate_split(PROBABILITIES, LABELS, CLIPS).clip.as_dict())
 
 
 def test_silent_windows_are_left_out_of_one_score_only():
     scores = evaluate_split(PROBABILITIES, LABELS, CLIPS, silent=[False, True, False, True])
-    assert scores["window_without_silence"]["accuracy"] == 1.0
-    assert scores["num_windows_without_silence"] == 2
-    assert scores["window"]["accuracy"] == 0.5
+    assert scores.window_without_silence.accuracy == 1.0
+    assert scores.num_windows_without_silence == 2
+    assert scores.window.accuracy == 0.5
 
     nothing_left = evaluate_split(PROBABILITIES, LABELS, CLIPS, silent=[True] * 4)
-    assert nothing_left["window_without_silence"] is None
+    assert nothing_left.window_without_silence is None
 
 
 def test_scores_of_classes_by_hand():
@@ -59,7 +59,7 @@ def test_scores_of_classes_by_hand():
 
 
 def test_a_probability_of_zero_gives_a_finite_loss():
-    assert np.isfinite(evaluate_split(np.array([[1.0, 0.0]]), [1], ["a"])["window"]["loss"])
+    assert np.isfinite(evaluate_split(np.array([[1.0, 0.0]]), [1], ["a"]).window.loss)
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,8 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
     names += (
         "head",
         "mnist",
+        "statistics",
+        "conv",
         "adapter",
         "encodec",
         "dac",
@@ -289,6 +291,42 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 1 or (node.module or "").split(".")[0] != "hf_encls", file
                 assert node.level != 1 or (node.module and "." not in node.module), f"{file}: not flat"
+
+
+# What stays in transformers when its feature extractors become audio processors; `Preprocessor` has both names.
+STAYS = {
+    *("PreTrainedConfig", "PreTrainedModel", "BatchFeature", "ModelOutput", "EncodecConfig", "TensorType", "logging"),
+    *("SequenceFeatureExtractor", "BaseAudioProcessor"),
+}
+
+
+def test_published_files_ask_transformers_for_nothing_that_moves():
+    for file in MODEL_ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
+                assert not {name.name for name in node.names} - STAYS, file
+
+
+def test_padding_on_the_left_is_refused():
+    with pytest.raises(ValueError, match="expected padding_side right"):
+        EnclsFeatureExtractor(sampling_rate=24_000, padding_side="left")
+
+
+def test_a_batch_of_examples_is_padded_as_the_extractor_pads():
+    extractor = EnclsFeatureExtractor(sampling_rate=24_000)
+    clips = [np.full(length, 0.5, np.float32) for length in (7, 12)]
+    examples = [{"input_values": torch.from_numpy(clip), "labels": label} for label, clip in enumerate(clips)]
+    padded = extractor.pad(examples, pad_to_multiple_of=8)
+    assert padded["input_values"].shape == (2, 16) and padded["labels"].tolist() == [0, 1]
+    assert padded["attention_mask"].sum(-1).tolist() == [7, 12]
+    cut = extractor.pad(examples, truncation=True, max_length=5, return_tensors="np")
+    assert cut["input_values"].shape == cut["attention_mask"].shape == (2, 5)
+    with pytest.raises(ValueError, match="need max_length"):
+        extractor.pad(examples, padding="max_length")
+    with pytest.raises(ValueError, match="expected padding True"):
+        extractor.pad(examples, padding="shortest")
+    with pytest.raises(ValueError, match="expected input_values"):
+        extractor.pad([{"labels": 1}])
 
 
 def fresh(code: str) -> list[str]:

@@ -19,7 +19,6 @@ from hf_encls.files.escapes import csv_cell, markdown, markdown_block, markdown_
 from hf_encls.hub.push_models import _named
 from hf_encls.inference.demo.answers import Answer, Limits
 from hf_encls.inference.demo.page import introduction, refusal, summary
-from hf_encls.inference.formats import render
 from hf_encls.report import canvas
 from hf_encls.report.canvas import class_names, drawn, key, key_file, look
 from hf_encls.report.cards import model_card
@@ -28,6 +27,7 @@ from hf_encls.report.pages import generated, text_of
 from hf_encls.report.pictures import save_confusion_matrix
 from hf_encls.report.run_report import usage
 from hf_encls.report.tables import class_table
+from hf_encls.timelines.formats import render
 
 NAMES = [
     '"]}<script>alert(1)</script>\r\n---\n# x', "yes", "1.0", "- a", "a: b", "|", "a\\|b", "`c`", "*d*", "_e_", "~f~",
@@ -62,9 +62,10 @@ def test_code_in_markdown_ends_where_it_should():
 
 def test_every_name_has_one_row_of_a_table():
     rows = [{"class": name, "support": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0} for name in NAMES]
+    results = results_with(per_class=rows)
     for markup in (True, False):
-        assert len(class_table({"per_class": rows}, markdown=markup).splitlines()) == 2 + len(NAMES)
-    for line in class_table({"per_class": rows}, markdown=True).splitlines():
+        assert len(class_table(results, markdown=markup).splitlines()) == 2 + len(NAMES)
+    for line in class_table(results, markdown=True).splitlines():
         assert len(re.findall(r"(?<!\\)\|", line)) == 6
 
 
@@ -244,12 +245,13 @@ def test_a_timeline_of_ten_classes_has_ten_colours(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     from hf_encls.inference.picture import save_timeline_picture
+    from hf_encls.inference.timeline import Cells, Times
 
     seen = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
     names = [f"class {index}" for index in range(10)]
     segments = [{"start": i, "end": i + 1.0, "label": name, "score": 1.0} for i, name in enumerate(names)]
-    save_timeline_picture(tmp_path / "x.png", segments, np.eye(10), names, step_s=1.0, duration_s=10.0)
+    save_timeline_picture(tmp_path / "x.png", segments, Cells(np.eye(10), names, Times(1.0, 1.0, 10.0)))
     figure = seen["figure"]
     assert len({patch.get_facecolor() for patch in figure.axes[0].patches}) == 10
     assert [text.get_text() for text in figure.legends[0].get_texts()] == names
@@ -259,6 +261,7 @@ def test_a_class_has_one_colour_in_the_timelines_of_all_files(tmp_path, monkeypa
     from matplotlib.figure import Figure
 
     from hf_encls.inference.picture import save_timeline_picture
+    from hf_encls.inference.timeline import Cells, Times
 
     seen = {}
     monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: (seen.update(figure=self), path.touch()))
@@ -267,9 +270,8 @@ def test_a_class_has_one_colour_in_the_timelines_of_all_files(tmp_path, monkeypa
     for heard in (range(14), [7, 13], [13]):
         segments = [{"start": i, "end": i + 1.0, "label": names[each], "score": 1.0} for i, each in enumerate(heard)]
         duration_s = float(len(segments))
-        save_timeline_picture(
-            tmp_path / "x.png", segments, np.eye(14)[list(heard)], names, step_s=1.0, duration_s=duration_s
-        )
+        cells = Cells(np.eye(14)[list(heard)], names, Times(1.0, 1.0, duration_s))
+        save_timeline_picture(tmp_path / "x.png", segments, cells)
         legend = seen["figure"].legends[0]
         styles.append(
             {

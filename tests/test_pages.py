@@ -237,11 +237,14 @@ def test_somebodys_own_readme_in_the_output_folder_is_refused(tmp_path):
 
 def test_a_folder_of_version_0_1_is_written_again(tmp_path, caplog):
     from hf_encls.report.cards import cards_as_made
+    from hf_encls.training.results import Results
 
     folder = trained_model(tmp_path / "model")
     config = {"features": "log_mel", "sampling_rate": 8000, "window_s": 0.5, "step_s": 0.5, "hop_length": 128}
     names = Page(front={}, pieces=read_page('# model\nmodel="here/model"', "x").pieces)
-    (old,) = cards_as_made(names, results_of(), config | {"standardization": "band"}, ["curves.png"])
+    (old,) = cards_as_made(
+        names, Results.from_dict(results_of()), config | {"standardization": "band"}, ["curves.png"]
+    )
     (folder / "README.md").write_text(old)
     write_json(results_of(), folder / "results.previous.json")
     write_json(results_of() | {"dataset": "Other sounds"}, folder / "results.json")

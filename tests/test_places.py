@@ -16,6 +16,7 @@ from small_runs import SMALL, arguments, equal, files_of, newest, train, weights
 
 from hf_encls.commands.train import main
 from hf_encls.training.places import occupied, put_in_place, settle
+from hf_encls.training.results import Results
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +27,7 @@ def tones(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tones, tmp_path_factory) -> tuple[Path, dict]:
+def trained(tones, tmp_path_factory) -> tuple[Path, Results]:
     folder = tmp_path_factory.mktemp("runs") / "model"
     return folder, train(tones, folder)
 
@@ -48,7 +49,7 @@ def nothing_is_read(monkeypatch) -> None:
 def test_a_finished_model_is_not_replaced_unasked(trained, tones, monkeypatch, more):
     before = files_of(trained[0])
     nothing_is_read(monkeypatch)
-    with pytest.raises(ValueError, match="holds a finished model.*--overwrite"):
+    with pytest.raises(ValueError, match="holds a finished model.*`overwrite=True`"):
         main(
             [
                 "--output_dir",
@@ -66,7 +67,7 @@ def test_somebody_elses_model_is_not_replaced_unasked(tones, tmp_path, monkeypat
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     nothing_is_read(monkeypatch)
-    with pytest.raises(ValueError, match="--overwrite"):
+    with pytest.raises(ValueError, match="`overwrite=True`"):
         train(tones, folder)
     assert files_of(folder) == {"config.json": b'{"model_type": "gpt2"}'}
 
@@ -101,7 +102,7 @@ def test_a_finished_model_stays_until_the_one_that_replaces_it_is_finished(train
     )
     # The best checkpoint is found where it is now.
     again = train(tones, folder, "--seed", "7", "--resume_from_checkpoint", "last")
-    assert again["validation"] == json.loads((folder / "results.json").read_text())["validation"]
+    assert again.validation.as_dict() == json.loads((folder / "results.json").read_text())["validation"]
     assert all(torch.equal(weights(folder)[name], expected[name]) for name in expected)
 
 

@@ -202,7 +202,7 @@ def test_features_of_another_data_set_are_not_replaced_unasked(hub):
     config = log_mel()
     push_features(windows_of(config), config, REPO, SOURCE)
     before = len(hub.commits(REPO, "dataset"))
-    with pytest.raises(PublishError, match=r"source 'Little sounds' there and 'Big sounds' here.*--replace"):
+    with pytest.raises(PublishError, match=r"source 'Little sounds' there and 'Big sounds' here.*`replace=True`"):
         push_features(windows_of(config), config, REPO, Source("Big sounds"))
     classes = windows_of(config).cast(feature_columns(config, ClassLabel(names=["cat", "dog"])))
     with pytest.raises(PublishError, match="classes .* there"):
@@ -218,7 +218,9 @@ def test_every_configuration_keeps_its_licence_source_and_citation(hub):
     push_features(windows_of(one), one, REPO, SOURCE)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
     big = Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999")
-    with pytest.raises(PublishError, match=r"features of 'Big sounds', found those of 'Little sounds'.*--overwrite"):
+    with pytest.raises(
+        PublishError, match=r"features of 'Big sounds', found those of 'Little sounds'.*`overwrite=True`"
+    ):
         push_features(windows, other, REPO, big)
     push_features(windows, other, REPO, big, overwrite=True)
     push_features(windows, other, REPO, big)  # it holds both now
@@ -404,9 +406,9 @@ def test_from_a_folder_to_the_hub_to_a_trained_model_on_the_hub(hub, tmp_path, c
     with pytest.raises(ValueError, match=r"window_s=1\.0, found window_s=0\.5"):
         train(training)
     results = train([*training, "--window_s", "0.5"])
-    assert results["dataset"] == "sounds" and results["dataset_id"] == REPO
+    assert results.dataset == "sounds" and results.dataset_id == REPO
     sent = hub.files(MODEL)
-    assert json.loads(sent["results.json"])["test"] == results["test"]
+    assert json.loads(sent["results.json"])["test"] == results.test.as_dict()
     assert not [path for path in sent if "training_args" in path or path.startswith(("runs", "checkpoint"))]
     assert ModelCard(sent["README.md"].decode()).data.datasets == [REPO]
 

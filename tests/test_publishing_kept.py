@@ -180,7 +180,7 @@ def test_a_model_of_another_kind_is_refused(hub, tmp_path):
     before, commits = dict(hub.files(MODEL)), len(hub.commits(MODEL))
     folder = trained_model(tmp_path / "model")
     (folder / "curves.png").unlink()
-    with pytest.raises(PublishError, match=rf"{MODEL}.*model_type 'gpt2'.*--overwrite"):
+    with pytest.raises(PublishError, match=rf"{MODEL}.*model_type 'gpt2'.*`overwrite=True`"):
         push_model(folder, MODEL)
     assert hub.files(MODEL) == before and len(hub.commits(MODEL)) == commits
 
@@ -212,7 +212,7 @@ def test_a_repository_without_our_mark_is_refused(hub, tmp_path, files):
     HfApi().create_repo(MODEL)
     put(MODEL, files)
     before = dict(hub.files(MODEL))
-    with pytest.raises(PublishError, match=f"expected {MODEL} to be empty.*--overwrite"):
+    with pytest.raises(PublishError, match=f"expected {MODEL} to be empty.*`overwrite=True`"):
         push_model(trained_model(tmp_path / "model"), MODEL)
     assert hub.files(MODEL) == before
 

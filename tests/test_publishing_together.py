@@ -72,7 +72,7 @@ def test_another_data_set_is_refused(hub):
     }
     put(REPO, theirs, "dataset")
     before = dict(hub.files(REPO, "dataset"))
-    with pytest.raises(PublishError, match=rf"expected {REPO} to be empty.*a\.csv.*--overwrite"):
+    with pytest.raises(PublishError, match=rf"expected {REPO} to be empty.*a\.csv.*`overwrite=True`"):
         push_features(windows_of(config), config, REPO, SOURCE)
     assert hub.files(REPO, "dataset") == before
     push_features(windows_of(config), config, REPO, SOURCE, overwrite=True)

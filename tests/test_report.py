@@ -12,6 +12,7 @@ from hf_encls.report.pictures import (
     smooth,
 )
 from hf_encls.report.tables import class_table, results_table
+from hf_encls.training.results import Results
 
 SCORES = {
     "window": {"accuracy": 0.75, "loss": 0.91, "macro_f1": 0.74},
@@ -20,6 +21,11 @@ SCORES = {
     "num_windows": 1993,
     "num_clips": 400,
 }
+
+
+def results_with(test: dict) -> Results:
+    run = {"dataset": "sounds", "features": "log_mel", "protocol": "clip", "seed": 0, "classes": ["a|b"]}
+    return Results.from_dict(run | {"test": test})
 
 
 def is_png(path) -> bool:
@@ -74,10 +80,8 @@ def test_mel_beside_latents(tmp_path):
 
 
 def test_tables_as_text_and_markdown():
-    results = {
-        "test": SCORES,
-        "per_class": [{"class": "a|b", "support": 7, "precision": 1, "recall": 0.5, "f1": 0.667}],
-    }
+    results = results_with(SCORES)
+    results.per_class = [{"class": "a|b", "support": 7, "precision": 1, "recall": 0.5, "f1": 0.667}]
     text = results_table(results)
     assert text.splitlines()[2].split() == ["test", "windows", "1,993", "0.750", "0.740", "0.910"]
     assert text.splitlines()[3].split() == ["test", "clips", "400", "0.812", "0.700"]
@@ -89,11 +93,12 @@ def test_tables_as_text_and_markdown():
 
 
 def test_tables_of_several_folds_show_the_deviation():
-    folds = {"window": {"accuracy": 0.75, "accuracy_std": 0.0124}, "window_without_silence": {"accuracy": 0.8}}
-    text = results_table({"test": folds})
+    mean = {"accuracy": 0.75, "accuracy_std": 0.0124, "loss": 1.0}
+    folds = {"window": mean, "window_without_silence": {"accuracy": 0.8, "loss": 1.0}, "clip": mean}
+    text = results_table(results_with(folds))
     assert "0.750 ± 0.012" in text and "windows without silence" in text
     same = SCORES | {"window_without_silence": SCORES["window"], "num_windows_without_silence": 1993}
-    assert "silence" not in results_table({"test": same})  # nothing is silent: said once
+    assert "silence" not in results_table(results_with(same))  # nothing is silent: said once
 
 
 def test_long_names_keep_both_ends():

@@ -12,14 +12,13 @@ import torch
 from small_grid import data_set, history, report, row_of, write_results, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
-from hf_encls.commands.inputs import FeatureArguments
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import runner
-from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
-from hf_encls.reproduction.grid import Cell, Input, not_run, plan, read_preset, read_variants
+from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, not_run, plan, read_preset, read_variants
 from hf_encls.reproduction.timing import in_turns, inference_times, shown
 from hf_encls.training.resuming import drop_broken_checkpoints
 
@@ -150,16 +149,28 @@ def test_official_has_a_cell_for_each_fold_and_none_where_there_are_no_folds():
 def test_the_hop_is_given_to_mel_alone(tmp_path: Path):
     inputs = [Input("mel"), Input("encodec_24khz", "mini", "mini")]
     mel, codec = plan([data_set()], inputs, [read_preset("paper", {})], [0])[:2]
-    assert "--hop_length" in mel.arguments(None) and "--hop_length" not in codec.arguments(None)
-    before = {**runner.identity(codec.arguments(None)), "--hop_length": "128"}  # as earlier versions gave it
-    (tmp_path / codec.id).mkdir(parents=True)
-    write_json(before, tmp_path / codec.id / runner.ARGUMENTS)
-    write_json({}, tmp_path / codec.id / "results.json")
-    (tmp_path / mel.id).mkdir(parents=True)
-    write_json(runner.identity(mel.arguments(None)), tmp_path / mel.id / runner.ARGUMENTS)
-    write_json({}, tmp_path / mel.id / "results.json")
-    runner.check_settings([mel, codec], tmp_path, None)
-    assert runner.settings_of(tmp_path, ["paper"], ["hop_length"]) == {"hop_length": "128"}
+    assert mel.settings.options["hop_length"] == 128 and "hop_length" not in codec.settings.options
+    for cell in (mel, codec):
+        (tmp_path / cell.id).mkdir(parents=True)
+        write_json(cell.settings.as_dict(), tmp_path / cell.id / SETTINGS)
+        write_json({}, tmp_path / cell.id / "results.json")
+    runner.check_settings([mel, codec], tmp_path)
+    assert runner.common_options(tmp_path, ["paper"], ["hop_length"]) == {"hop_length": 128}
+
+
+def test_cells_of_version_0_1_kept_their_command_line_and_count(tmp_path: Path):
+    inputs = [Input("mel"), Input("encodec_24khz", "mini", "mini")]
+    cells = plan([data_set()], inputs, [read_preset("recommended", {"bf16": True})], [0], ["official"])
+    for cell in cells:
+        options = cell.settings.options_of_train()
+        before = dict(zip(options[::2], options[1::2], strict=True)) | {"--hop_length": "128", "--report_to": "none"}
+        (tmp_path / cell.id).mkdir(parents=True)
+        write_json(before, tmp_path / cell.id / SETTINGS)
+        assert CellSettings.read(tmp_path / cell.id / SETTINGS) == cell.settings
+    runner.check_settings(cells, tmp_path)
+    with pytest.raises(ValueError, match=r"other settings \(--seed 0, now 1\)"):
+        (tmp_path / cells[0].id).rename(tmp_path / replace(cells[0], seed=1).id)
+        runner.check_settings([replace(cells[0], seed=1)], tmp_path)
 
 
 def test_the_name_of_the_place_wins_where_most_files_fit(tmp_path: Path):
@@ -173,8 +184,7 @@ def test_the_name_of_the_place_wins_where_most_files_fit(tmp_path: Path):
     stray = read_data_set("esc50", str(tmp_path / "sounds"))
     assert (stray.name, stray.data_name, stray.left_out, stray.folds) == ("ESC-50", "esc50", 1, known.folds)
     cell = plan([stray], [Input("mel")], [read_preset("paper", {})], [0])[0]
-    assert runner.identity(cell.arguments(None))["--data_name"] == "esc50"
-    assert "data_name" in FeatureArguments.__dataclass_fields__  # what the cell is given, training knows
+    assert cell.settings.data_name == "esc50"
     own = read_data_set("esc50", str(write_tones(tmp_path / "own")))  # nothing fits: it stands in
     assert own.name == "own" and own.data_name is None
     sounds = write_tones(tmp_path / "talk")
@@ -225,11 +235,14 @@ def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):
     for name, epochs in (("mel", 2), ("log_mel", 3)):
         folder = tmp_path / "esc50" / "paper" / "paper" / name / "seed0"
         folder.mkdir(parents=True)
-        write_json({"--num_train_epochs": str(epochs)}, folder / runner.ARGUMENTS)
+        settings = plan([data_set()], [Input("mel")], [read_preset("paper", {"num_train_epochs": epochs})], [0])[
+            0
+        ].settings
+        write_json(settings.as_dict(), folder / SETTINGS)
         write_json({}, folder / "results.json")
     with pytest.raises(ValueError, match="expected one setting of num_train_epochs"):
-        runner.settings_of(tmp_path, ["paper"], ["num_train_epochs"])
-    assert runner.settings_of(tmp_path, ["recommended"], ["num_train_epochs"]) == {}
+        runner.common_options(tmp_path, ["paper"], ["num_train_epochs"])
+    assert runner.common_options(tmp_path, ["recommended"], ["num_train_epochs"]) == {}
 
 
 # ------------------------------------------------------------------------------------------------- side by side
@@ -256,7 +269,7 @@ def test_seeds_give_mean_and_deviation_beside_the_papers_figure(tmp_path: Path):
     latents = [cell for cell in cells if cell.input == LATENTS]
     write_results(tmp_path, latents[0], codec={"id": "mini", "hash": "b"})
     with pytest.raises(ValueError, match="two different codecs"):
-        finished(latents, tmp_path)
+        finished_cells(latents, tmp_path)
 
 
 def test_a_score_that_came_out_as_no_number_is_not_left_out_of_a_mean(tmp_path: Path):

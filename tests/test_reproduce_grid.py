@@ -5,27 +5,30 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_codecs import FAMILIES
 from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
+from small_models import small_codec
 
-from hf_encls.commands.reproduce_cell import main as run_cell
+from hf_encls.codec.facts import CodecFacts
+from hf_encls.commands import reproduce_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.files import escapes, write_json
 from hf_encls.reproduction import runner, timing
-from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
-from hf_encls.reproduction.grid import Cell, Input, plan, read_preset, read_variants
+from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, plan, read_preset, read_variants
 from hf_encls.reproduction.other_models import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.timing import timing_rows
+from hf_encls.reproduction.training import train_cell
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"
@@ -48,13 +51,30 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str
     return root / "out", sounds, arguments
 
 
+def test_a_codec_of_another_rate_is_refused_at_the_start(tmp_path):
+    FAMILIES["dac"].make().save_pretrained(tmp_path / "codec")
+    sounds = write_tones(tmp_path / "sounds")
+    arguments = ["--esc50", str(sounds), "--codec_24khz", str(tmp_path / "codec"), "--inputs", "encodec_24khz"]
+    with pytest.raises(ValueError, match="--codec_24khz .*codec: encodec_24khz needs a codec of the family encodec"):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    small_codec(48).save_pretrained(tmp_path / "wide")
+    arguments[3] = str(tmp_path / "wide")
+    with pytest.raises(
+        ValueError, match="--codec_24khz .*wide: .*encodec_24khz needs a codec of 24000 Hz, found one of"
+    ):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
     """Start the first cell as the grid would; when it has written a checkpoint, kill -9."""
     preset = read_preset("recommended", {"num_train_epochs": EPOCHS})
     cell = Cell(read_data_set("esc50", str(sounds)), Input("mel"), preset, "clip", None, 0)
     assert cell.id == CELL
     work = folder / "cells" / cell.id
-    command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(work), *cell.arguments(str(cache))]
+    work.mkdir(parents=True)
+    write_json(cell.settings.as_dict(), work / SETTINGS)
+    command = reproduce_cell.command(work, str(cache))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 600
     while not list(work.glob("checkpoint-*/trainer_state.json")):
@@ -70,9 +90,12 @@ def test_a_killed_grid_ends_with_the_numbers_of_one_that_was_not(grid, tmp_path:
     folder = grid[0]
     resumed = json.loads((folder / "cells" / CELL / "results.json").read_text())
     assert "--resume_from_checkpoint" not in resumed["command"]  # it is the command that makes this from nothing
-    options = json.loads((folder / "cells" / CELL / runner.ARGUMENTS).read_text())
-    options |= {"--output_dir": str(tmp_path / "whole"), "--cache_dir": str(folder.parent / "cache")}
-    whole = train([text for pair in options.items() for text in pair])
+    settings = CellSettings.read(folder / "cells" / CELL / SETTINGS)
+    train_cell(settings, tmp_path / "whole", str(folder.parent / "cache"))
+    whole = json.loads((tmp_path / "whole" / "results.json").read_text())
+    options = [*settings.options_of_train(), "--report_to", "none"]  # the command that it names makes the same
+    by_hand = train([*options, "--output_dir", str(tmp_path / "by_hand"), "--cache_dir", str(folder.parent / "cache")])
+    assert by_hand.test.as_dict() == whole["test"] and by_hand.confusion_matrix == whole["confusion_matrix"]
     assert resumed["epochs"] == whole["epochs"] == EPOCHS
     for name in ("train", "validation", "test", "confusion_matrix", "best_epoch"):
         assert resumed[name] == whole[name]
@@ -152,10 +175,10 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     root = tmp_path_factory.mktemp("quick")
     sounds = write_tones(root / "sounds")
 
-    def run_here(cell: Cell, folder: Path, cache_dir: str | None, bar: object) -> None:
+    def run_here(cell: Cell, folder: Path, *args: object) -> None:
         folder.mkdir(parents=True)
-        write_json(runner.identity(cell.arguments(cache_dir)), folder / runner.ARGUMENTS)
-        run_cell(folder, cell.arguments(cache_dir))
+        write_json(cell.settings.as_dict(), folder / SETTINGS)
+        train_cell(cell.settings, folder, str(root / "cache"))
 
     arguments = ["--esc50", str(sounds), "--inputs", "log_mel", "--presets", "recommended", "--protocols", "clip"]
     arguments += ["--variants", "none", "--timing_clips", "1", "--output_dir", str(root / "out")]
@@ -210,8 +233,8 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     sounds = read_data_set("esc50", arguments[1])
     preset = read_preset("recommended", {})
     cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
-    ours = runs[0].results["test"]["clip"]["accuracy"]
+    runs = finished_cells(cells, folder / "cells")
+    ours = runs[0].results.test.clip.accuracy
     own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
     assert "note" not in same
     assert own["input"] == "log_mel" and "reason" not in same
@@ -227,8 +250,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     write_json({"train": parts["test"], "validation": [], "test": []}, heard / "clips.json")
     assert "never heard, found 3 of 3" in compare_rows(runs, [sounds], [str(heard)])[-1]["reason"]
     warned = shutil.copytree(runs[0].folder, tmp_path / "warned")
-    results = runs[0].results | {"codec": {"id": "x", "untrained": True}}
-    write_json(results, warned / "results.json")
+    replace(runs[0].results, codec=CodecFacts(id="x", untrained=True)).write(warned)
     noted = compare_rows(runs, [sounds], [str(warned)])[-1]
     assert noted["accuracy"] == ours and "untrained" in noted["note"]
     assert report_of(tmp_path, cells, compared=[noted])["table_2"][-1]["note"] == noted["note"]
@@ -250,7 +272,7 @@ def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypa
     folder, arguments = quick
     sounds = read_data_set("esc50", arguments[1])
     cells = plan([sounds], [Input("log_mel")], [read_preset("recommended", {})], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
+    runs = finished_cells(cells, folder / "cells")
     file = folder / "timing" / "esc50.json"
     before = file.read_bytes()
     assert timing_rows(runs, 1, file.parent)[0]["repeats"] == timing.REPEATS and file.read_bytes() == before
@@ -290,7 +312,7 @@ def test_the_page_has_no_number_that_is_not_in_its_json(quick, tmp_path: Path):
     whole = whole_report(tmp_path)
     for one in (report, whole):
         assert digits(render(one)) and not digits(render(without_digits(one)))
-    assert all(f"## {whole['texts'][name]}" in render(whole) for name in SECTIONS)
+    assert all(f"## {whole['sentences'][name]}" in render(whole) for name in SECTIONS)
     # And a changed number changes the page.
     whole["table_1"][0]["window_accuracy"]["mean"] = 0.12345
     assert "12.35" in render(whole) or "12.34" in render(whole)

@@ -13,7 +13,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Low to high: a file imports from its own room and from those above it in this list. Every file has a place.
 ROOMS = (
-    *("audio", "files", "model", "fast", "data", "codec", "codec_training", "features", "training", "report", "hub"),
+    *(
+        "audio",
+        "files",
+        "timelines",
+        "model",
+        "fast",
+        "data",
+        "codec",
+        "codec_training",
+        "features",
+        "training",
+        "report",
+        "hub",
+    ),
     *("inference", "embeddings", "reproduction", "commands"),
 )
 ROOT_FILES = {"__init__.py", "audio.py", "embeddings.py"}  # the last one under the name that HEAR's tools are given
@@ -70,7 +83,7 @@ def test_nobody_imports_a_door():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional = [item for name in ("onnx", "demo", "fast") for item in project["optional-dependencies"][name]]
+    optional = [item for name in ("onnx", "demo", "live", "fast") for item in project["optional-dependencies"][name]]
     declared = {plain(re.match(r"[\w.-]+", item)[0]) for item in (*project["dependencies"], *optional)}
     distributions = packages_distributions()
     for name, file in modules().items():

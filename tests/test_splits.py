@@ -247,11 +247,30 @@ def test_a_group_with_every_clip_of_a_class_is_an_error():
         make_splits(rows, "clip")
 
 
-def test_one_clip_id_with_two_labels_is_an_error():
+def test_a_clip_in_two_groups_is_an_error():
     rows = plain()
-    rows["label"][0] = 2
+    rows["group"][0] = "another"
     with pytest.raises(ValueError, match="are two files named the same"):
         make_splits(rows, "clip")
+
+
+def test_labels_in_time_are_divided_by_their_windows():
+    """Clips hold several classes, each in other shares: they stay whole; of each about 60/20/20 windows."""
+    rng = np.random.default_rng(0)
+    labels = [rng.choice(3, size=30, p=rng.dirichlet(np.ones(3))) for _ in range(40)]
+    rows = {
+        "label": np.concatenate(labels),
+        "clip_id": np.repeat([f"{number}.wav" for number in range(40)], 30),
+        "start": np.tile(np.arange(30.0), 40),
+        "fold": np.zeros(1200, int),
+    }
+    rows["group"] = rows["clip_id"]
+    splits = make_splits(rows, "clip")
+    assert leak_check(rows, splits).clip_leaks == 0
+    for label in range(3):
+        mine = rows["label"] == label
+        assert abs(mine[splits["train"]].sum() / mine.sum() - 0.6) < 0.1
+        assert abs(mine[splits["test"]].sum() / mine.sum() - 0.2) < 0.1
 
 
 def test_nothing_is_warned_about():

@@ -14,11 +14,12 @@ from huggingface_hub import HfApi
 
 from hf_encls import EnclsConfig
 from hf_encls.commands.train import main
+from hf_encls.data.columns import SMALL
 from hf_encls.data.splits import make_splits
 from hf_encls.features import streaming as streaming_module
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import FeatureStore, Windows
-from hf_encls.features.streaming import SMALL_COLUMNS, StreamedPart, small_table
+from hf_encls.features.streaming import StreamedPart, small_table
 from hf_encls.hub.pull_features import FACTS, download, load_published
 from hf_encls.hub.push_features import push_features
 from hf_encls.report.dataset_cards import Source
@@ -56,7 +57,7 @@ def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
     monkeypatch.setattr(streaming_module, "BUFFER_BYTES", 400_000)  # fewer windows than there are
     everything = load_published(published, "log_mel")[0]
     stream = load_published(published, "log_mel", streaming=True)[0]
-    table = small_table(load_published(published, "log_mel", streaming=True, columns=SMALL_COLUMNS)[0])
+    table = small_table(load_published(published, "log_mel", streaming=True, columns=SMALL)[0])
     assert "input_features" not in table.column_names
     assert table["clip_id"][:] == everything["clip_id"][:] and table.features["label"].names == CLASSES
     for protocol in ("clip", "paper"):
@@ -183,11 +184,11 @@ def test_training_from_a_stream(published, tmp_path, capsys):
     common += ["--num_train_epochs", "2"]
     streamed = main([*common, "--streaming", "--output_dir", str(tmp_path / "streamed")])
     whole = main([*common, "--output_dir", str(tmp_path / "whole")])
-    assert streamed["epochs"] == 2 and len(streamed["history"]) == 2
+    assert streamed.epochs == 2 and len(streamed.history) == 2
     for part in ("train", "validation", "test"):
-        assert streamed[part]["num_windows"] == whole[part]["num_windows"]
-        assert streamed[part]["num_clips"] == whole[part]["num_clips"]
-    assert streamed["test"]["window"]["accuracy"] > 0.9
+        assert getattr(streamed, part).num_windows == getattr(whole, part).num_windows
+        assert getattr(streamed, part).num_clips == getattr(whole, part).num_clips
+    assert streamed.test.window.accuracy > 0.9
     assert (tmp_path / "streamed" / "model.safetensors").is_file()
 
 

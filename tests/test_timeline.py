@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_encls.inference.timeline import cell_probabilities, make_timeline, median_filter, viterbi
+from hf_encls.inference.timeline import Times, cell_probabilities, make_timeline, median_filter, viterbi
 
 LABELS = ["bark", "rain", "siren"]
 
@@ -20,7 +20,7 @@ def rows(*labels, sure=0.8):
 
 
 def test_three_sounds_are_three_segments():
-    found = make_timeline(rows(*"bbrrrs"), LABELS, window_s=1.0, step_s=1.0, duration_s=6.0)
+    found = make_timeline(rows(*"bbrrrs"), LABELS, Times(1.0, 1.0, 6.0))
     assert [(each["start"], each["end"], each["label"]) for each in found] == [
         (0.0, 2.0, "bark"),
         (2.0, 5.0, "rain"),
@@ -30,41 +30,39 @@ def test_three_sounds_are_three_segments():
 
 
 def test_the_end_is_the_clips_end():
-    found = make_timeline(rows(*"bbr"), LABELS, window_s=1.0, step_s=1.0, duration_s=2.3)
+    found = make_timeline(rows(*"bbr"), LABELS, Times(1.0, 1.0, 2.3))
     assert found[-1]["end"] == 2.3
     # A rest below a tenth of a step has no window of its own and belongs to the last cell.
-    found = make_timeline(rows(*"bbr"), LABELS, window_s=1.0, step_s=1.0, duration_s=3.05)
+    found = make_timeline(rows(*"bbr"), LABELS, Times(1.0, 1.0, 3.05))
     assert (found[-1]["start"], found[-1]["end"]) == (2.0, 3.05)
 
 
 def test_overlapping_windows_are_averaged_where_they_cover():
     probabilities = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    cells = cell_probabilities(probabilities, None, window_s=1.0, step_s=0.5, duration_s=2.0)
+    cells = cell_probabilities(probabilities, Times(1.0, 0.5, 2.0))
     # Cell 0 is covered by window 0; 1 by 0 and 1; 2 by 1 and 2; 3 by 2.
     np.testing.assert_allclose(cells[:, 0], [1.0, 0.75, 0.25, 0.0])
 
 
 def test_a_window_that_is_no_multiple_of_the_step_counts_by_its_share():
-    cells = cell_probabilities(np.array([[1.0, 0.0], [0.0, 1.0]]), None, window_s=1.5, step_s=1.0, duration_s=2.5)
+    cells = cell_probabilities(np.array([[1.0, 0.0], [0.0, 1.0]]), Times(1.5, 1.0, 2.5))
     # Cell 1: half a second of window 0, a whole one of window 1.
     np.testing.assert_allclose(cells[1], [1 / 3, 2 / 3])
 
 
 def test_gaps_between_windows_take_the_window_before():
-    cells = cell_probabilities(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 3.0]), 1.0, 1.0, 4.0)
+    cells = cell_probabilities(np.array([[1.0, 0.0], [0.0, 1.0]]), Times(1.0, 1.0, 4.0, np.array([0.0, 3.0])))
     np.testing.assert_allclose(cells[:, 0], [1, 1, 1, 0])
 
 
 def test_given_starts_move_the_boundaries():
     probabilities = np.eye(2)[[0, 0, 1, 1]]
-    found = make_timeline(
-        probabilities, ["a", "b"], window_s=1.0, step_s=1.0, duration_s=4.0, starts_s=np.array([0, 0.5, 1.0, 2.0])
-    )
+    found = make_timeline(probabilities, ["a", "b"], Times(1.0, 1.0, 4.0, np.array([0, 0.5, 1.0, 2.0])))
     assert [each["end"] for each in found] == [1.0, 4.0]
 
 
 def test_median_removes_a_single_cell():
-    found = make_timeline(rows(*"bbbrbbb"), LABELS, window_s=1.0, step_s=1.0, duration_s=7.0, smoothing="median")
+    found = make_timeline(rows(*"bbbrbbb"), LABELS, Times(1.0, 1.0, 7.0), smoothing="median")
     assert [each["label"] for each in found] == ["bark"]
     # The score is the measured one, the odd cell with it.
     assert found[0]["score"] == pytest.approx((6 * 0.8 + 0.1) / 7)
@@ -97,12 +95,12 @@ def test_viterbi_finds_the_best_path(penalty):
 
 def test_short_segments_join_the_more_probable_neighbour():
     probabilities = np.array([[0.9, 0.1, 0.0]] * 3 + [[0.1, 0.3, 0.6]] + [[0.0, 0.9, 0.1]] * 3)
-    found = make_timeline(probabilities, LABELS, window_s=1.0, step_s=1.0, duration_s=7.0, min_duration_s=2.0)
+    found = make_timeline(probabilities, LABELS, Times(1.0, 1.0, 7.0), min_duration_s=2.0)
     assert [(each["start"], each["end"], each["label"]) for each in found] == [(0, 3, "bark"), (3, 7, "rain")]
 
 
 def test_all_scores_sum_to_one():
-    found = make_timeline(rows(*"brs"), LABELS, window_s=1.0, step_s=1.0, duration_s=3.0, all_scores=True)
+    found = make_timeline(rows(*"brs"), LABELS, Times(1.0, 1.0, 3.0), all_scores=True)
     for segment in found:
         assert list(segment["scores"]) == LABELS
         assert sum(segment["scores"].values()) == pytest.approx(1.0)
@@ -126,9 +124,7 @@ def test_segments_tile_the_clip(num_windows, step_s, ratio, tail, smoothing, min
     found = make_timeline(
         probabilities,
         LABELS,
-        window_s=ratio * step_s,
-        step_s=step_s,
-        duration_s=duration_s,
+        Times(ratio * step_s, step_s, duration_s),
         smoothing=smoothing,
         min_duration_s=min_duration_s,
     )
@@ -144,9 +140,7 @@ def test_segments_tile_the_clip(num_windows, step_s, ratio, tail, smoothing, min
 
 def test_an_hour_of_short_steps_takes_seconds_at_most():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(10), size=36_000)
-    found = make_timeline(
-        probabilities, [str(i) for i in range(10)], window_s=1.0, step_s=0.1, duration_s=3600.0, min_duration_s=0.5
-    )
+    found = make_timeline(probabilities, [str(i) for i in range(10)], Times(1.0, 0.1, 3600.0), min_duration_s=0.5)
     assert found[-1]["end"] == 3600.0
 
 
@@ -154,25 +148,26 @@ def test_an_hour_of_short_steps_takes_seconds_at_most():
     "change", [{"smoothing": "mean"}, {"min_duration_s": -1.0}, {"step_s": 0.0}, {"duration_s": float("nan")}]
 )
 def test_wrong_settings_are_refused(change):
-    settings_ = {"window_s": 1.0, "step_s": 1.0, "duration_s": 3.0} | change
+    times = {"window_s": 1.0, "step_s": 1.0, "duration_s": 3.0}
+    times |= {name: change.pop(name) for name in times.keys() & change.keys()}
     with pytest.raises(ValueError, match="expected"):
-        make_timeline(rows(*"brs"), LABELS, **settings_)
+        make_timeline(rows(*"brs"), LABELS, Times(**times), **change)
 
 
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(W, 2\)"):
-        make_timeline(rows(*"brs"), ["a", "b"], window_s=1.0, step_s=1.0, duration_s=3.0)
+        make_timeline(rows(*"brs"), ["a", "b"], Times(1.0, 1.0, 3.0))
     with pytest.raises(ValueError, match="starts_s"):
-        make_timeline(rows(*"br"), LABELS, window_s=1.0, step_s=1.0, duration_s=2.0, starts_s=np.array([1.0, 0.0]))
+        make_timeline(rows(*"br"), LABELS, Times(1.0, 1.0, 2.0, np.array([1.0, 0.0])))
 
 
 @pytest.mark.parametrize("smoothing", ["none", "median", "viterbi"])
 def test_long_clips_need_one_table_of_their_cells(smoothing):
     heard = np.random.default_rng(0).dirichlet(np.ones(20), size=40).astype(np.float32)
     probabilities = np.repeat(heard, 1000, axis=0)
-    settings_ = {"window_s": 0.1, "step_s": 0.1, "duration_s": 4000.0, "smoothing": smoothing}
+    times = Times(0.1, 0.1, 4000.0)
     tracemalloc.start()
-    make_timeline(probabilities, [str(i) for i in range(20)], **settings_)
+    make_timeline(probabilities, [str(i) for i in range(20)], times, smoothing=smoothing)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * 40_000 * 20 * 8  # in float64

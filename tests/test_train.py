@@ -20,13 +20,15 @@ from transformers import pipeline
 from hf_encls.commands.inputs import prepare
 from hf_encls.commands.train import main
 from hf_encls.commands.train_arguments import DataArguments
+from hf_encls.data.splits import LeakReport
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.hub.push_features import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report import run_report
 from hf_encls.training.arguments import EnclsTrainingArguments
-from hf_encls.training.results import public_command
+from hf_encls.training.results import Results
 from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds
+from hf_encls.training.saving import public_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +39,7 @@ def tones(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(tones, tmp_path_factory) -> tuple[Path, dict]:
+def trained(tones, tmp_path_factory) -> tuple[Path, Results]:
     folder = tmp_path_factory.mktemp("runs") / "model"
     return folder, train(tones, folder)
 
@@ -51,16 +53,16 @@ def test_what_a_run_leaves(trained, tones, capsys):
         "codec_features_encls.py", "encoding_encls.py", "layers_encls.py", "windows_encls.py",
         "results.json", "curves.png", "confusion_matrix.png", "README.md", "left_out.json",
     }  # fmt: skip
-    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results.as_dict()))
     for part in ("train", "validation", "test"):
         for unit in ("window", "clip", "window_without_silence"):
-            assert set(results[part][unit]) == {"accuracy", "loss", "macro_f1"}
-    assert results["leak"] == {"test_windows": results["test"]["num_windows"], "clip_leaks": 0, "group_leaks": 0}
-    assert len(results["history"]) == results["epochs"] == 2
-    assert np.sum(results["confusion_matrix"]) == results["test"]["num_windows"]
-    assert results["versions"]["torch"] and results["times_s"]["training"] > 0
+            assert set(getattr(getattr(results, part), unit).as_dict()) == {"accuracy", "loss", "macro_f1"}
+    assert results.leak == LeakReport(results.test.num_windows, clip_leaks=0, group_leaks=0)
+    assert len(results.history) == results.epochs == 2
+    assert np.sum(results.confusion_matrix) == results.test.num_windows
+    assert results.versions["torch"] and results.times_s["training"] > 0
     card = (folder / "README.md").read_text()
-    assert f"{results['test']['clip']['accuracy']:.3f}" in card and "protocol" in card
+    assert f"{results.test.clip.accuracy:.3f}" in card and "protocol" in card
 
 
 def test_the_saved_model_is_the_best_one_and_scores_as_reported(trained, tones):
@@ -68,9 +70,9 @@ def test_the_saved_model_is_the_best_one_and_scores_as_reported(trained, tones):
     run = pipeline("audio-classification", model=str(folder))
     clips = json.loads((folder / "clips.json").read_text())["test"]
     hits = [run(soundfile.read(tones / clip, dtype="float32")[0])[0]["label"] == clip.split("/")[0] for clip in clips]
-    assert np.mean(hits) == pytest.approx(results["test"]["clip"]["accuracy"])
-    best = max(row["validation_accuracy"] for row in results["history"])
-    assert results["validation"]["window"]["accuracy"] == pytest.approx(best)
+    assert np.mean(hits) == pytest.approx(results.test.clip.accuracy)
+    best = max(row["validation_accuracy"] for row in results.history)
+    assert results.validation.window.accuracy == pytest.approx(best)
 
 
 def test_standardisation_uses_training_windows_only(trained, tones, tmp_path):
@@ -117,7 +119,7 @@ def test_a_run_that_goes_on_does_not_look_finished(trained, tones, tmp_path, mon
     assert json.loads((folder / "results.previous.json").read_text())["epochs"] == 2
     with pytest.raises(ValueError, match="unfinished run"):
         train(tones, folder)
-    assert train(tones, folder, *longer)["epochs"] == 3
+    assert train(tones, folder, *longer).epochs == 3
     assert (folder / "results.json").exists() and not (folder / "results.previous.json").exists()
 
 
@@ -153,9 +155,9 @@ def test_a_checkpoint_whose_writing_was_broken_off_is_not_resumed(trained, tones
     with pytest.raises(ValueError, match="whole checkpoint"):
         train(tones, folder, *epochs, str(broken))
     results = train(tones, folder, *epochs, "last")
-    assert results["epochs"] == 3 and not broken.exists()
+    assert results.epochs == 3 and not broken.exists()
     # The seconds of the first session count too.
-    assert results["times_s"]["training"] > sum(row["epoch_s"] for row in results["history"])
+    assert results.times_s["training"] > sum(row["epoch_s"] for row in results.history)
 
 
 def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
@@ -164,8 +166,8 @@ def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
     folder = tmp_path / "model"
     options = ["--data_dir", str(data), "--protocol", "official", "--window_s", "0.04", "--num_train_epochs", "1"]
     whole = train(tones, folder, *options)
-    assert list(whole["folds"]) == ["1", "2", "3", "4", "5"]
-    assert (whole["clips"], whole["expected_clips"]) == (45, 2000)
+    assert list(whole.folds) == ["1", "2", "3", "4", "5"]
+    assert (whole.clips, whole.expected_clips) == (45, 2000)
     assert "ESC-50 (45 of 2,000 clips)" in (folder / "fold-1" / "README.md").read_text()
     for fold in (2, 3, 4):  # as if it had been killed in the third one
         (folder / f"fold-{fold}" / "results.json").unlink()
@@ -180,8 +182,8 @@ def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
         train(tones, folder, *options, "--resume_from_checkpoint", str(newest(folder / "fold-3")))
     again = train(tones, folder, *options, "--resume_from_checkpoint", "last")
     assert (folder / "fold-1" / "model.safetensors").stat().st_mtime_ns == untouched
-    assert again["folds"]["4"]["test"] == whole["folds"]["4"]["test"]
-    assert again["folds"]["3"]["test"] == whole["folds"]["3"]["test"]
+    assert again.folds["4"].test == whole.folds["4"].test
+    assert again.folds["3"].test == whole.folds["3"].test
     with pytest.raises(ValueError, match="another one .*seed"):
         train(tones, folder, *options, "--resume_from_checkpoint", "last", "--seed", "3")
 
@@ -226,13 +228,13 @@ def test_a_settings_file_may_say_whether_to_resume(trained, tones, tmp_path, val
         f"window_s: 0.3\nnum_train_epochs: 3\nreport_to: none\nresume_from_checkpoint: {value}\n"
     )
     results = main([str(file)])
-    assert [row["epoch"] for row in results["history"]] == [1, 2, 3]
+    assert [row["epoch"] for row in results.history] == [1, 2, 3]
 
 
 def test_what_is_published_holds_no_token_and_no_place(tones, tmp_path, hub):
     secret = "hf_this_is_secret"
     results = train(tones, tmp_path / "model", "--num_train_epochs", "1", "--hub_token", secret)
-    assert "tones" in results["command"] and secret not in str(results)
+    assert "tones" in results.command and secret not in str(results)
     for one in ([f"--hub_token={secret}"], ["--hub_tok", secret], ["--hub-token", secret, "--seed", "1"]):
         assert secret not in str(public_command(one, [secret])) and "--hub_tok" not in public_command(one, [secret])
     # Resumed or not, the results are the same, and so is the command that makes them.
@@ -275,14 +277,14 @@ def test_accumulated_gradients_give_the_loss_of_the_whole_batch(tones, tmp_path)
     common = ["--dropout", "0", "--num_train_epochs", "1", "--per_device_train_batch_size"]
     whole = train(tones, tmp_path / "whole", *common, "8")
     halves = train(tones, tmp_path / "halves", *common, "4", "--gradient_accumulation_steps", "2")
-    found, expected = halves["history"][0], whole["history"][0]
+    found, expected = halves.history[0], whole.history[0]
     assert found["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
     assert found["validation_loss"] == pytest.approx(expected["validation_loss"], rel=1e-2)
 
 
 def test_label_smoothing(tones, tmp_path):
     results = train(tones, tmp_path / "model", "--label_smoothing_factor", "0.1", "--num_train_epochs", "1")
-    assert 0 <= results["history"][0]["train_accuracy"] <= 1
+    assert 0 <= results.history[0]["train_accuracy"] <= 1
 
 
 def test_the_loss_of_a_step_is_not_looked_at():
@@ -319,8 +321,8 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
     }  # fmt: skip
     (tmp_path / "settings.yaml").write_text(json.dumps(settings))
     results = main([str(tmp_path / "settings.yaml")])
-    assert results["codec"]["id"] == "my codec" and results["codec"]["policy"] == "whole"
-    assert results["leak"]["clip_leaks"] > 0
+    assert results.codec.id == "my codec" and results.codec.policy == "whole"
+    assert results.leak.clip_leaks > 0
     saved = EnclsForAudioClassification.from_pretrained(tmp_path / "model")
     expected = small_codec(24).state_dict()
     for name, value in saved.frontend.codec.state_dict().items():
@@ -382,11 +384,11 @@ def test_two_processes(tones, tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr[-3000:]
     assert "2 processes on cpu" in run.stdout
-    results = json.loads((tmp_path / "model" / "results.json").read_text())
+    results = Results.of(tmp_path / "model")
     one = train(tones, tmp_path / "one", "--dropout", "0", "--per_device_train_batch_size", "16")
     # The mean of both processes' losses, not their sum.
-    assert results["history"][0]["train_loss"] == pytest.approx(one["history"][0]["train_loss"], rel=0.1)
-    assert results["processes"] == 2 and results["test"]["num_windows"] == results["leak"]["test_windows"]
+    assert results.history[0]["train_loss"] == pytest.approx(one.history[0]["train_loss"], rel=0.1)
+    assert results.processes == 2 and results.test.num_windows == results.leak.test_windows
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def unpack(data: bytes) -> Codes:
     metadata, start = _metadata(data)
     if metadata.get("lm") is True:
         raise BitstreamError(
-            "was coded with the language model, which is not read here: encode the audio again without it (the "
-            "reference implementation's `encodec` without -l/--lm), or with `hf-encls encode`"
+            "was coded with the language model, which is not read here: encode the audio again without it (-l of the "
+            "reference implementation), or with hf-encls encode"
         )
     if metadata.get("lm") is not False:
         raise BitstreamError(f'expected "lm" to be true or false in its metadata, found {metadata.get("lm")!r:.50}')

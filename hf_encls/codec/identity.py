@@ -31,7 +31,7 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
         family = config.feature_name if config.representation.needs_codec else codes.family
         raise CodesError(
             f"this model classifies {config.feature_name}, not codes: give it the audio, or train a model with "
-            f"--features {family}_codes"
+            f"`features={family}_codes`"
         )
     wanted = config.feature_name.removesuffix("_codes")
     if codes.family != wanted:
@@ -61,8 +61,8 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
     elif config.codec_id != (official := PUBLISHED[codes.family].hub_id):
         raise CodesError(
             f"does not say which weights made it, so it is taken for {official}, and this model's codec "
-            f"is {config.codec_id}: encode the audio with `hf-encls encode --codec {config.codec_id}`, or say that "
-            "the codec is the same with assume_codec=True (--assume_codec)"
+            f"is {config.codec_id}: encode the audio with that one (hf-encls encode), or say that the codec is the "
+            "same with `assume_codec=True`"
         )
 
 

@@ -8,6 +8,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import EncodecConfig, EncodecModel, PreTrainedConfig, PreTrainedModel
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import FAMILIES, codec_adapter, unknown_family
@@ -18,11 +19,6 @@ from hf_encls.model.limits_encls import check_object
 from hf_encls.model.loading_encls import check_weights, readable, where_of
 
 UNTRAINED = "untrained"
-TRAINING_FACTS = "codec_training.json"  # written by scripts/pretrain_codec.py beside the weights
-FACTS_SHAPE = {
-    **{"trained_on?": ([str], str), "untrained?": bool, "license?": (str, None), "attribution?": (str, None)},
-    **{"hash?": (str, None)},
-}
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -104,7 +100,9 @@ def _read_config(source: str, revision: str | None) -> tuple[PreTrainedConfig, b
 def _checked(values: dict, file: Path) -> PreTrainedConfig:
     kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
     if kind not in FAMILIES:
-        advice = "; a classifier goes to --model" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        advice = (
+            "; a classifier is no codec: give it as `model`" if kind == EnclsConfig.model_type else f"; {_instead()}"
+        )
         raise ValueError(f"{file}: {unknown_family(kind)}{advice}")
     try:
         return codec_adapter(values).config
@@ -115,7 +113,7 @@ def _checked(values: dict, file: Path) -> PreTrainedConfig:
 def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
     choices = [*names, "a folder with config.json and model.safetensors of a codec", "USER/NAME on the Hub"]
-    return f"give {'; or '.join(choices)}; or take --features log_mel, which needs no codec"
+    return f"give {'; or '.join(choices)}; or take `features=log_mel`, which needs no codec"
 
 
 def is_here(name_or_path: str | os.PathLike) -> bool:
@@ -147,14 +145,15 @@ def short_name(name_or_path: str | os.PathLike) -> str:
     return path.resolve().name if path.is_dir() else str(name_or_path)
 
 
-def codec_facts(name_or_path: str | os.PathLike) -> dict:
-    """What the codec's folder tells of its training (`codec_training.json`), empty where it tells nothing."""
+def codec_facts(name_or_path: str | os.PathLike) -> CodecFacts:
+    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged.
+
+    Of a codec on the Hub nobody is asked: `with_licence` does.
+    """
     name = str(name_or_path)
     if name == UNTRAINED:
-        return {"untrained": True}
-    folder = ASSETS / name if name in bundled_codecs() else Path(name)
-    file = folder / TRAINING_FACTS
-    return read_record(file, FACTS_SHAPE) if file.is_file() else {}
+        return CodecFacts(id=name, untrained=True)
+    return CodecFacts.of_folder(ASSETS / name if name in bundled_codecs() else Path(name), short_name(name))
 
 
 def _first_line(error: Exception) -> str:

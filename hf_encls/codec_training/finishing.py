@@ -12,7 +12,7 @@ import transformers
 from transformers import EncodecFeatureExtractor, EncodecModel
 
 from hf_encls.audio import open_wav
-from hf_encls.codec.loading import TRAINING_FACTS
+from hf_encls.codec.facts import TRAINING_FACTS
 from hf_encls.codec_training.autoencoder import Autoencoder, run_clip
 from hf_encls.codec_training.card import render_codec_card
 from hf_encls.codec_training.codebooks import fit_codebooks

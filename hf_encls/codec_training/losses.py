@@ -6,7 +6,8 @@ SI-SDR is that of Le Roux et al., 2019.
 
 import torch
 from torch import Tensor, nn
-from transformers.audio_utils import mel_filter_bank
+
+from hf_encls.model.mel_encls import mel_filters
 
 FLOOR = 1e-3  # of a mel magnitude: what is quieter is treated as silence
 RESOLUTIONS = ((512, 64), (1024, 96), (2048, 128))  # FFT size, mel bands; hops of a quarter
@@ -18,7 +19,7 @@ class LogMel(nn.Module):
     def __init__(self, sampling_rate: int, n_fft: int, num_bands: int, hop_length: int, center: bool = True) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.center = n_fft, hop_length, center
-        bank = mel_filter_bank(n_fft // 2 + 1, num_bands, 0.0, sampling_rate / 2, sampling_rate, mel_scale="htk")
+        bank = mel_filters(n_fft, num_bands, sampling_rate, htk=True)
         self.register_buffer("bank", torch.tensor(bank.T, dtype=torch.float32))
         self.register_buffer("window", torch.hann_window(n_fft))
 

@@ -252,7 +252,7 @@ def check_same(recipe: Recipe, state: Mapping, path: Path) -> None:
     if changed:
         what = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
         raise ValueError(
-            f"{path} was made with other settings ({what}): use those, take another `output_dir`, or say `overwrite`"
+            f"{path} was made with other settings ({what}): use those, take another `output_dir`, or say `overwrite=True`"
         )
 
 

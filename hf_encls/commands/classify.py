@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from hf_encls.commands.outputs import output_file
-from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.commands.parser import Parser, add_model_options, as_options
 from hf_encls.files import new_file, writing
 from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.files.finding import find_files
@@ -152,4 +152,4 @@ def _json_lines(out: TextIO, names: Sequence[str], top_k: int):
 
 
 def _one_line(error: ValueError) -> str:
-    return one_line(error)
+    return one_line(as_options(str(error)))

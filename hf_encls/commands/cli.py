@@ -8,6 +8,7 @@ import importlib
 import io
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ GROUPS = {
     "use a model": {
         "classify": Command("hf_encls.commands.classify", "label files and folders"),
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
+        "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
+        "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
@@ -37,6 +40,7 @@ GROUPS = {
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
+        "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
@@ -46,7 +50,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce", "pretrain")
+OTHER_PARSERS = ("train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
@@ -73,7 +77,7 @@ def overview() -> str:
     lines = ["usage: hf-encls COMMAND [OPTIONS]", "", "Audio classification on EnCodec latents.", ""]
     for group, commands in GROUPS.items():
         lines.append(f"{group}:")
-        lines += [f"  {name:<10}{command.help}" for name, command in commands.items()]
+        lines += [f"  {name:<18} {command.help}" for name, command in commands.items()]
         lines.append("")
     lines.append("hf-encls COMMAND --help says more; hf-encls --version says which one this is.")
     return "\n".join(lines)
@@ -82,7 +86,10 @@ def overview() -> str:
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
-    program = importlib.import_module(command.module).main
+
+    def program(args: list[str]) -> object:
+        # Its imports take seconds, and may fail or be interrupted as its work may.
+        return importlib.import_module(command.module).main(args)
 
     def call() -> int | None:
         status = program([name, *args] if name in ("encode", "decode") else args)
@@ -91,7 +98,7 @@ def _run(name: str, args: list[str]) -> int:
         return status
 
     try:
-        status = guarded(call, program)
+        status = guarded(call, command.module)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
@@ -101,7 +108,7 @@ def _run(name: str, args: list[str]) -> int:
     return status
 
 
-def _hint(program, args: list[str]) -> None:
+def _hint(program: Callable[[list[str]], object], args: list[str]) -> None:
     """Name the option that an unknown one is near to; the known ones are those in the program's own help."""
     from hf_encls.commands.parser import underscored
 

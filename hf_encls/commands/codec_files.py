@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_encls.commands.classify import expand
 from hf_encls.commands.outputs import check_file
-from hf_encls.commands.parser import Parser, device
+from hf_encls.commands.parser import Parser, as_options, device
 from hf_encls.files import new_file, writing
 
 ENCODE = """Write audio as codes: .ecdc files (the format of EnCodec's reference implementation) or saved codes.
@@ -139,7 +139,7 @@ def _each(files: list[Path], targets: list[Path], one) -> int:
             print(f"{source} -> {target}: {said}", flush=True)
         except ValueError as error:
             errors += 1
-            print(f"{source}: ERROR {error}", file=sys.stderr)
+            print(f"{source}: ERROR {as_options(str(error))}", file=sys.stderr)
     return 1 if errors else 0
 
 

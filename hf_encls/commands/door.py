@@ -15,9 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from hf_encls.commands.parser import as_options
+
 # What an interrupt leaves, by program; the others say so themselves, or have nothing that is finished.
 KEPT = {
     "codec_files": "files that were finished are kept",
+    "compare_codecs": "finished cells are kept: the same command goes on from there",
     "extract_features": "finished features are in the cache: the same command goes on from there",
     "pretrain_codec": "checkpoints are kept: the same command goes on from the last one",
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
@@ -53,15 +56,15 @@ def ending_cleanly() -> Iterator[None]:
 
 def run(main: Callable[[], object]) -> None:
     """Call `main` and end the program with what `guarded` says, where that is not 0."""
-    status = guarded(main, main)
+    status = guarded(main, program_of(main))
     if status:
         sys.exit(status)
 
 
-def guarded(call: Callable[[], object], program: Callable | None) -> int:
+def guarded(call: Callable[[], object], program: str) -> int:
     """The exit status of `call`, once what went wrong is said in one line; its own number, where it returns one.
 
-    `program` is the function whose work an interrupt leaves behind.
+    `program` is the module whose work an interrupt leaves behind.
     """
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal has no letters for
         if isinstance(stream, io.TextIOWrapper):
@@ -72,7 +75,7 @@ def guarded(call: Callable[[], object], program: Callable | None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
-        text = str(error)
+        text = as_options(str(error))
         if len(text) > LONGEST:  # a value that a damaged file holds, say
             text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
         print(f"error: {text}", file=sys.stderr)
@@ -96,7 +99,7 @@ def guarded(call: Callable[[], object], program: Callable | None) -> int:
 
 
 def line_of(error: Exception) -> str | None:
-    """What to tell a user of the disk, the memory, the Hub; None for an error that is a fault of the program."""
+    """What to tell a user of the disk, the memory, the Hub, the installation; None for a fault of the program."""
     if isinstance(error, OSError):
         if error.errno is None:  # the Hub's, and those that libraries make of it
             text = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -106,6 +109,8 @@ def line_of(error: Exception) -> str | None:
         todo = ADVICE.get(error.errno)
         return ": ".join([*names[:1], reason[:1].lower() + reason[1:], *([todo] if todo else [])])
     text = str(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("hf_encls"):
+        return f"this installation is not whole ({' '.join(text.split())}): install hf_encls again, with what it needs"
     if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
         return f"there is not enough memory for this ({' '.join(text.split())[:150] or 'none is left'})"
     if type(error).__module__.startswith(("httpx", "httpcore", "urllib3", "requests")):
@@ -118,10 +123,15 @@ def status_of(stop: KeyboardInterrupt) -> int:
     return 143 if isinstance(stop, Terminated) else 130
 
 
-def interrupted(main: Callable | None) -> str:
+def program_of(main: Callable) -> str:
+    """The module that a function was written in; `__module__` is `__main__` for a script."""
+    code = getattr(main, "__code__", None)
+    return Path(code.co_filename).stem if code else ""
+
+
+def interrupted(program: str) -> str:
     """The line for Ctrl-C and SIGTERM: what of the program's work is kept, where that is so."""
-    code = getattr(main, "__code__", None)  # not __module__: that is __main__ for a script
-    kept = KEPT.get(Path(code.co_filename).stem) if code else None
+    kept = KEPT.get(program.rpartition(".")[2])
     return f"interrupted; {kept}" if kept else "interrupted"
 
 

@@ -11,11 +11,14 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
+from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.known_files import remembering
+from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
@@ -47,6 +50,21 @@ class FeatureArguments:
             "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
         },
     )
+    labels: str | None = field(
+        default=None,
+        metadata={
+            "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
+            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
+        },
+    )
+    min_overlap: float | None = field(
+        default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
+    )
+    unlabelled: str | None = field(
+        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
+    )
+    tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
@@ -91,13 +109,27 @@ class FeatureArguments:
         default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
     )
 
+    def time_labels(self) -> TimeLabels | None:
+        """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
+        given = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
+        given |= {"label_column": self.label_column}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.labels is None:
+            if given:
+                raise ValueError(f"--{next(iter(given))} is about labels in time: name them with --labels")
+            return None
+        if self.data_dir is None or self.data_name is not None:
+            found = "none" if self.data_dir is None else f"--data_name {self.data_name}"
+            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {found}")
+        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in given.items()})
+
 
 @dataclass
 class Inputs:
     """Windows of features, and all that is known of where they came from.
 
     Where the windows are streamed, `windows` has only their small columns and `stream` has them all. `codec_facts` is
-    what is known of the codec's training (`untrained`, `trained_on`).
+    what is known of the codec's training.
     """
 
     windows: Dataset
@@ -110,8 +142,9 @@ class Inputs:
     stream: IterableDataset | None = None
     stream_name: str | None = None  # for errors
     clips: Dataset | None = None
-    codec_facts: dict = field(default_factory=dict)
+    codec_facts: CodecFacts | None = None
     num_clips: int | None = None
+    labels: dict | None = None  # the rule by which windows got their labels from labels in time
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
@@ -129,12 +162,13 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         data_dir = SYNTHETIC_FOLDER
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
+    labels = args.time_labels()
     cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
     with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
-        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict)
+        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
         clips = with_digests(clips)
     if state.is_main_process:
-        print(report.text(), flush=True)
+        print(as_options(report.text()), flush=True)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -146,7 +180,6 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     with writing(cache_dir):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
-    told = {} if name is None else codec_facts(name)
     return Inputs(
         windows,
         config,
@@ -155,8 +188,9 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=told,
+        codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
+        labels=None if labels is None else labels.rule(),
         expected_clips=report.expected,
     )
 
@@ -168,6 +202,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     """
     if args.data_dir is None and args.data_name is not None:
         raise ValueError("--data_name says what --data_dir is and was given without it: give both, or leave it out")
+    args.time_labels()
     if args.data_name not in (None, FOLDER):
         module_of(args.data_name)
     if args.cache_dir is not None:
@@ -177,7 +212,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     check_applies(args, args.features)
     for option in ("window_s", "step_s"):
         if getattr(args, option) is not None:
-            check_seconds(f"--{option}", getattr(args, option))
+            check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
     name = _codec_asked_for(args)
@@ -214,18 +249,16 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
 
 def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedModel | None, **network) -> EnclsConfig:
     name = _codec_asked_for(args)
+    options = {option for each in REPRESENTATIONS.values() for option in each.options} - {"codec"}
+    settings = {field.name: getattr(args, field.name) for field in fields(args) if field.name in options}
     return feature_config(
         args.features,
         clips,
         codec,
         window_s=args.window_s,
         step_s=args.step_s,
-        hop_length=args.hop_length or 128,
         codec_id=None if name is None else short_name(name),
-        codec_revision=args.codec_revision,
-        codec_policy=args.codec_policy,
-        codec_dtype=args.codec_dtype or "float32",
-        bandwidth=args.bandwidth,
+        **settings,
         **network,
     )
 

@@ -43,10 +43,19 @@ def underscored(argument: str) -> str:
     return name[:2] + name[2:].replace("-", "_") + equals + value if re.match(r"--\w", name) else argument
 
 
+def as_options(text: str) -> str:
+    """A message of the library in the words of a command: `overwrite=True` is --overwrite, `features=mel` --features mel."""
+    return re.sub(r"`(\w+)(?:=([^`\n]*))?`", lambda part: " ".join(filter(None, _option(part[1], part[2]))), text)
+
+
+def _option(name: str, value: str | None) -> tuple[str, str | None]:
+    return f"--{name}", None if value == "True" else value
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` where a known name is near, otherwise nothing."""
-    found = difflib.get_close_matches(name.split("=")[0], list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]}?" if found else ""
+    names = difflib.get_close_matches(name.split("=")[0], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {names[0]}?" if names else ""
 
 
 def device(name: str) -> str:
@@ -64,18 +73,18 @@ def device(name: str) -> str:
     return name
 
 
-def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+def add_checkpoint_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options of every command that loads a model."""
-    parser.add_argument("--model", required=True, metavar="M", help="checkpoint: a folder, or a name on the Hub")
+    parser.add_argument("--model", required=required, metavar="M", help="checkpoint: a folder, or a name on the Hub")
     parser.add_argument("--revision", metavar="R", help="revision of a model on the Hub; pin one that you trust")
     parser.add_argument(
         "--device", type=device, metavar="D", help="cpu, cuda, cuda:1, ... (default: the first accelerator, else cpu)"
     )
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options of every command that runs a model on sources."""
-    add_checkpoint_options(parser)
+    add_checkpoint_options(parser, required)
     codes = parser.add_argument_group("compressed input (.ecdc files, saved codes)")
     codes.add_argument("--assume_codec", action="store_true", help="the codes are of the model's own codec, trust me")
     codes.add_argument(

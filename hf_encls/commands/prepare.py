@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from hf_encls.commands.door import run
 from hf_encls.commands.outputs import check_folder, output_file
+from hf_encls.commands.parser import as_options
 from hf_encls.data.download import fetch, unpack
 from hf_encls.data.facts import DatasetFacts
 from hf_encls.data.load import KNOWN, load_clips
@@ -34,7 +35,7 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         with writing(data_dir):
             _download(facts, data_dir, options.url, options.keep_archive)
     clips, report, facts = load_clips(data_dir, name, strict=options.strict)
-    print(report.text())
+    print(as_options(report.text()))
     if options.report:
         with writing(options.report):
             report.save(options.report)

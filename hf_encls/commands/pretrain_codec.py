@@ -204,7 +204,7 @@ def build_codec(arguments: CodecArguments, seed: int) -> EncodecModel:
 
 def trained_on(codec: CodecArguments, sounds: SoundArguments, names: list[str] | None) -> list[str]:
     """Which data sets the codec has heard, those of `--init` included: a classifier's card warns of its test clips."""
-    before = codec_facts(codec.init).get("trained_on", [codec.init]) if codec.init else []
+    before = codec_facts(codec.init).trained_on or [codec.init] if codec.init else []
     names = names or [Path(folder).resolve().name for folder in sounds.data_dir]
     names = [*before, *names, *(["generated sounds"] if sounds.generated_sounds else [])]
     return list(dict.fromkeys(names))

@@ -8,11 +8,15 @@ from transformers import PreTrainedModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
+from hf_encls.data.columns import SMALL
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
+from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
-ABOUT_AUDIO = ("data_name", "strict", "cache_dir", "rescan")
+ABOUT_AUDIO = (
+    *("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "strict", "cache_dir", "rescan"),
+)
 
 
 def published_inputs(args: DataArguments, network: dict) -> Inputs:
@@ -30,17 +34,21 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    facts, _, settings["revision"] = load_facts(*which, args.dataset_revision)
+    facts, config, settings["revision"] = load_facts(*which, args.dataset_revision)
+    check_expected(config, settings["expected"], f"{which[0]} ({which[1]})")
+    _compare(args, config, " ".join(which))
+    # Before the windows: codes must point into its codebooks.
+    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
+    if codec is not None and config.representation.integers:
+        settings["codebook_size"] = codec_adapter(codec).codebook_size
     published = load_published(*which, **settings, streaming=args.streaming)
     windows, config = published.windows, published.config
-    _compare(args, config, " ".join(which))
-    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
     stream, where = None, f"{which[0]} ({which[1]})"
     if args.streaming:
-        from hf_encls.features.streaming import SMALL_COLUMNS, small_table
+        from hf_encls.features.streaming import small_table
 
         stream = windows
-        small = load_published(*which, **settings, streaming=True, columns=SMALL_COLUMNS)
+        small = load_published(*which, **settings, streaming=True, columns=SMALL)
         windows = small_table(small.windows, where)
     config = EnclsConfig.of(config, **network)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset

@@ -1,33 +1,38 @@
-"""One cell of the grid as a process of its own: `python -m hf_encls.commands.reproduce_cell FOLDER ARGUMENTS...`.
+"""One cell of the grid as a process of its own: `python -m hf_encls.commands.reproduce_cell FOLDER CACHE_DIR`.
 
-A cell is finished when its folder holds results.json. A broken one goes on from its last whole checkpoint. The lock is
-the operating system's: it ends with the process, so a start of the grid after `kill -9` waits for a cell whose process
-outlived it, and never runs one twice at once.
+The folder holds the cell's settings. A cell is finished when it holds results.json, too; a broken one goes on from its
+last whole checkpoint. The lock is the operating system's: it ends with the process, so a start of the grid after
+`kill -9` waits for a cell whose process outlived it, and never runs one twice at once.
 """
 
-import shutil
+import logging
 import sys
+from functools import partial
 from pathlib import Path
 
+import transformers
 from filelock import FileLock
 
 from hf_encls.commands.door import run
-from hf_encls.commands.train import main as train
+from hf_encls.files import writing
+from hf_encls.reproduction.grid import SETTINGS, CellSettings
+from hf_encls.reproduction.training import train_cell
 from hf_encls.training.results import RESULTS
-from hf_encls.training.resuming import last_checkpoint
 
 
-def main(folder: Path, arguments: list[str]) -> None:
+def command(folder: Path, cache_dir: str) -> list[str]:
+    """The command line that trains the cell whose settings are in `folder`."""
+    return [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), cache_dir]
+
+
+def main(folder: Path, cache_dir: str) -> None:
     """Train the cell in `folder`, or what is left of it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        if (folder / RESULTS).is_file():
-            return
-        resume = ["--resume_from_checkpoint", "last"] if last_checkpoint(folder) else []
-        train([*arguments, "--output_dir", str(folder), *resume])
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    transformers.utils.logging.disable_progress_bar()
+    with writing(folder), FileLock(folder / ".lock"):
+        if not (folder / RESULTS).is_file():
+            train_cell(CellSettings.read(folder / SETTINGS), folder, cache_dir, partial(print, flush=True))
 
 
 if __name__ == "__main__":
-    run(lambda: main(Path(sys.argv[1]), sys.argv[2:]))
+    run(lambda: main(Path(sys.argv[1]), sys.argv[2]))

@@ -9,21 +9,23 @@ as missing, and the rest runs. The report is in OUTPUT_DIR/report/REPORT.md.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
 from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.commands import reproduce_cell
 from hf_encls.commands.outputs import check_folder
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.features.extraction import feature_config
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.data_sets import DataSet, read_data_set
 from hf_encls.reproduction.grid import INPUTS, PRESETS, Input, Preset, plan, read_preset, read_variants
-from hf_encls.reproduction.runner import check_settings, run_cells, settings_of
+from hf_encls.reproduction.runner import check_settings, common_options, run_cells
 
 
 def main(args: list[str] | None = None) -> Path:
@@ -47,8 +49,9 @@ def main(args: list[str] | None = None) -> Path:
     try:
         with writing(folder), FileLock(folder / ".lock", timeout=0):
             cache_dir = options.cache_dir or str(folder / "cache")
-            check_settings(cells, folder / "cells", cache_dir, options.report_only)
-            failed = {} if options.report_only else run_cells(cells, folder / "cells", cache_dir)
+            check_settings(cells, folder / "cells", options.report_only)
+            command_of = partial(reproduce_cell.command, cache_dir=cache_dir)
+            failed = {} if options.report_only else run_cells(cells, folder / "cells", command_of)
             from hf_encls.reproduction.report import Grid, write_report
 
             grid = Grid(
@@ -161,12 +164,17 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
             found.append(Input(features))
             continue
         for codec in getattr(options, f"codec_{rate // 1000}khz"):
-            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).get("untrained")))
+            entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).untrained))
             try:
-                load_codec(codec)
-                found.append(entry)
+                loaded = load_codec(codec)
             except CodecNotFoundError as error:
                 missing[entry] = str(error)
+                continue
+            try:
+                feature_config(features, codec=loaded)
+            except ValueError as error:
+                raise ValueError(f"--codec_{rate // 1000}khz {codec}: {error}") from error
+            found.append(entry)
     names = [entry.key for entry in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -179,7 +187,7 @@ def _presets(options: argparse.Namespace, folder: Path) -> list[Preset]:
     changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length, "bf16": options.bf16 or None}
     if options.report_only:
         wanted = [name for name, value in changes.items() if value is None]
-        changes |= {name: yaml.safe_load(text) for name, text in settings_of(folder, options.presets, wanted).items()}
+        changes |= common_options(folder, options.presets, wanted)
     presets = [read_preset(name, changes) for name in options.presets]
     paper_preset = next((preset for preset in presets if preset.name == "paper"), None)
     return presets + (read_variants(options.variants, paper_preset) if paper_preset else [])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hf_encls.commands.classify import load_pipe, output
 from hf_encls.commands.outputs import output_file
-from hf_encls.commands.parser import Parser, add_model_options
+from hf_encls.commands.parser import Parser, add_model_options, as_options
 from hf_encls.files import writing
 
 EXAMPLES = """examples:
@@ -20,7 +20,7 @@ mean of the four windows that cover it.
 
 def main(args: list[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    from hf_encls.inference.formats import EXTENSIONS, FORMATS, render
+    from hf_encls.timelines.formats import EXTENSIONS, FORMATS, render
 
     parser = Parser(prog="hf-encls segment", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="audio of any length, .ecdc, or saved codes")
@@ -30,15 +30,8 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument(
         "--plot", type=output_file, metavar="PNG", help="draw waveform, segments and class probabilities"
     )
-    shape = parser.add_argument_group("segments")
-    shape.add_argument("--step_s", type=float, metavar="S", help="their resolution (default: the model's own step)")
-    shape.add_argument("--smoothing", choices=["none", "median", "viterbi"], default="none", help="default: none")
-    shape.add_argument("--median_s", type=float, metavar="S", help="length of the median (default: 5 steps)")
-    shape.add_argument(
-        "--switch_penalty", type=float, default=2.0, metavar="P", help="viterbi: cost of a change in nats (default: 2)"
-    )
-    shape.add_argument("--min_duration_s", type=float, default=0.0, metavar="S", help="join shorter ones (default: 0)")
-    shape.add_argument("--all_scores", action="store_true", help="every class's mean probability in each segment")
+    parser.add_argument("--all_scores", action="store_true", help="every class's mean probability in each segment")
+    add_segment_options(parser)
     options = parser.parse(list(sys.argv[1:] if args is None else args))
     format = options.format
     if format is None:
@@ -52,21 +45,32 @@ def main(args: list[str] | None = None) -> int:
     try:
         analysis = pipe.analyse(options.file, **source)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_options(str(error))}", file=sys.stderr)
         return 1
-    segments = analysis.timeline(
-        smoothing=options.smoothing,
-        median_s=options.median_s,
-        switch_penalty=options.switch_penalty,
-        min_duration_s=options.min_duration_s,
-        all_scores=options.all_scores,
-    )
+    segments = analysis.timeline(**segment_settings(options), all_scores=options.all_scores)
     with writing(options.output), output(options.output) as out:
         out.write(render(segments, format, name=Path(options.file).name, duration_s=analysis.duration_s))
     if options.plot:
         with writing(options.plot):
             _draw(options, analysis, segments, pipe.model.config.sampling_rate)
     return 0
+
+
+def add_segment_options(parser: Parser) -> None:
+    """Options of every command that makes segments."""
+    shape = parser.add_argument_group("segments")
+    shape.add_argument("--step_s", type=float, metavar="S", help="their resolution (default: the model's own step)")
+    shape.add_argument("--smoothing", choices=["none", "median", "viterbi"], default="none", help="default: none")
+    shape.add_argument("--median_s", type=float, metavar="S", help="length of the median (default: 5 steps)")
+    shape.add_argument(
+        "--switch_penalty", type=float, default=2.0, metavar="P", help="viterbi: cost of a change in nats (default: 2)"
+    )
+    shape.add_argument("--min_duration_s", type=float, default=0.0, metavar="S", help="join shorter ones (default: 0)")
+
+
+def segment_settings(options) -> dict:
+    """Those options as settings of a timeline; `step_s` is the pipeline's."""
+    return {name: getattr(options, name) for name in ("smoothing", "median_s", "switch_penalty", "min_duration_s")}
 
 
 def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
@@ -83,9 +87,6 @@ def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
         options.plot,
         segments,
         analysis.cells(),
-        analysis.labels,
-        step_s=analysis.step_s,
-        duration_s=analysis.duration_s,
         envelope=envelope,
         title=Path(options.file).name,
     )

@@ -26,13 +26,13 @@ from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
-from hf_encls.files import write_json, writing
+from hf_encls.files import writing
 from hf_encls.report.card_files import check_card
-from hf_encls.report.cards import codec_warning, has_heard
-from hf_encls.report.run_report import folds_table, save_results, usage
+from hf_encls.report.codec_texts import plain_warning, used_codec
+from hf_encls.report.run_report import folds_table, save_run, usage
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
-from hf_encls.training.results import RESULTS, over_folds, public_command, read_results, versions
+from hf_encls.training.results import Results, over_folds
 from hf_encls.training.resuming import (
     Start,
     begin_folds,
@@ -43,12 +43,13 @@ from hf_encls.training.resuming import (
     refuse_unfinished_folds,
 )
 from hf_encls.training.run import Run, WindowSource, asked_settings, run_settings, train
+from hf_encls.training.saving import public_command, versions
 
 logger = logging.getLogger(__name__)
 
 
-def main(args: list[str] | None = None) -> dict:
-    """Train as `args` (command line arguments) say, and return what `results.json` holds.
+def main(args: list[str] | None = None) -> Results:
+    """Train as `args` (command line arguments) say, and return the results.
 
     Under the protocol `official` without `--fold`, every fold is trained in a folder of its own, and the results are
     their mean and standard deviation. Raises `ValueError` for what a user can mend; whatever can be told without the
@@ -89,13 +90,17 @@ def main(args: list[str] | None = None) -> dict:
         )
         if push_to_hub:
             _check_publishable(inputs, folds)
-        codec = _codec(inputs)
-        warning = codec_warning({"codec": codec, "dataset": inputs.dataset}).replace("*", "").replace("`", "")
+        codec = used_codec(inputs.config, inputs.codec_facts, inputs.dataset)
+        warning = plain_warning(codec, inputs.dataset)
         if warning and training_args.process_index == 0:
             print(warning, flush=True)
         command = public_command(command, [training_args.hub_token])
-        about = {"codec": codec, "command": ["scripts/train.py", *command], "versions": versions()}
-        about["times_s"] = {"features": features_s}
+        about = {
+            **{"dataset": inputs.dataset, "dataset_id": inputs.dataset_id, "clips": inputs.num_clips},
+            "labels": inputs.labels,
+            **{"expected_clips": inputs.expected_clips, "codec": codec, "times_s": {"features": features_s}},
+            **{"command": ["scripts/train.py", *command], "versions": versions()},
+        }
         results = _train(inputs, data_args, training_args, place, about)
         if push_to_hub and training_args.process_index == 0:
             from hf_encls.hub.push_features import push_model
@@ -110,8 +115,8 @@ def _train(
     training_args: EnclsTrainingArguments,
     place: Path,
     about: dict,
-) -> dict:
-    """Train every fold in `place` and put what was made where it belongs; what `results.json` holds."""
+) -> Results:
+    """Train every fold in `place` and put what was made where it belongs. `about`: what `train()` cannot know."""
     is_main, folds = training_args.process_index == 0, _folds(inputs, data_args)
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
     starts = _starts(inputs, data_args, training_args, folds, place)
@@ -127,7 +132,7 @@ def _train(
     runs = {}
     for fold, start in starts.items():
         if start.finished:
-            runs[fold] = read_results(start.folder)
+            runs[fold] = Results.of(start.folder)
             if is_main:
                 print(f"fold {fold}: finished earlier, its results are in {start.folder}", flush=True)
             continue
@@ -137,7 +142,7 @@ def _train(
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
     if is_main:
         if len(folds) > 1:
-            write_json(results, place / RESULTS)
+            results.write(place)
             forget_previous(place)
             print(folds_table(results))
         put_in_place(place)
@@ -147,8 +152,8 @@ def _train(
 
 def _train_fold(
     inputs: Inputs, training_args: EnclsTrainingArguments, start: Start, memory_limit_gb: float | None, about: dict
-) -> dict:
-    """Train one model, write it and what was measured into `start.folder`; what `results.json` holds."""
+) -> Results:
+    """Train one model, write it and what was measured into `start.folder`."""
     limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
     run = train(
         inputs.windows,
@@ -161,18 +166,11 @@ def _train_fold(
         start=start,
         say=functools.partial(print, flush=True),
     )
-    times_s = about["times_s"] | run.results["times_s"]
-    data = {"dataset": inputs.dataset, "dataset_id": inputs.dataset_id}
-    data |= {"clips": inputs.num_clips, "expected_clips": inputs.expected_clips}
-    run.results = data | run.results | about | {"times_s": times_s | {"total": sum(times_s.values())}}
+    run.results = run.results.with_origin(**about)
     if training_args.process_index == 0:
-        if not run.results["holds_codec"]:
-            run.results["holds_codec"] = _attach(run)
-        run.save_model(start.folder)
-        if inputs.report is not None:
-            inputs.report.save(start.folder / "left_out.json")
-        save_results(run.results, start.folder)
-        forget_previous(start.folder)
+        if not run.results.holds_codec:
+            run.results.holds_codec = _attach(run)
+        save_run(run, start.folder, inputs.report)
     PartialState().wait_for_everyone()
     return run.results
 
@@ -201,7 +199,7 @@ def _inputs(args: DataArguments, seed: int, network: dict) -> Inputs:
         return published_inputs(args, network)
 
     def check(clips: Dataset) -> None:
-        check_clips(clips, args.protocol, seed, args.fold)
+        check_clips(clips, args, seed)
 
     return prepare_features(args, check, **network)
 
@@ -233,23 +231,6 @@ def _check_publishable(inputs: Inputs, folds: list) -> None:
             raise ValueError(
                 f"a model without its codec takes no sounds and is not published: {error}. Or leave --push_to_hub out"
             ) from error
-
-
-def _codec(inputs: Inputs) -> dict | None:
-    config = inputs.config
-    if not config.representation.needs_codec:
-        return None
-    about = {
-        "id": config.codec_id,
-        "revision": config.codec_revision,
-        "hash": config.codec_hash,
-        "policy": config.codec_policy,
-        "dtype": config.codec_dtype,
-        "bandwidth": config.bandwidth,
-    }
-    facts = ("untrained", "trained_on", "license", "attribution")
-    about |= {name: inputs.codec_facts[name] for name in facts if name in inputs.codec_facts}
-    return about | {"heard_test_clips": has_heard(about, inputs.dataset)}
 
 
 def _example(inputs: Inputs) -> str | None:

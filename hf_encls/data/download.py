@@ -73,8 +73,8 @@ def fetch(
     listed = "".join(f"\n  {reason}" for reason in reasons or [archive.gone])
     raise DownloadError(
         f"{archive.file_name} could not be downloaded:{listed}\nGet it by other means (somebody who has it, a search "
-        f"for its name), check that its sha256 is {archive.sha256}, unpack it, and name the folder with --data_dir; or "
-        "name another address with --url"
+        f"for its name), check that its sha256 is {archive.sha256}, unpack it, and name the folder as `data_dir`; or "
+        "name another address as `url`"
     )
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from datasets import Audio, ClassLabel, Dataset, Features, Value
+from datasets import Audio, ClassLabel, Dataset, Features, List, Value
 from tqdm.auto import tqdm
 
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
@@ -16,6 +16,7 @@ from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
 from hf_encls.files import write_json
 
+TIMED = ("segments", "min_overlap")  # columns of recordings with time-aligned labels
 LOWEST_CODEC_HZ = 24_000  # clips are resampled to a codec's rate, or for mel to one of their own
 
 
@@ -24,7 +25,7 @@ class ScanReport:
     """What a scan used, and what it left out: rows of `file`, `kind` and `reason`.
 
     The kinds: `audio` (not usable), `missing` (listed, but not there), `unlisted`, `name` (does not fit the data set),
-    `class` (unclear), `link` (not followed), `folder` (cannot be read).
+    `class` (unclear), `unlabelled`, `link` (not followed), `folder` (cannot be read).
     """
 
     data_dir: str
@@ -81,6 +82,8 @@ def inspect_clips(
 ) -> tuple[Dataset, ScanReport]:
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
+    Those with time-aligned labels have `segments` and `min_overlap` too, and None as `label` where other windows have none.
+
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
     `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's. So short a clip
     that nothing of it is left at the lowest rate that features of these clips can have is left out too. Files without a
@@ -109,6 +112,7 @@ def inspect_clips(
                     "sampling_rate": result.sampling_rate,
                     "duration_s": result.duration_s,
                     "num_channels": result.num_channels,
+                    **{name: candidate[name] for name in TIMED if name in candidate},
                 }
             )
             if not candidate.get("group"):
@@ -124,10 +128,10 @@ def inspect_clips(
     durations = [record["duration_s"] for record in records]
     report.duration_s = {"min": min(durations), "max": max(durations), "total": sum(durations)}
     report.warnings += _about_copies(records)
-    lost = sorted({c["label"] for c in candidates} - {r["label"] for r in records})
+    lost = sorted(_labels(candidates) - _labels(records))
     if lost:
         report.warnings.append(f"no usable file is left in {', '.join(lost)}: not a class of this data set")
-    return clips_to_dataset(records, class_names or sorted({record["label"] for record in records})), report
+    return clips_to_dataset(records, class_names or sorted(_labels(records))), report
 
 
 def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dataset:
@@ -135,7 +139,9 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
 
     Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`), `clip_id` (unique
     in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
-    `sampling_rate` (hertz), `duration_s`, `num_channels`. Raises `ValueError` for two clips with one id.
+    `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels: `segments` (`start` and `end` in
+    seconds, `label`), `min_overlap`, and `label` is what windows are that no segment fills, -1 for none. Raises
+    `ValueError` for two clips with one id.
     """
     records = list(records)
     twice = [name for name, count in Counter(record["clip_id"] for record in records).items() if count > 1]
@@ -154,6 +160,16 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
             "num_channels": Value("int32"),
         }
     )
+    number = {name: index for index, name in enumerate(class_names)}
+    if any("segments" in record for record in records):
+        segment = {"start": Value("float64"), "end": Value("float64"), "label": Value("int32")}
+        features |= {"segments": List(segment), "min_overlap": Value("float64")}
+        records = [
+            record
+            | {"label": number.get(record["label"], -1)}
+            | {"segments": [{n: number.get(e[n], e[n]) for n in segment} for e in record["segments"]]}
+            for record in records
+        ]
     columns = {name: [record[name] for record in records] for name in features if name != "audio"}
     columns["audio"] = [{"bytes": None, "path": record["path"]} for record in records]
     dataset = Dataset.from_dict({name: columns[name] for name in features}, features=features)
@@ -217,9 +233,15 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
             "have no label; move them into one folder per class"
         )
     if strict and report.left_out:
-        raise ValueError(f"--strict, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
-    labels = sorted({record["label"] for record in records})
+        raise ValueError(f"`strict=True`, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
+    labels = sorted(_labels(records))
     if len(labels) < 2:
-        raise ValueError(
-            f"expected at least two classes (folders with usable audio) under {root}, found one: {labels[0]!r}{reasons}"
-        )
+        kind = "labels of recordings" if "segments" in records[0] else "folders with usable audio"
+        found = f"one: {labels[0]!r}" if labels else "none"
+        raise ValueError(f"expected at least two classes ({kind}) under {root}, found {found}{reasons}")
+
+
+def _labels(records: Iterable[dict]) -> set[str]:
+    """The names of all classes of clips or recordings."""
+    timed = {segment["label"] for record in records for segment in record.get("segments", ())}
+    return timed | {record["label"] for record in records if record["label"] is not None}

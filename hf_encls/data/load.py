@@ -9,6 +9,7 @@ from datasets import Dataset
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
 from hf_encls.data.facts import DatasetFacts, shorten
 from hf_encls.data.folders import ScanReport, scan_folder
+from hf_encls.data.labelled import TimeLabels, scan_recordings
 from hf_encls.files.finding import find_audio
 
 # Each has FACTS, NAME (how its files are called, None where that tells nothing), recognises(), load(), clip_name()
@@ -20,7 +21,7 @@ MOST_STRAYS = 0.5  # with a smaller share of other files, a folder looks like a 
 
 
 def load_clips(
-    data_dir: str | Path, name: str | None = None, strict: bool = False
+    data_dir: str | Path, name: str | None = None, strict: bool = False, labels: TimeLabels | None = None
 ) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
     """Read a data set: its clips, the report of what was left out, and its facts (None for a folder of one's own).
 
@@ -30,9 +31,12 @@ def load_clips(
             None: recognised by the layout and the file names, a plain tree where nothing fits. Where most files, but
             not all, are named like those of a known data set, the report warns and names the others.
         strict: make every file that cannot be used an error.
+        labels: time-aligned labels of the recordings in the folder, which is then none of the known data sets.
 
     Raises `ValueError` for an unknown name and as the reader of that data set does.
     """
+    if labels is not None:
+        return *scan_recordings(data_dir, labels, strict), None
     found = name or recognise(data_dir)
     if found != FOLDER:
         clips, report, facts = module_of(found).load(data_dir, name, strict)
@@ -54,8 +58,11 @@ def recognise(data_dir: str | Path) -> str:
     return FOLDER
 
 
-def nearly_known(data_dir: str | Path) -> list[str]:
-    """A warning for a folder most of whose files, but not all, are named like those of a known data set."""
+def nearly_known(data_dir: str | Path, parameter: str = "data_name") -> list[str]:
+    """A warning for a folder most of whose files, but not all, are named like those of a known data set.
+
+    `parameter` is what says which data set it is.
+    """
     root = Path(data_dir)
     files = find_audio(root).files
     for module in MODULES:
@@ -68,8 +75,8 @@ def nearly_known(data_dir: str | Path) -> list[str]:
                 f"THIS LOOKS LIKE {facts.title}, AND IS READ AS A PLAIN FOLDER: {len(files) - len(strays)} of "
                 f"{len(files)} files are named as there, {len(strays)} are not ({shorten(strays)}). Its recordings and "
                 "folds are not used, so clips cut from one recording can be on both sides of a split, and no leak "
-                f"check sees it. Move these files away, or say what it is: --data_name {facts.name} leaves them out, "
-                f"--data_name {FOLDER} keeps them and ends this warning"
+                f"check sees it. Move these files away, or say what it is: `{parameter}={facts.name}` leaves them out, "
+                f"`{parameter}={FOLDER}` keeps them and ends this warning"
             ]
     return []
 

@@ -1,6 +1,7 @@
 """Protocols: which windows are training, validation and test, and the check that nothing leaks.
 
 - `clip` (default): 60/20/20 of the clips, stratified by label. Clips of one group (source recording) stay together.
+  Where windows of one clip have several labels (labels in time), the shares are those of the windows.
 - `paper`: 60/20/20 of the windows, stratified by label. Windows of one clip fall on both sides: it leaks, and says so.
 - `official`: the data set's own division, from the `fold` column. Positive numbers are folds of a cross-validation:
   fold f is the test set, the next one (cyclically) validates, the rest trains. `TRAIN`, `VALIDATION` and `TEST`
@@ -10,11 +11,14 @@
 A split is a function of the rows' contents, the protocol, the seed and the fold; the rows' order does not matter.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
+
+from hf_encls.data.columns import DIVISION
 
 PROTOCOLS = ("clip", "paper", "official")
 PARTS = ("train", "validation", "test")
@@ -39,6 +43,11 @@ class LeakReport:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+    @classmethod
+    def total(cls, reports: Sequence["LeakReport"]) -> "LeakReport":
+        """Those of several folds as one."""
+        return cls(*map(sum, zip(*(astuple(report) for report in reports), strict=True)))
 
     def text(self) -> str:
         if not self.clip_leaks and not self.group_leaks:
@@ -84,6 +93,12 @@ def make_splits(
     splits = {name: np.flatnonzero(part == index) for index, name in enumerate(PARTS)}
     _check_parts(splits, labels, names)
     return splits
+
+
+def division_rows(table: Dataset) -> dict[str, Any]:
+    """The columns of clips or windows that `make_splits` goes by, read once; a clip begins at its start."""
+    rows = {name: np.asarray(table[name][:]) for name in DIVISION}
+    return rows | {"start": np.asarray(table["start"][:]) if "start" in table.column_names else np.zeros(len(table))}
 
 
 def official_folds(rows: Mapping[str, Any] | Any) -> list[int | None]:
@@ -179,21 +194,29 @@ def _by_window(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None
     return part
 
 
+def clips_have_one_label(rows: Mapping[str, Any] | Any) -> bool:
+    """Whether all windows of a clip have its label: False where labels are in time, so that a clip has no class."""
+    _, first, clip = np.unique(_column(rows, "clip_id"), return_index=True, return_inverse=True)
+    labels = _column(rows, "label")
+    return bool((labels == labels[first[clip]]).all())
+
+
 def _by_group(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None) -> np.ndarray:
-    """Draw groups, counted in clips: `sizes[g, c]` clips of class c in group g."""
+    """Draw groups: `sizes[g, c]` clips (or windows) of class c in group g."""
     clips, clip_of_row = np.unique(_column(rows, "clip_id"), return_inverse=True)
     first_row = np.zeros(len(clips), np.int64)
     first_row[clip_of_row[::-1]] = np.arange(len(labels))[::-1]
     row_groups = _column(rows, "group")
-    for values, what in ((labels, "label"), (row_groups, "group")):
-        differs = np.flatnonzero(values != values[first_row[clip_of_row]])
-        if len(differs):
-            clip = clips[clip_of_row[differs[0]]]
-            raise ValueError(f"clip {clip} has windows with more than one {what}: are two files named the same?")
+    differs = np.flatnonzero(row_groups != row_groups[first_row[clip_of_row]])
+    if len(differs):
+        clip = clips[clip_of_row[differs[0]]]
+        raise ValueError(f"clip {clip} has windows of more than one group: are two files named the same?")
     groups, group_of_clip = np.unique(row_groups[first_row], return_inverse=True)
-    classes, class_of_clip = np.unique(labels[first_row], return_inverse=True)
+    # What is counted: clips, or their windows where they have labels of their own.
+    counted = first_row if clips_have_one_label(rows) else np.arange(len(labels))
+    classes, class_of_unit = np.unique(labels[counted], return_inverse=True)
     sizes = np.zeros((len(groups), len(classes)), np.int64)
-    np.add.at(sizes, (group_of_clip, class_of_clip), 1)
+    np.add.at(sizes, (group_of_clip[clip_of_row[counted]], class_of_unit), 1)
     for label, num_groups in zip(classes, (sizes > 0).sum(axis=0), strict=True):
         if num_groups < 3:
             unit = "clips" if len(groups) == len(clips) else "groups of clips (source recordings)"

@@ -57,7 +57,7 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
     name = dataset or recognise(root)
     if name == FOLDER:
         names = ", ".join(facts.name for facts in KNOWN)
-        near = "".join(f". {warning}; here the option is --dataset" for warning in nearly_known(root))
+        near = "".join(f". {warning}" for warning in nearly_known(root, "dataset"))
         raise ValueError(
             f"{root} is none of the data sets whose facts are known ({names}): nothing to compare it with{near}"
         )

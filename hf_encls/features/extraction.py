@@ -5,9 +5,10 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import datasets
@@ -15,16 +16,18 @@ import numpy as np
 import torch
 from datasets import Array2D, Dataset, Features, Value
 from huggingface_hub.errors import StrictDataclassError
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
+from hf_encls.data.columns import DIVISION
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
+from hf_encls.features.labelling import check_labels, labelled, labels_identity
+from hf_encls.features.progress import Progress
 from hf_encls.features.shards import Shard, complete, divide
 from hf_encls.files import writing
 from hf_encls.model.codec_encls import codec_adapter
-from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig, parse_features
+from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
 from hf_encls.model.limits_encls import check_seconds
 from hf_encls.model.representation_encls import Representation
@@ -46,60 +49,66 @@ def feature_config(
     *,
     window_s: float = 1.0,
     step_s: float | None = None,
-    hop_length: int = 128,
-    codec_id: str | None = None,
-    codec_revision: str | None = None,
-    codec_policy: str | None = None,
-    codec_dtype: str = "float32",
-    bandwidth: float | None = None,
-    **network,
+    **settings,
 ) -> EnclsConfig:
     """The configuration of features as they will really be made: rounded windows, the codec's identity, mel's rate.
 
     `window_s` and `step_s` (the window's length where None) are rounded to whole frames, and a rounding is logged. Mel
-    uses the commonest sampling rate of `clips`. `network` goes to `EnclsConfig` as it is.
+    uses the commonest sampling rate of `clips`. `settings` are other fields of `FeatureConfig` and `EnclsConfig`, such as
+    `hop_length`, `codec_id`, `codec_revision`, `codec_policy`, `codec_dtype` and `bandwidth`; None leaves a field as it
+    is, and what says nothing about this kind of features is passed over.
 
-    Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network.
+    Raises `ValueError` for an unknown kind, a codec that does not fit it, and a window too short for the network;
+    `TypeError` for a name that is no field.
     """
-    step_s = window_s if step_s is None else step_s
     representation, rate = parse_features(features)
-    if not representation.needs_codec:
-        rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
-        # The commonest; of equally common ones the highest.
-        rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
-        if len(rates) > 1:
-            logger.warning("mel features at %d Hz, the commonest rate; the other clips are resampled", rate)
-        settings = {"sampling_rate": rate, "hop_length": hop_length}
-        unit = 1
-    else:
+    unknown = settings.keys() - {field.name for field in fields(EnclsConfig)} - {"num_labels"}
+    if unknown:
+        raise TypeError(f"expected fields of EnclsConfig, found {', '.join(sorted(unknown))}")
+    foreign = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
+    settings = {name: value for name, value in settings.items() if value is not None and name not in foreign}
+    unit = 1
+    if representation.needs_codec:
         if codec is None:
             raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
-        adapter = codec_adapter(codec)
-        unit = adapter.hop_length
-        settings = {
-            "sampling_rate": rate or adapter.sampling_rate,
-            "frame_length": unit,
-            "num_bands": adapter.latent_size,
-            "codec_config": adapter.as_dict(),
-            "codec_id": codec_id,
-            "codec_revision": codec_revision,
-            "codec_hash": codec_hash(codec),
-            "codec_policy": codec_policy or adapter.default_policy,
-            "codec_dtype": codec_dtype,
-        }
-        if representation.integers:
-            settings["codebook_hash"] = codebook_hash(codec)
-            settings["bandwidth"] = bandwidth or adapter.highest_bandwidth
-            settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
-    rate = settings["sampling_rate"]
-    rounded = {}
-    for name, value in (("window_s", window_s), ("step_s", step_s)):
+        unit = codec_adapter(codec).hop_length
+        settings |= _codec_settings(codec, rate, representation.integers, settings)
+    elif "sampling_rate" not in settings:
+        settings["sampling_rate"] = _commonest_rate(clips)
+    lengths = {"window_s": window_s, "step_s": window_s if step_s is None else step_s}
+    for name, value in lengths.items():
         check_seconds(name, value)
-        units = round(value * rate / unit)
-        rounded[name] = units * unit / rate
-        if abs(rounded[name] - value) > 1e-9:
-            logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, rounded[name])
-    return checked_config(features=features, **rounded, **settings, **network)
+        lengths[name] = round(value * settings["sampling_rate"] / unit) * unit / settings["sampling_rate"]
+        if abs(lengths[name] - value) > 1e-9:
+            logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, lengths[name])
+    return checked_config(features=features, **lengths, **settings)
+
+
+def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given: Mapping) -> dict:
+    """What a configuration says of the codec that makes its latents or `codes`, where `given` leaves it open."""
+    adapter = codec_adapter(codec)
+    settings = {
+        "sampling_rate": rate or adapter.sampling_rate,
+        "frame_length": adapter.hop_length,
+        "num_bands": adapter.latent_size,
+        "codec_config": adapter.as_dict(),
+        "codec_hash": codec_hash(codec),
+        "codec_policy": given.get("codec_policy") or adapter.default_policy,
+    }
+    if codes:
+        settings["codebook_hash"] = codebook_hash(codec)
+        settings["bandwidth"] = given.get("bandwidth") or adapter.highest_bandwidth
+        settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
+    return settings
+
+
+def _commonest_rate(clips: Dataset | None) -> int:
+    """The sampling rate in hertz that most clips have, of equally common ones the highest."""
+    rates = Counter(clips["sampling_rate"]) if clips is not None else Counter()
+    rate = max(rates, key=lambda hz: (rates[hz], hz)) if rates else 44_100
+    if len(rates) > 1:
+        logger.warning("mel features at %d Hz, the commonest rate; the other clips are resampled", rate)
+    return rate
 
 
 def checked_config(**settings) -> EnclsConfig:
@@ -162,8 +171,10 @@ def extract_features(
     missing = [shard for shard in shards if not shard.is_complete()]
     if missing:
         _compute(clips, config, codec, missing, device)
-    parts = [Dataset.from_file(str(shard.path)) for shard in shards]
-    return datasets.concatenate_datasets(parts)
+    windows = datasets.concatenate_datasets([Dataset.from_file(str(shard.path)) for shard in shards])
+    if "segments" in clips.column_names:
+        check_labels(windows, clips["min_overlap"][0])
+    return windows
 
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
@@ -177,6 +188,8 @@ def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathL
             for row in clips.remove_columns("audio")
         ],
     }
+    if "segments" in clips.column_names:
+        identity["labels"] = labels_identity(clips)
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
     folder = root / f"{config.feature_name}-{key[:16]}"
@@ -192,14 +205,14 @@ def _compute(
 
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
-            extractor = extractor or Extractor(config, codec, device, audio_s)
+            extractor = extractor or Extractor(config, codec, device, audio_s, len(clips.features["label"].names))
             with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
         complete(missing, compute, lambda shard: progress.skip(shard.duration_s))
 
 
-def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extractor", progress: "Progress") -> None:
+def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extractor", progress: Progress) -> None:
     work = shard.path.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is in it
     work.mkdir()
@@ -235,7 +248,7 @@ def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extr
 
 
 class Extractor:
-    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come."""
+    """Clips of a batch -> rows of windows. `audio_s`: seconds of audio that are to come; `num_labels`: classes."""
 
     def __init__(
         self,
@@ -243,11 +256,13 @@ class Extractor:
         codec: PreTrainedModel | None,
         device: str | torch.device | None = None,
         audio_s: float = 0.0,
+        num_labels: int = 0,
     ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.frontend = frontend_of(config, codec).to(self.device).eval()
         self.dtype = np.dtype(config.representation.stored_dtype)
+        self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
             self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
 
@@ -259,15 +274,17 @@ class Extractor:
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
             )
         counts = [len(clip) for clip in windows]
-        values = torch.cat(windows).cpu().numpy()
-        self._check(values, np.repeat(batch["clip_id"], counts))
-        repeated = {name: np.repeat(batch[name], counts).tolist() for name in ("label", "clip_id", "group", "fold")}
-        return {
-            "input_features": values.astype(self.dtype),
+        repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
+        rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
             **repeated,
         }
+        if "segments" in batch:
+            windows, rows = labelled(batch, windows, rows, self.config, self.num_labels)
+        values = torch.cat(windows).cpu().numpy()
+        self._check(values, np.asarray(rows["clip_id"]))
+        return {"input_features": values.astype(self.dtype), **rows}
 
     def _check(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
         """Raise `ValueError` where windows (W, C, T) hold what cannot be trained on; the first such clip is named."""
@@ -277,12 +294,12 @@ class Extractor:
             found = f"expected finite {self.config.feature_name}, found NaN or infinity in those of {first}"
             raise ValueError(
                 f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
-                "codec again, or take --codec_dtype float32"
+                "codec again, or take `codec_dtype=float32`"
                 if self.config.representation.needs_codec
                 else f"{found}: is the audio within -1 to 1?"
             )
         largest = np.finfo(np.float16).max
-        if self.dtype == np.float16 and np.abs(values).max() > largest:
+        if self.dtype == np.float16 and values.size and np.abs(values).max() > largest:
             first = clip_ids[np.flatnonzero((np.abs(values) > largest).any(axis=(1, 2)))[0]]
             raise ValueError(
                 f"expected latents within float16, found larger ones in those of {first}: is its audio within -1 to 1, "
@@ -320,31 +337,3 @@ def frontend_of(config: FeatureConfig, codec: PreTrainedModel | None) -> Represe
     if codec is not None and config.representation.needs_codec:
         frontend.copy_codec(codec)
     return frontend
-
-
-class Progress:
-    """One bar for all shards: seconds of audio, their rate against real time, windows per second, time left."""
-
-    def __init__(self, total_s: float, config: FeatureConfig):
-        layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}{postfix}]"
-        self.bar = tqdm(total=total_s, desc=config.feature_name, bar_format=layout)
-        self.started, self.done_s, self.windows = time.monotonic(), 0.0, 0
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.bar.close()
-
-    def add(self, duration_s: float, windows: int) -> None:
-        """Count a batch that was computed here."""
-        self.done_s += duration_s
-        self.windows += windows
-        took_s = max(time.monotonic() - self.started, 1e-9)
-        rates = f"{self.done_s / took_s:.1f}x real time, {self.windows / took_s:.0f} windows/s"
-        self.bar.set_postfix_str(rates, refresh=False)
-        self.bar.update(duration_s)
-
-    def skip(self, duration_s: float) -> None:
-        """Count a shard that another process computed."""
-        self.bar.update(duration_s)

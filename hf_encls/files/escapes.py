@@ -61,6 +61,11 @@ def csv_cell(text: object) -> str:
     return f"'{text}" if FORMULA.match(text) else text
 
 
+def csv_text(cell: str) -> str:
+    """The text of a cell that `csv_cell` made; what it would not have changed stays."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
+
+
 def csv_row(cells: Sequence[object]) -> str:
     """One row as in RFC 4180, with a line feed at its end, all cells as `csv_cell` makes them.
 

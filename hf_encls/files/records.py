@@ -2,15 +2,22 @@
 
 A shape is a type, a tuple of shapes (one of them fits; None: null), a list of one shape (of every item), or a dict of
 them: a key that ends in "?" may be missing, "*" is of every other key. An `int` is no `bool`, and does for a `float`.
+
+A `Record` is a dataclass whose fields are the keys, and their types the shape.
 """
 
+import functools
 import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Self, Union, get_args, get_origin, get_type_hints
 
 LONGEST = 64 << 20  # bytes; the largest ones hold the learning curves of a thousand epochs
+NULL = {"null": True}
 NAMES = {
     str: "text",
     int: "a whole number",
@@ -54,6 +61,93 @@ def read_record(path: str | os.PathLike, shape: Mapping | None = None) -> dict:
         raise NoObjectError(f"{path} is damaged: expected a JSON object, found {_told(value)}")
     check_record(value, shape or {}, path)
     return value
+
+
+@dataclass(kw_only=True)
+class Record:
+    """What one JSON object holds: each field is a key of it, and one with a default may be missing in a file.
+
+    A field's type is a shape in the words of Python: `float | None`, `list[str]`, `dict[str, int]`, another dataclass; its
+    metadata may name another `shape`. A field that is None is left out, or written as null where its metadata says so
+    (`NULL`). Keys of later versions are kept in `others`, and written again.
+    """
+
+    others: dict = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping, where: str | os.PathLike = "the record") -> Self:
+        """The record that a JSON object holds. Raises `RecordError`, which names `where` it is from."""
+        check_record(values, shape_of(cls), where)
+        return _made(cls, values)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Self:
+        """The record in a file. Raises `RecordError`, which names it."""
+        return cls.from_dict(read_record(path), path)
+
+    def as_dict(self) -> dict:
+        """The JSON object."""
+        return _as_json(self)
+
+
+@functools.cache
+def shape_of(kind: type) -> dict:
+    """The shape that the fields of a dataclass describe."""
+    hints, shape = get_type_hints(kind), {}
+    for each in fields(kind):
+        if each.name != "others":
+            needed = each.default is MISSING and each.default_factory is MISSING
+            shape[each.name + ("" if needed else "?")] = each.metadata.get("shape") or _shape(hints[each.name])
+    return shape
+
+
+def _shape(hint: object) -> object:
+    if hint is NoneType:
+        return None
+    if is_dataclass(hint):
+        return shape_of(hint)
+    if _is_union(hint):
+        return tuple(map(_shape, get_args(hint)))
+    if get_origin(hint) is list:
+        return [_shape(get_args(hint)[0])]
+    if get_origin(hint) is dict:
+        return {"*": _shape(get_args(hint)[1])}
+    return hint
+
+
+def _is_union(hint: object) -> bool:
+    return get_origin(hint) in (Union, UnionType)
+
+
+def _made(hint: object, value: object) -> object:
+    """A value of a file as the type that it has in Python; it has the shape already."""
+    if _is_union(hint):
+        hint = next(each for each in get_args(hint) if _fault(value, _shape(each), "") is None)
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        known = {each.name for each in fields(hint)} - {"others"}
+        values = {name: _made(hints[name], value[name]) for name in value if name in known}
+        if issubclass(hint, Record):
+            values["others"] = {name: value[name] for name in value if name not in known}
+        return hint(**values)
+    if get_origin(hint) is list and get_args(hint):
+        return [_made(get_args(hint)[0], each) for each in value]
+    if get_origin(hint) is dict and get_args(hint):
+        return {name: _made(get_args(hint)[1], each) for name, each in value.items()}
+    return value
+
+
+def _as_json(value: object) -> object:
+    if is_dataclass(value):
+        written = {}
+        for each in fields(value):
+            inside = getattr(value, each.name)
+            if each.name != "others" and (inside is not None or each.metadata.get("null")):
+                written[each.name] = _as_json(inside)
+        return written | getattr(value, "others", {})
+    if isinstance(value, list | tuple):
+        return list(map(_as_json, value))
+    return {name: _as_json(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def check_record(value: Mapping, shape: Mapping, path: str | os.PathLike) -> None:

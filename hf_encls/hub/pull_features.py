@@ -15,29 +15,28 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 
-from hf_encls.codec.loading import FACTS_SHAPE as CODEC_FACTS_SHAPE
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_columns, check_windows
-from hf_encls.files.records import RecordError, read_record
+from hf_encls.files.records import RecordError, read_record, shape_of
 from hf_encls.model.configuration_encls import EnclsConfig
 
 ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
+CODEC_SHAPE = {key: shape for key, shape in shape_of(CodecFacts).items() if key != "id"}  # which `config` says
 FACTS_SHAPE = {
-    **{"config": dict, "source": str, "codec?": (CODEC_FACTS_SHAPE, None), "num_clips?": (int, None)},
+    **{"config": dict, "source": str, "codec?": (CODEC_SHAPE, None), "num_clips?": (int, None)},
     **{"about_source?": ({"expected_clips?": (int, None)}, None)},
 }
 
 
 class PublishedFeatures(NamedTuple):
-    """Windows, their configuration, the name of their source, and what is known of the codec (`untrained`,
-    `trained_on`).
-    """
+    """Windows, their configuration, the name of their source, and what is known of the codec; None where there is none."""
 
     windows: Dataset | IterableDataset
     config: EnclsConfig
     source: str
-    codec: dict
+    codec: CodecFacts | None
 
 
 def load_published(
@@ -48,12 +47,14 @@ def load_published(
     streaming: bool = False,
     columns: Sequence[str] | None = None,
     expected: Mapping | None = None,
+    codebook_size: int | None = None,
     token: str | None = None,
 ) -> PublishedFeatures:
     """Windows of a published feature data set (Hub id, or folder), and what it says of them.
 
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
+    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all;
+    `codebook_size` how many entries the codebooks have that codes point into, where they are here.
     Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
     `expected`; when a file of it is damaged; and when a window could not be trained on (`check_windows`), which
     of streamed windows is found out when they come.
@@ -82,9 +83,9 @@ def load_published(
     if not streaming:
         row = 0
         for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
-            check_windows(pa.table(batch), windows.features, where, row)
+            check_windows(pa.table(batch), windows.features, where, row, codebook_size)
             row += len(batch)
-    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts))
+    return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts, config.codec_id))
 
 
 def load_facts(
@@ -189,11 +190,11 @@ def _read_facts(file: Path) -> tuple[dict, EnclsConfig]:
     return facts, config
 
 
-def _codec_facts(facts: Mapping) -> dict:
+def _codec_facts(facts: Mapping, name: str | None) -> CodecFacts | None:
     """What was published of the codec; of features that say nothing, what its name tells."""
-    if facts.get("codec") or facts["config"].get("codec_id") != UNTRAINED:
-        return dict(facts.get("codec") or {})
-    return codec_facts(UNTRAINED)
+    if name == UNTRAINED and not facts.get("codec"):
+        return codec_facts(UNTRAINED)
+    return None if name is None else CodecFacts.from_dict((facts.get("codec") or {}) | {"id": name})
 
 
 def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:

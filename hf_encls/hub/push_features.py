@@ -23,7 +23,9 @@ from huggingface_hub import (
 )
 
 from hf_encls import __version__
-from hf_encls.data.splits import PROTOCOLS, LeakError, enforce, leak_check, make_splits, official_folds
+from hf_encls.codec.facts import CodecFacts
+from hf_encls.data.columns import WINDOW
+from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS
@@ -40,8 +42,6 @@ from hf_encls.report.pictures import Panel, save_feature_picture
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("input_features", "label", "clip_id", "start", "group", "fold", "silent")
-CODEC_FACTS = ("untrained", "trained_on", "license", "attribution")  # for the cards of models, too
 VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
 SHARD_BYTES = 256 << 20
 ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory at least
@@ -62,7 +62,7 @@ def push_features(
     source: Source,
     *,
     config_name: str | None = None,
-    codec: Mapping | None = None,
+    codec: CodecFacts | None = None,
     panels: Sequence[Panel] = (),
     replace: bool = False,
     overwrite: bool = False,
@@ -128,12 +128,12 @@ def push_features(
         message = f"Features {name} of {source.name}"
         published = push(repo_id, "dataset", operations, message, private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
     return published
 
 
 def describe_features(
-    windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: Mapping | None = None
+    windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: CodecFacts | None = None
 ) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
     names = windows.features["label"].names
@@ -156,7 +156,7 @@ def describe_features(
         "leaks": check_protocols(windows),
         "source": source.name,
         "about_source": asdict(source),
-        "codec": {key: codec[key] for key in CODEC_FACTS if codec.get(key)} if codec else {},
+        "codec": codec.of_training() if codec else {},  # for the cards of models, too
         "picture": True,
         "versions": {"hf_encls": __version__} | {name: version(name) for name in VERSIONS_OF},
     }
@@ -167,7 +167,7 @@ def check_protocols(windows: Dataset) -> list[dict]:
 
     Raises `LeakError` when `clip` or `official` would leak.
     """
-    rows = {name: np.asarray(windows[name][:]) for name in ("clip_id", "group", "fold", "label", "start")}
+    rows = division_rows(windows)
     found = []
     for protocol in PROTOCOLS:
         try:
@@ -193,15 +193,15 @@ def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
     keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
     return (
-        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (--config_name, or "
-        "another repository), or say that they replace what is there (--replace). Nothing was changed"
+        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (`config_name`, or "
+        "another repository), or say that they replace what is there (`replace=True`). Nothing was changed"
     )
 
 
 def _check_windows(windows: Dataset, config: EnclsConfig) -> None:
-    if set(windows.column_names) != set(COLUMNS):
+    if set(windows.column_names) != set(WINDOW):
         raise PublishError(
-            f"expected windows of features with the columns {', '.join(COLUMNS)}, found "
+            f"expected windows of features with the columns {', '.join(WINDOW)}, found "
             f"{', '.join(windows.column_names)}: only features are published, never audio"
         )
     shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.stored_shape

@@ -12,10 +12,10 @@ from pathlib import Path
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from hf_encls.data.splits import LeakReport, enforce
+from hf_encls.data.splits import enforce
 from hf_encls.files import write_text
 from hf_encls.files.escapes import markdown, python
-from hf_encls.files.records import read_record
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
 from hf_encls.report.card_files import CARD, read_card
@@ -23,7 +23,7 @@ from hf_encls.report.cards import cards_as_made, eval_results
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page, seal_of
-from hf_encls.training.results import RESULTS, read_results
+from hf_encls.training.results import RESULTS, Results
 from hf_encls.training.resuming import PREVIOUS, SETTINGS
 
 logger = logging.getLogger(__name__)
@@ -63,14 +63,15 @@ def push_model(
     if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
         raise PublishError(
             f"expected a finished run in {folder}, found one that was interrupted: finish it first, with "
-            "--resume_from_checkpoint last where it has a checkpoint"
+            "`resume_from_checkpoint=last` where it has a checkpoint"
         )
     missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
     if missing:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     names = model_files(folder)
-    results = read_results(folder) if RESULTS in names else {}
-    _check_leak(results)
+    results = Results.of(folder) if RESULTS in names else None
+    if results and results.leak:
+        enforce(results.leak, results.protocol)
     config = read_record(
         folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
     )
@@ -104,14 +105,14 @@ def push_model(
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
     if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "scripts/publish.py with --overwrite"))
+        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
     if save_card is not None:
         card = re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
         write_text(card, save_card)
     return published
 
 
-def _local_page(folder: Path, results: Mapping, config: Mapping) -> Page:
+def _local_page(folder: Path, results: Results | None, config: Mapping) -> Page:
     """The card of the folder, with the marks that it lacks where version 0.1 wrote it."""
     try:
         page = read_card(folder)
@@ -123,8 +124,8 @@ def _local_page(folder: Path, results: Mapping, config: Mapping) -> Page:
 
 def _page_there(there: Repository) -> Page:
     """The same of the card of the repository."""
-    config, results = there.json("config.json"), there.json(RESULTS)
-    return adopted(there.page, [generated(card) for card in cards_as_made(there.page, results, config, there.paths)])
+    cards = cards_as_made(there.page, _results(there), there.json("config.json"), there.paths)
+    return adopted(there.page, [generated(card) for card in cards])
 
 
 def _known(there: Repository) -> dict[str, set[str]]:
@@ -144,10 +145,17 @@ def _known(there: Repository) -> dict[str, set[str]]:
 
 def _scores(there: Repository) -> dict[str, str]:
     """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
+    results = _results(there)
+    return {EVAL + name: text for name, text in eval_results(results).items()} if results else {}
+
+
+def _results(there: Repository) -> Results | None:
+    """Those of the run that a repository's model came from; None where there are none, or they are of another program."""
+    values = there.json(RESULTS)
     try:
-        return {EVAL + name: text for name, text in eval_results(there.json(RESULTS)).items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return Results.from_dict(values) if isinstance(values, Mapping) else None
+    except RecordError:
+        return None
 
 
 def _is_ours(there: Repository, path: str, known: Mapping[str, set[str]], new: str | None = None) -> bool:
@@ -192,11 +200,6 @@ def model_files(folder: Path) -> list[str]:
     """The files of a model folder that are published, as posix paths."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return sorted(path for path in paths if any(_matches(path, pattern) for pattern in MODEL_FILES))
-
-
-def _check_leak(results: Mapping) -> None:
-    if results.get("leak"):
-        enforce(LeakReport(**results["leak"]), results["protocol"])
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -17,8 +17,7 @@ from hf_encls.report.pages import Page, read_page
 # What the Hub's own pages put into a new repository.
 HARMLESS = re.compile(r"\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
 ADVICE = (
-    "Push to a repository of another name, or with scripts/publish.py and --overwrite: files that are not written stay "
-    "then, too"
+    "Push to a repository of another name, or publish with `overwrite=True`: files that are not written stay then, too"
 )
 
 
@@ -128,14 +127,14 @@ def check_features(there: Repository, others: Sequence[Mapping], name: str, sour
     if sources and source not in {other["source"] for other in others}:
         raise PublishError(
             f"expected {there.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
-            "one card would be about both. Push to a repository of another name, or with scripts/publish.py "
-            "and --overwrite. Nothing was changed"
+            "one card would be about both. Push to a repository of another name, or publish with "
+            "`overwrite=True`. Nothing was changed"
         )
     inside = [path for path in there.paths if path.startswith(f"{name}/")]
     if inside and not any(other["config_name"] == name for other in others):
         raise PublishError(
             f"expected no folder {name} in {there.repo_id}, or one that hf_encls wrote, found {inside[0]}: give the "
-            "features another name with --config_name, or with scripts/publish.py and --overwrite. Nothing was changed"
+            "features another name with `config_name`, or publish with `overwrite=True`. Nothing was changed"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_encls.files.escapes import one_line
+from hf_encls.inference.timeline import Cells
 from hf_encls.report.canvas import Look, class_names, drawn, look, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -60,20 +61,17 @@ class Envelope:
 def save_timeline_picture(
     path: str | os.PathLike,
     segments: Sequence[dict],
-    cells: np.ndarray,
-    labels: Sequence[str],
+    cells: Cells,
     *,
-    step_s: float,
-    duration_s: float,
     envelope: Envelope | None = None,
     title: str | None = None,
 ) -> Path:
-    """Draw waveform (where `envelope` is given), segments, and the probabilities of cells (n, L); writes a PNG.
+    """Draw waveform (where `envelope` is given), segments, and the probabilities of `cells`; writes a PNG.
 
     With more than 15 classes the ones with the largest peaks are drawn, and the title of the panel says so.
     """
-    order = np.argsort(-cells.max(axis=0), kind="stable")[:MAX_CLASSES]
-    order = np.sort(order)
+    labels, duration_s = cells.labels, cells.times.duration_s
+    order = np.sort(np.argsort(-cells.probabilities.max(axis=0), kind="stable")[:MAX_CLASSES])
     heights = ([1.1] if envelope else []) + [0.45, max(0.8, 0.24 * len(order))]
     names = class_names(labels)
     used = [i for i, name in enumerate(labels) if any(segment["label"] == name for segment in segments)]
@@ -96,11 +94,9 @@ def save_timeline_picture(
         frameon=False,
         handlelength=2.4,
     )
-    edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
-    edges[-1] = duration_s
-    image = axes[-1].pcolormesh(
-        edges, np.arange(len(order) + 1), cells[:, order].T, cmap="Blues", vmin=0, vmax=1, rasterized=True
-    )
+    shown = cells.probabilities[:, order].T
+    edges = cells.times.edges(len(cells.probabilities))
+    image = axes[-1].pcolormesh(edges, np.arange(len(order) + 1), shown, cmap="Blues", vmin=0, vmax=1, rasterized=True)
     axes[-1].set_yticks(np.arange(len(order)) + 0.5, [names[i] for i in order], fontsize=9)
     axes[-1].invert_yaxis()
     axes[-1].set(xlabel="Time (s)", xlim=(0, duration_s))

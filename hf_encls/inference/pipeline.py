@@ -4,7 +4,7 @@ import copy
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
-from hf_encls.inference.timeline import cell_probabilities, make_timeline
+from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.limits_encls import check_seconds
@@ -27,8 +27,20 @@ from hf_encls.model.windows_encls import WindowStream
 SHORT_S = 60.0  # clips up to this go through the model together, longer ones piece by piece
 BATCH = 8  # short clips at a time
 PIECE_S = 10.0  # of codes that are embedded at a time
-TIMELINE_SETTINGS = frozenset({"smoothing", "median_s", "switch_penalty", "min_duration_s", "all_scores"})
-SOURCE_SETTINGS = frozenset({"return_timestamps", "sampling_rate", "family", "assume_codec", "progress"})
+TIMELINE_SETTINGS = frozenset(field.name for field in fields(Segmentation))
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """How sources are read, see `EnclsPipeline.__call__`."""
+
+    sampling_rate: int | None = None
+    family: str | None = None
+    assume_codec: bool = False
+    progress: bool | None = None
+
+
+SOURCE_SETTINGS = frozenset(field.name for field in fields(SourceSettings))
 
 
 @dataclass
@@ -57,12 +69,12 @@ class Analysis:
         return [{"score": float(scores[i]), "label": labels[i]} for i in order]
 
     def timeline(self, **settings) -> list[dict]:
-        """Segments; settings as in `make_timeline`."""
-        return make_timeline(self.probabilities, self.labels, duration_s=self.duration_s, **self._grid, **settings)
+        """Segments; settings as in `Segmentation`."""
+        return make_timeline(self.probabilities, self.labels, self.times, **settings)
 
-    def cells(self) -> np.ndarray:
-        """(cells, L) probabilities at the resolution of the timeline."""
-        return cell_probabilities(self.probabilities, duration_s=self.duration_s, **self._grid)
+    def cells(self) -> Cells:
+        """Probabilities at the resolution of the timeline."""
+        return Cells(cell_probabilities(self.probabilities, self.times), self.labels, self.times)
 
     @property
     def step_s(self) -> float:
@@ -70,9 +82,10 @@ class Analysis:
         return self.config.step_units * self.config.samples_per_unit / self.config.sampling_rate
 
     @property
-    def _grid(self) -> dict:
+    def times(self) -> Times:
+        """When the windows are."""
         window_s = self.config.window_units * self.config.samples_per_unit / self.config.sampling_rate
-        return {"window_s": window_s, "step_s": self.step_s, "starts_s": self.starts_s}
+        return Times(window_s, self.step_s, self.duration_s, self.starts_s)
 
 
 class EnclsPipeline(AudioClassificationPipeline):
@@ -143,7 +156,7 @@ class EnclsPipeline(AudioClassificationPipeline):
 
     def _sanitize_parameters(self, function_to_apply: str | None = None, **settings):
         # The library calls this at construction and at each call: what is not given must not undo what was.
-        known = TIMELINE_SETTINGS | SOURCE_SETTINGS | {"top_k"}
+        known = TIMELINE_SETTINGS | SOURCE_SETTINGS | {"top_k", "return_timestamps"}
         unknown = settings.keys() - known
         if unknown:
             raise ValueError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
@@ -164,7 +177,7 @@ class EnclsPipeline(AudioClassificationPipeline):
             top_k: labels to return, 5 where not given; `None` gives all.
             return_timestamps: return segments `{"start", "end", "label", "score"}` instead of labels.
             smoothing, median_s, switch_penalty, min_duration_s, all_scores: of segments, see
-                `hf_encls.inference.timeline.make_timeline`.
+                `hf_encls.inference.timeline.Segmentation`.
             sampling_rate: rate in hertz of plain arrays; the model's where not given.
             family: of codes that do not say what they are: `encodec_24khz` or `encodec_48khz`.
             assume_codec: take codes for codes of the model's own codec, whatever they say.
@@ -191,25 +204,18 @@ class EnclsPipeline(AudioClassificationPipeline):
         return answer(self.analyse(inputs, **settings))
 
     def analyse(self, source, **settings) -> Analysis:
-        """Probabilities of all windows of one source; `settings` and errors as in `__call__`."""
+        """Probabilities of all windows of one source; `settings` are those of `SourceSettings`, errors as in `__call__`."""
         return next(self.analyse_many([source], batch_size=1, **settings))
 
     def analyse_many(
-        self,
-        sources: Iterable,
-        batch_size: int = BATCH,
-        sampling_rate: int | None = None,
-        family: str | None = None,
-        assume_codec: bool = False,
-        progress: bool | None = None,
-        return_errors: bool = False,
+        self, sources: Iterable, batch_size: int = BATCH, return_errors: bool = False, **settings
     ) -> Iterator[Analysis | ValueError]:
         """Analyses of sources, in their order. Short clips go through the model `batch_size` at a time.
 
         `return_errors`: a source that cannot be classified gives its `ValueError` and the next one follows; otherwise
-        it is raised, with the source's name. Other settings as in `__call__`.
+        it is raised, with the source's name. `settings` are those of `SourceSettings`.
         """
-        config = self.model.config
+        config, settings = self.model.config, SourceSettings(**settings)
         waiting: list[tuple[str, np.ndarray] | Analysis | ValueError] = []
 
         def due() -> bool:
@@ -218,12 +224,12 @@ class EnclsPipeline(AudioClassificationPipeline):
 
         for source in sources:
             try:
-                clip = open_source(source, config.sampling_rate, sampling_rate, family)
+                clip = open_source(source, config.sampling_rate, settings.sampling_rate, settings.family)
                 if clip.codes is not None:
-                    check_fits(clip.codes, config, assume_codec)
+                    check_fits(clip.codes, config, settings.assume_codec)
                     waiting.append(self._of_codes(clip))
                 else:
-                    waiting.append(self._of_audio(clip, progress))
+                    waiting.append(self._of_audio(clip, settings.progress))
             except ValueError as error:
                 if not return_errors:
                     kind = type(error) if isinstance(error, AudioError | CodesError) else ValueError
@@ -316,8 +322,8 @@ def _pieces(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]
 
 def _is_several(inputs) -> bool:
     """Whether an input is a generator or data set of sources, not a source."""
-    one = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | Mapping | Codes | torch.Tensor)
-    one = one or any(
+    is_source = isinstance(inputs, str | os.PathLike | bytes | bytearray | memoryview | Mapping | Codes | torch.Tensor)
+    is_source = is_source or any(
         hasattr(inputs, name) for name in ("__array__", "detach", "read", "audio_codes", "get_all_samples")
     )
-    return not one and (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))
+    return not is_source and (hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__"))

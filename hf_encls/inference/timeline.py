@@ -7,6 +7,7 @@ cover it, weighted by how much of it each covers. Labels are chosen per cell, sm
 import heapq
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,29 +18,36 @@ BLOCK = 4096  # cells that are computed together: an hour of short steps needs n
 DECIMALS = 6  # of times in seconds: finer than a sample
 
 
-def make_timeline(
-    probabilities: np.ndarray,
-    labels: Sequence[str],
-    *,
-    window_s: float,
-    step_s: float,
-    duration_s: float,
-    starts_s: np.ndarray | None = None,
-    smoothing: str = "none",
-    median_s: float | None = None,
-    switch_penalty: float = 2.0,
-    min_duration_s: float = 0.0,
-    all_scores: bool = False,
-) -> list[dict]:
-    """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, duration_s].
+@dataclass(frozen=True)
+class Times:
+    """When the windows are that a model has seen of a clip, in seconds."""
+
+    window_s: float
+    step_s: float  # length of a cell, the resolution of the answer
+    duration_s: float  # of the clip; nothing lies beyond it
+    starts_s: np.ndarray | None = None  # (W,) of the windows; `w * step_s` where None
+
+    def edges(self, count: int) -> np.ndarray:
+        """(count + 1,) where the clip's `count` cells start and end."""
+        edges = np.minimum(np.arange(count + 1) * self.step_s, self.duration_s)
+        edges[-1] = self.duration_s
+        return edges
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A clip divided into cells of `times.step_s`, and the probabilities of its classes in each."""
+
+    probabilities: np.ndarray  # (n, L)
+    labels: Sequence[str]
+    times: Times
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """How labels are chosen over time. Raises `ValueError` for settings that do not fit.
 
     Args:
-        probabilities: (W, L), rows sum to 1.
-        labels: L names.
-        window_s: length of a window in seconds.
-        step_s: length of a cell in seconds, the resolution of the answer.
-        duration_s: length of the clip in seconds; nothing lies beyond it.
-        starts_s: (W,) where the windows start in seconds; `w * step_s` where None.
         smoothing: `none`; `median`: each class's probability is replaced by its median over `median_s`; `viterbi`: the
             labelling with the largest sum of log probabilities minus `switch_penalty` for every change of label.
         median_s: length of the median in seconds, an odd number of cells of at least 3 is taken; 5 cells where None.
@@ -47,48 +55,64 @@ def make_timeline(
         min_duration_s: shorter segments are given to the neighbour that is more probable in them, shortest first. A
             clip shorter than this is one segment.
         all_scores: add `"scores"`, the mean probability of every class in the segment.
+    """
 
-    `score` is the mean probability of the label over the segment, of the cells before smoothing. Neighbouring segments
-    have different labels.
+    smoothing: str = "none"
+    median_s: float | None = None
+    switch_penalty: float = 2.0
+    min_duration_s: float = 0.0
+    all_scores: bool = False
+
+    def __post_init__(self) -> None:
+        if self.smoothing not in SMOOTHINGS:
+            raise ValueError(f"expected smoothing to be one of {', '.join(SMOOTHINGS)}, found {self.smoothing!r}")
+        for name in ("switch_penalty", "min_duration_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"expected {name} of 0 or more, found {getattr(self, name)}")
+
+    def labels(self, cells: np.ndarray, step_s: float) -> np.ndarray:
+        """Probabilities of cells (n, L) -> the label (n,) of each."""
+        if self.smoothing == "viterbi":
+            return viterbi(cells, self.switch_penalty)
+        if self.smoothing == "median":
+            width = 5 if self.median_s is None else max(3, 2 * round((self.median_s / step_s - 1) / 2) + 1)
+            return np.concatenate([block.argmax(axis=1) for block in _medians(cells, width)])
+        return cells.argmax(axis=1)
+
+
+def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times, **settings) -> list[dict]:
+    """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, times.duration_s].
+
+    `labels` are the names of the L classes, `settings` those of `Segmentation`. `score` is the mean probability of the
+    label over the segment, of the cells before smoothing. Neighbouring segments have different labels.
 
     Raises `ValueError` for shapes and settings that do not fit.
     """
+    segmentation = Segmentation(**settings)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
-    if smoothing not in SMOOTHINGS:
-        raise ValueError(f"expected smoothing to be one of {', '.join(SMOOTHINGS)}, found {smoothing!r}")
-    for name, value in (("switch_penalty", switch_penalty), ("min_duration_s", min_duration_s)):
-        if not value >= 0:
-            raise ValueError(f"expected {name} of 0 or more, found {value}")
-    cells = cell_probabilities(probabilities, starts_s, window_s, step_s, duration_s)
-    if smoothing == "viterbi":
-        path = viterbi(cells, switch_penalty)
-    elif smoothing == "median":
-        width = 5 if median_s is None else max(3, 2 * round((median_s / step_s - 1) / 2) + 1)
-        path = np.concatenate([block.argmax(axis=1) for block in _medians(cells, width)])
-    else:
-        path = cells.argmax(axis=1)
-    edges = np.minimum(np.arange(len(cells) + 1) * step_s, duration_s)
-    edges[-1] = duration_s
-    runs = absorb_short(path, cells, edges, min_duration_s)
+    cells = cell_probabilities(probabilities, times)
+    path = segmentation.labels(cells, times.step_s)
+    edges = times.edges(len(cells))
+    runs = absorb_short(path, cells, edges, segmentation.min_duration_s)
     segments = []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
-        start, end = (round(float(edges[i]), DECIMALS) if i < len(cells) else float(duration_s) for i in (first, last))
+        start = round(float(edges[first]), DECIMALS)
+        end = round(float(edges[last]), DECIMALS) if last < len(cells) else float(times.duration_s)
         segment = {"start": start, "end": end, "label": labels[label], "score": float(scores[label])}
-        if all_scores:
+        if segmentation.all_scores:
             segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
         segments.append(segment)
     return segments
 
 
-def cell_probabilities(
-    probabilities: np.ndarray, starts_s: np.ndarray | None, window_s: float, step_s: float, duration_s: float
-) -> np.ndarray:
+def cell_probabilities(probabilities: np.ndarray, times: Times) -> np.ndarray:
     """Window probabilities (W, L) -> cell probabilities (cells, L): means weighted by the seconds of overlap.
 
     A cell that no window touches takes the cell before it.
     """
+    window_s, step_s, duration_s, starts_s = times.window_s, times.step_s, times.duration_s, times.starts_s
     if not (0 < window_s < math.inf and 0 < step_s < math.inf and 0 < duration_s < math.inf):
         raise ValueError(f"expected window, step and duration above 0, found {window_s}, {step_s} and {duration_s} s")
     windows = np.asarray(probabilities)

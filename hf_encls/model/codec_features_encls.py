@@ -23,7 +23,7 @@ class Latents(Representation):
 
     kind = "latents"
     needs_codec = True
-    options = ("codec", "codec_revision", "codec_policy", "codec_dtype")
+    options = ("codec", "codec_id", "codec_revision", "codec_policy", "codec_dtype")
     text = "the latents"
     axes = ("Latent channel", "Latent, less its mean in the window")
 
@@ -108,9 +108,9 @@ class Latents(Representation):
             return self.adapter.latents(self.codec, waveforms, policy, self.dtype, self.convolutions)
 
     @torch.no_grad()
-    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
         cutter = WindowStream(self.config.window_units, self.config.step_units)
-        encoded = self.adapter.stream(self.codec, blocks, self.config.codec_policy, self.dtype)
+        encoded = self.adapter.stream(self.codec, blocks, self.config.codec_policy, self.dtype, piece_s)
         while True:
             with precision(self.config.codec_dtype, self.codec.device):  # not while others compute
                 latents = next(encoded, None)
@@ -122,6 +122,10 @@ class Latents(Representation):
         pieces = cutter.finish()
         if len(pieces):
             yield pieces
+
+    def delay_s(self, piece_s: float) -> float | None:
+        samples = self.adapter.delay(self.config.codec_policy, piece_s)
+        return None if samples is None else samples / self.config.sampling_rate
 
     def from_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents (C, F) of a clip or of a piece of it -> features (C, F)."""

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import EncodecConfig
 
 from .adapter_encls import CodecAdapter, Convolutions, differing
-from .encoding_encls import encode_causal, encode_chunks, stream_causal
+from .encoding_encls import encode_causal, encode_chunks, live_piece, stream_causal
 from .limits_encls import check_encodec
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
@@ -109,12 +109,22 @@ class EncodecAdapter(CodecAdapter):
         flat = iter(encode_chunks(codec, [chunk for clip in chunks for chunk in clip], dtype))
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
 
+    def delay(self, policy: str, piece_s: float) -> int | None:
+        if policy != "whole":
+            return self.config.chunk_length
+        return live_piece(self.config, piece_s) if self.has_tiles else None
+
     def stream(
-        self, codec: nn.Module, blocks: Iterator[torch.Tensor], policy: str, dtype: torch.dtype
+        self,
+        codec: nn.Module,
+        blocks: Iterator[torch.Tensor],
+        policy: str,
+        dtype: torch.dtype,
+        piece_s: float | None = None,
     ) -> Iterator[torch.Tensor]:
         if policy == "whole":
             if self.has_tiles:
-                yield from stream_causal(codec, blocks, dtype)
+                yield from stream_causal(codec, blocks, dtype, piece_s=piece_s)
             else:
                 yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]
             return

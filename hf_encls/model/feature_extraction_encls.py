@@ -1,18 +1,23 @@
 """EnclsFeatureExtractor: waveform(s) -> input_values + attention_mask. No codec inside, so it pickles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers import BatchFeature
 from transformers.utils import TensorType, logging
 
 from .limits_encls import check_object
 
+try:
+    from transformers import SequenceFeatureExtractor as Preprocessor
+except ImportError:  # what the library replaces it by; only how it is saved and loaded is taken from either
+    from transformers import BaseAudioProcessor as Preprocessor
+
 logger = logging.get_logger(__name__)
 
 
-class EnclsFeatureExtractor(SequenceFeatureExtractor):
+class EnclsFeatureExtractor(Preprocessor):
     r"""
     Prepares mono waveforms for [`EnclsForAudioClassification`]: checks them and pads a batch on the right.
 
@@ -27,9 +32,24 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
 
     model_input_names = ["input_values", "attention_mask"]
 
-    def __init__(self, feature_size: int = 1, sampling_rate: int = 24_000, padding_value: float = 0.0, **kwargs):
-        kwargs.setdefault("return_attention_mask", True)
+    def __init__(
+        self,
+        feature_size: int = 1,
+        sampling_rate: int = 24_000,
+        padding_value: float = 0.0,
+        padding_side: str = "right",
+        return_attention_mask: bool = True,
+        **kwargs,
+    ):
+        if padding_side != "right":
+            raise ValueError(
+                f"expected padding_side right, found {padding_side!r}: the model hears a clip's first samples"
+            )
+        # Newer versions of the library call the mask so in what they hand over from an older file.
+        return_attention_mask = kwargs.pop("return_padding_mask", return_attention_mask)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
+        self.feature_size, self.sampling_rate, self.padding_value = feature_size, sampling_rate, padding_value
+        self.padding_side, self.return_attention_mask = padding_side, return_attention_mask
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
@@ -53,8 +73,8 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
             sampling_rate (`int`, *optional*):
                 Sampling rate of the waveforms in hertz. Another one than the model's is an error; none is a warning.
             padding (`bool` or `str`, *optional*, defaults to `True`):
-                How one clip or a batch is padded, as in [`SequenceFeatureExtractor.pad`], which takes `max_length`,
-                `truncation` and `pad_to_multiple_of` too.
+                How one clip or a batch is padded, as in [`EnclsFeatureExtractor.pad`], whose `max_length`, `truncation` and
+                `pad_to_multiple_of` are taken too.
             return_tensors (`str`, *optional*):
                 `"pt"` or `"np"`.
             return_attention_mask (`bool`, *optional*):
@@ -84,6 +104,85 @@ class EnclsFeatureExtractor(SequenceFeatureExtractor):
             return_tensors=return_tensors,
             **kwargs,
         )
+
+    def pad(
+        self,
+        processed_features: Mapping | Sequence[Mapping],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | TensorType | None = None,
+    ) -> BatchFeature:
+        """
+        Pads a batch on the right; the library's own way of doing it is changing.
+
+        Args:
+            processed_features (`Mapping` with a list of waveforms as `input_values`, or a list of such for one clip each):
+                Waveforms of shape `(num_samples,)`. What else it holds is handed on.
+            padding (`bool` or `str`, *optional*, defaults to `True`):
+                `True` or `"longest"`: to the longest clip. `"max_length"`: to `max_length`. `False` or `"do_not_pad"`.
+            max_length (`int`, *optional*):
+                Samples to pad to, or with `truncation` to cut to.
+            truncation (`bool`, *optional*, defaults to `False`):
+                Cut what is longer than `max_length`.
+            pad_to_multiple_of (`int`, *optional*):
+                The padded length, and `max_length`, are rounded up to a multiple of so many samples.
+            return_attention_mask (`bool`, *optional*):
+                Whether to return the mask; the extractor's own setting where not given.
+            return_tensors (`str`, *optional*):
+                `"pt"` or `"np"`; what the waveforms are where not given.
+
+        Returns a [`BatchFeature`] as the call does. Raises `ValueError` without `input_values`, and for another padding.
+        """
+        if not isinstance(processed_features, Mapping):
+            names = processed_features[0]
+            processed_features = {name: [example[name] for example in processed_features] for name in names}
+        batch = {name: [_array(row)[()] for row in rows] for name, rows in processed_features.items()}
+        if "input_values" not in batch:
+            raise ValueError(f"expected input_values to pad, found {', '.join(batch) or 'nothing'}")
+        if not batch["input_values"]:
+            return BatchFeature(batch | {"attention_mask": []})
+        if return_tensors is None:
+            return_tensors = "pt" if hasattr(processed_features["input_values"][0], "detach") else "np"
+        lengths = [len(row) for row in batch["input_values"]]
+        cut, filled = _lengths(lengths, padding, max_length, truncation, pad_to_multiple_of)
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            batch.setdefault("attention_mask", [np.ones(length, np.int32) for length in lengths])
+        for name, value in (("input_values", self.padding_value), ("attention_mask", 0)):
+            if name in batch:
+                batch[name] = [_filled(row[:cut], filled, value) for row in batch[name]]
+        return BatchFeature(batch, tensor_type=return_tensors)
+
+
+def _lengths(
+    lengths: list[int], padding: bool | str, max_length: int | None, truncation: bool, multiple: int | None
+) -> tuple[int | None, int]:
+    """To how many samples clips are cut, None for as they are, and to how many they are filled up."""
+    padding = {True: "longest", False: "do_not_pad"}.get(padding, padding)
+    if padding not in ("longest", "max_length", "do_not_pad"):
+        raise ValueError(f"expected padding True, False, longest, max_length or do_not_pad, found {padding!r}")
+    if max_length is None and (truncation or padding == "max_length"):
+        raise ValueError("padding to max_length and truncation need max_length, found None")
+
+    def whole(length: int) -> int:
+        return length if multiple is None else -(-length // multiple) * multiple
+
+    cut = whole(max_length) if truncation else None
+    if padding == "do_not_pad":
+        return cut, 0
+    return cut, whole(max_length if padding == "max_length" else max(min(each, cut or each) for each in lengths))
+
+
+def _filled(row: np.ndarray, length: int, value: float) -> np.ndarray:
+    missing = max(0, length - len(row))
+    return np.pad(row, [(0, missing)] + [(0, 0)] * (row.ndim - 1), constant_values=value)
+
+
+def _array(row) -> np.ndarray:
+    row = np.asarray(row.detach().cpu() if hasattr(row, "detach") else row)
+    return row.astype(np.float32) if row.dtype == np.float64 else row
 
 
 def _is_batch(raw_speech) -> bool:

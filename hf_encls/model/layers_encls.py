@@ -20,51 +20,57 @@ from .precision_encls import LOUDNESS, TOLERANCE, error_of, noise, warn_of
 ELU_VALUES = 1 << 15  # that go through an ELU's four steps together: they stay in the cache of a core
 CHECKED_S = (1.0, 0.1)  # audio for which a reduced precision is compared: a tile or chunk, and a short end of a clip
 
-# Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
+# Per encoder: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
 _PREPARED: WeakKeyDictionary = WeakKeyDictionary()
 _PREPARING = threading.Lock()
 
 
 def encoder_layers(codec: nn.Module, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
-    """The layers of `codec.encoder`, those up to the LSTM in `dtype` where they are right in it, the last in float32.
+    """The layers of EnCodec's encoder, those up to the LSTM in `dtype` where they are right in it, the last in float32.
 
     They are made once and again when the weights change. They do not train.
     """
+    return prepared_layers(codec.encoder, codec.config.sampling_rate, dtype)
+
+
+def prepared_layers(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
+    """The same of `encoder.layers`, any convolutions built as EnCodec's, the first of which hears `sampling_rate`."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return list(codec.encoder.layers)  # an exported graph holds standard operators
-    parameters = list(codec.encoder.parameters())
+        return list(encoder.layers)  # an exported graph holds standard operators
+    parameters = list(encoder.parameters())
     weights = [parameter.data for parameter in parameters]
     versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
     state = [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
     with _PREPARING:
-        kept = _PREPARED.get(codec)
+        kept = _PREPARED.get(encoder)
         if kept is None or kept[0] != state:
             # The weights are kept beside their addresses, so that no others can come to lie there.
-            kept = _PREPARED[codec] = (state, weights, {})
+            kept = _PREPARED[encoder] = (state, weights, {})
         layers = kept[2]
         if dtype not in layers:
+            packs = _can_pack(weights[0].device) and _packs_in(dtype)
             with torch.inference_mode(False), torch.no_grad():
-                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device) and _packs_in(dtype))
+                layers[dtype] = _prepare(encoder, sampling_rate, dtype, packs)
         return layers[dtype]
 
 
 def lstm_position(layers: list[nn.Module]) -> int:
-    """Which of the encoder's layers is its LSTM."""
-    return next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+    """Which of the encoder's layers is its LSTM; how many there are where none is."""
+    return next((i for i, layer in enumerate(layers) if hasattr(layer, "lstm")), len(layers))
 
 
 def standard_convolutions(codec: nn.Module) -> nn.Sequential:
     """The layers of `codec.encoder` before its LSTM, prepared, of PyTorch's own operators: other runtimes can read them."""
     with torch.inference_mode(False), torch.no_grad():
-        layers = _prepare(codec, torch.float32, packs=False)
+        layers = _prepare(codec.encoder, codec.config.sampling_rate, torch.float32, packs=False)
     return nn.Sequential(*layers[: lstm_position(layers)])
 
 
-def _prepare(codec: nn.Module, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
-    source = codec.encoder.layers
+def _prepare(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
+    source = encoder.layers
     lstm_at = lstm_position(source)
     layers, errors = [], {}
-    lengths = [round(seconds * codec.config.sampling_rate) for seconds in CHECKED_S]
+    lengths = [round(seconds * sampling_rate) for seconds in CHECKED_S]
     for position, layer in enumerate(source):
         if position == lstm_at:
             layers.append(_lstm(layer, dtype, errors, f"encoder.layers.{position}") if packs else layer)
@@ -276,6 +282,8 @@ def _pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float
     length = hidden.shape[-1]
     if not left and not right:
         return hidden
+    if mode == "constant":
+        return nn.functional.pad(hidden.transpose(1, 2), (0, 0, left, right), value=value).transpose(1, 2)
     if mode != "reflect":
         return nn.functional.pad(hidden, (left, right), mode, value)
     # A signal shorter than its reflection is filled up with zeros first, as the codec does.

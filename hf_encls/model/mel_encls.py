@@ -1,12 +1,12 @@
 """Mel spectrograms: the paper's, in power, and the same in decibels."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.audio_utils import mel_filter_bank
 
 from .limits_encls import MOST_FILTER_WEIGHTS
 from .representation_encls import Representation
@@ -23,6 +23,7 @@ class Mel(Representation):
     """
 
     kind = "mel"
+    ordered = True
     options = ("hop_length", "n_fft")
     stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
     text = "the power mel spectrogram"
@@ -30,15 +31,7 @@ class Mel(Representation):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__(config)
-        filters = mel_filter_bank(
-            num_frequency_bins=config.n_fft // 2 + 1,
-            num_mel_filters=config.num_bands,
-            min_frequency=0.0,
-            max_frequency=config.sampling_rate / 2,
-            sampling_rate=config.sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
         # Persistent: from_pretrained leaves non-persistent buffers unset.
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
         self.taper = nn.Buffer(
@@ -79,11 +72,15 @@ class Mel(Representation):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        return windows * 10 ** (gain_db / 10)
+
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         window, step = self.config.window_samples, self.config.step_samples
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
 
-    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
         cutter = WindowStream(self.config.window_samples, self.config.step_samples)
         for block in blocks:
             pieces = cutter.push(block[None])
@@ -152,8 +149,56 @@ class LogMel(Mel):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return windows
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        floor = 10 * np.log10(MIN_POWER)
+        return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
+
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         return power.clamp_min_(MIN_POWER).log10_().mul_(10)
+
+
+def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = False) -> np.ndarray:
+    """Weights (n_fft // 2 + 1, bands), float64, that make mel bands from 0 Hz to half the rate out of a spectrum's bins.
+
+    Triangles on Slaney's scale, each of the area 1 per hertz: librosa's `filters.mel`. With `htk` triangles of the height 1
+    on HTK's scale.
+    """
+    to_mel, to_hz = (_htk_mel, _htk_hz) if htk else (_slaney_mel, _slaney_hz)
+    edges = to_hz(np.linspace(to_mel(0.0), to_mel(sampling_rate / 2), num_bands + 2))
+    bins = np.linspace(0, sampling_rate * (n_fft // 2) / n_fft, n_fft // 2 + 1)
+    slopes = np.expand_dims(edges, 0) - np.expand_dims(bins, 1)
+    widths = np.diff(edges)
+    filters = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
+    if not htk:
+        filters *= 2.0 / (edges[2:] - edges[:-2])
+    if not filters.any(axis=0).all():
+        warnings.warn(
+            f"{np.count_nonzero(~filters.any(axis=0))} of {num_bands} mel bands lie between two bins of n_fft={n_fft} and "
+            "are always silent: take fewer bands or a larger n_fft",
+            stacklevel=2,
+        )
+    return filters
+
+
+# Slaney's scale is linear up to 1000 Hz (15 mel), then logarithmic: 27 mel for a factor of 6.4.
+def _slaney_mel(hz: float) -> float:
+    return 15.0 + np.log(hz / 1000.0) * (27.0 / np.log(6.4)) if hz >= 1000.0 else 3.0 * hz / 200.0
+
+
+def _slaney_hz(mels: np.ndarray) -> np.ndarray:
+    hz = 200.0 * mels / 3.0
+    above = mels >= 15.0
+    hz[above] = 1000.0 * np.exp(np.log(6.4) / 27.0 * (mels[above] - 15.0))
+    return hz
+
+
+def _htk_mel(hz: float) -> float:
+    return 2595.0 * np.log10(1.0 + hz / 700.0)
+
+
+def _htk_hz(mels: np.ndarray) -> np.ndarray:
+    return 700.0 * (np.power(10, mels / 2595.0) - 1.0)
 
 
 def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:

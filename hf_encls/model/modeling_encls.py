@@ -13,6 +13,7 @@ from transformers.modeling_outputs import ModelOutput
 from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig
+from .head_encls import Head
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
 
@@ -54,8 +55,10 @@ class EnclsPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         # PyTorch's own initialisation, as in the paper; the library's N(0, 0.02) trains differently.
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             module.reset_parameters()
+        elif isinstance(module, Head):
+            module.reset()
         elif isinstance(module, EnclsForAudioClassification):
             nn.init.zeros_(module.feature_mean)
             nn.init.ones_(module.feature_scale)
@@ -181,10 +184,10 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
                 "were made with another window length or kind of features than this model's"
             )
-        seen = [self.head.features(self._standardized(part)) for part in self._parts(windows)]
+        seen = [self.head.features(self.standardized(part)) for part in self._parts(windows)]
         return self.head(seen[0] if len(seen) == 1 else torch.cat(seen))
 
-    def _standardized(self, windows: torch.Tensor) -> torch.Tensor:
+    def standardized(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T) -> the same by the statistics of the training windows, float32."""
         return (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
 

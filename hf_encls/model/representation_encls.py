@@ -31,6 +31,8 @@ class Representation(nn.Module, ABC):
     """NumPy's name of the type in which windows are kept on disk."""
     integers: ClassVar[bool] = False
     """Whether windows are stored as integers, which `embed` turns into features."""
+    ordered: ClassVar[bool] = False
+    """Whether the bands are in an order, of pitch: neighbours are alike."""
     text: ClassVar[str]
     """What it is, for people: `the latents`."""
     axes: ClassVar[tuple[str, str]]
@@ -93,6 +95,11 @@ class Representation(nn.Module, ABC):
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
+        return windows
+
     @property
     def takes_convolutions(self) -> bool:
         """Whether another runtime may compute the convolutions: set as `convolutions`, see `encode_causal`."""
@@ -103,8 +110,15 @@ class Representation(nn.Module, ABC):
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
 
     @abstractmethod
-    def stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory."""
+    def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
+        """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory.
+
+        Of live sound `piece_s` says how many seconds may be waited for, so that more of it is computed together.
+        """
+
+    def delay_s(self, piece_s: float) -> float | None:
+        """Seconds that a window of live sound is behind its last sample at most, computing aside; None: until the end."""
+        return 0.0
 
     def stored_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows as they are kept: (W, C, T), or integers that `embed` reads."""

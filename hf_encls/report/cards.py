@@ -1,6 +1,5 @@
 """Model cards, written from the JSON files that lie beside them: no number comes from anywhere else."""
 
-import json
 import os
 import re
 import shlex
@@ -16,8 +15,9 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
-from hf_encls.files.records import read_record
+from hf_encls.files.records import RecordError, read_record
 from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.configuration_encls import (
     HEADS,
@@ -39,27 +39,29 @@ from hf_encls.report.codec_texts import (
     lacks_codec,
     licence,
     licence_text,
+    plain_warning,
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
-from hf_encls.training.results import RESULTS, dataset_text, read_results
+from hf_encls.training.results import CLIP_UNIT, HEARD_WINDOWS, RESULTS, WINDOWS, Results, Unit
 from hf_encls.training.resuming import PREVIOUS
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
-SCORES = (
-    ("window", "window {}", "num_windows", "windows"),
-    ("window_without_silence", "window {} without silence", "num_windows_without_silence", "windows"),
-    ("clip", "clip {}", "num_clips", "clips"),
-)
+SCORE_NAMES = {WINDOWS: "window {}", HEARD_WINDOWS: "window {} without silence", CLIP_UNIT: "clip {}"}
+METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1")}  # a name, and what the Hub calls it
 PROTOCOL_TEXTS = {
     "clip": "Protocol `clip`: whole clips, and recordings where they are known, are in one part of the split only.",
     "official": "Protocol `official`: the data set's own division.",
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
+LABELS_TEXT = (
+    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
+    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
+)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -70,7 +72,7 @@ def write_model_card(
     folder: str | os.PathLike,
     model: str | None = None,
     *,
-    results: Mapping | None = None,
+    results: Results | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write `README.md` and `.eval_results/*.yaml` from a folder's `results.json` and `config.json`.
@@ -90,7 +92,7 @@ def write_model_card(
     name = home.resolve().name
     card = model_card(results, config, name=name, model=model or str(home), pictures=pictures, numbers=numbers)
     beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
-    beside |= _attribution(None if lacks_codec(results, config) else results.get("codec"))
+    beside |= _attribution(None if lacks_codec(results, config) else results.codec)
     return write_card(folder, str(card), beside, _earlier(folder, config), overwrite)
 
 
@@ -99,8 +101,8 @@ def _earlier(folder: Path, config: Mapping) -> list[tuple[str, dict[str, str]]]:
     page, cards = read_card(folder), []
     for name in (RESULTS, PREVIOUS):
         try:
-            results = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            results = Results.read(folder / name)
+        except RecordError:
             continue
         for card in cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")]):
             beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
@@ -109,13 +111,13 @@ def _earlier(folder: Path, config: Mapping) -> list[tuple[str, dict[str, str]]]:
     return cards
 
 
-def cards_as_made(page: Page, results: object, config: object, files: Sequence[str]) -> list[str]:
-    """The card as version 0.1 made it of these two JSON files, under the names that the card which is there has.
+def cards_as_made(page: Page, results: Results | None, config: object, files: Sequence[str]) -> list[str]:
+    """The card as version 0.1 made it of a run, under the names that the card which is there has.
 
-    None where that card has marks, and where the files are not what a run writes.
+    None where that card has marks, and where `config`, the JSON of config.json, is not what a run writes.
     """
     text = text_of(page)
-    if page.marked or page.blank:
+    if page.marked or page.blank or results is None:
         return []
     title, model = re.search(r"^# (.+?)\s*$", text, re.MULTILINE), re.search(r'model="([^"]*)"', text)
     names = {"name": title[1] if title else "model", "model": model[1] if model else "model"}
@@ -125,18 +127,18 @@ def cards_as_made(page: Page, results: object, config: object, files: Sequence[s
         return []
 
 
-def _records_of(folder: Path, with_results: bool = True) -> tuple[dict | None, dict]:
+def _records_of(folder: Path, with_results: bool = True) -> tuple[Results | None, dict]:
     """`results.json` and `config.json` of a folder. Raises `ValueError` where one is missing or damaged."""
     for path in ([folder / RESULTS] if with_results else []) + [folder / "config.json"]:
         if not path.is_file():
             raise ValueError(
                 f"expected {path}, which a training run writes; it is not there, so there is no card to write"
             )
-    return read_results(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)
+    return Results.of(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)
 
 
 def model_card(
-    results: Mapping,
+    results: Results,
     config: Mapping,
     *,
     name: str,
@@ -144,20 +146,20 @@ def model_card(
     pictures: Sequence[str] = tuple(PICTURES),
     numbers: str = "",
 ) -> ModelCard:
-    """The card of a trained model, with `model-index` in its front matter. `results` is the run's `results.json`.
+    """The card of a trained model, with `model-index` in its front matter.
 
     `numbers` is the key to the classes that the pictures call by numbers.
     """
-    codec = results.get("codec")
+    codec = results.codec
     held = None if lacks_codec(results, config) else codec
     data = ModelCardData(
         model_name=name,
         library_name="transformers",
         pipeline_tag="audio-classification",
-        tags=["audio-classification", "hf_encls", str(config.get("features", results["features"]))],
-        datasets=[results["dataset_id"]] if results.get("dataset_id") else None,
+        tags=["audio-classification", "hf_encls", str(config.get("features", results.features))],
+        datasets=[results.dataset_id] if results.dataset_id else None,
         metrics=["accuracy", "f1"],
-        base_model=codec["id"] if is_hub_id(codec) else None,
+        base_model=codec.id if is_hub_id(codec) else None,
         eval_results=_model_index(results) or None,
         **licence(held),
     )
@@ -171,30 +173,30 @@ def model_card(
         name=name,
         model=model,
         config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
-        dataset=dataset_text(results),
-        shown_classes=list(map(markdown, results["classes"])),
-        num_classes=len(results["classes"]),
+        dataset=results.dataset_text,
+        shown_classes=list(map(markdown, results.classes)),
+        num_classes=len(results.classes),
         feature_text=feature_text(config),
         head_text=head_text(config),
         scores=_score_rows(results),
-        protocol=protocol_name(results),
-        protocol_text=PROTOCOL_TEXTS.get(results["protocol"], ""),
+        protocol=results.protocol_text,
+        protocol_text=" ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
         leak=leak_text(results),
         lacks_codec=lacks_codec(results, config),
-        codec_name=codec_name(codec, results["dataset"]),
+        codec_name=codec_name(codec, results.dataset),
         codec_text=codec_text(codec),
-        codec_warning=codec_warning(results),
+        codec_warning=codec_warning(codec, results.dataset),
         results_table=results_table(results, markdown=True),
-        per_class=class_table(results, markdown=True) if results.get("per_class") else "",
+        per_class=class_table(results, markdown=True) if results.per_class else "",
         numbers=", ".join(numbers.splitlines()),
         pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
         settings=_model_settings(results, config),
-        command=shlex.join(map(str, results["command"])) if results.get("command") else "",
+        command=shlex.join(results.command),
         licence_text=licence_text(held),
     )
 
 
-def _attribution(codec: Mapping | None) -> dict[str, str]:
+def _attribution(codec: CodecFacts | None) -> dict[str, str]:
     """The attribution of a bundled codec, which lies beside its weights: file name -> text."""
     source = bundled_folder(codec)
     if source and (source / ATTRIBUTION).is_file():
@@ -202,35 +204,30 @@ def _attribution(codec: Mapping | None) -> dict[str, str]:
     return {}
 
 
-def eval_results(results: Mapping) -> dict[str, str]:
+def eval_results(results: Results) -> dict[str, str]:
     """The `.eval_results/*.yaml` files of a run: file name -> content."""
     entries = [
         EvalResultEntry(
-            dataset_id=results.get("dataset_id") or _slug(results["dataset"]),
-            task_id=f"{_slug(protocol_name(results))}_{key}_accuracy",
+            dataset_id=results.dataset_id or _slug(results.dataset),
+            task_id=f"{_slug(results.protocol_text)}_{unit.key}_accuracy",
             value=value,
             notes=_notes(results),
         )
-        for key, _, kind, value, _ in _test_scores(results)
+        for unit, _, kind, value, _ in _test_scores(results)
         if kind == "accuracy"
     ]
     content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-    return {f"{_slug(results['dataset'])}.yaml": content} if entries else {}
+    return {f"{_slug(results.dataset)}.yaml": content} if entries else {}
 
 
-def protocol_name(results: Mapping) -> str:
-    """The protocol, with the fold where there is one."""
-    return results["protocol"] + (f", fold {results['fold']}" if results.get("fold") is not None else "")
-
-
-def leak_text(results: Mapping) -> str:
+def leak_text(results: Results) -> str:
     """The leak count, in the words that stand beside a score."""
-    leak = results.get("leak")
-    if not leak:
+    leak = results.leak
+    if leak is None:
         return "not measured"
-    text = f"{leak['clip_leaks']} of {leak['test_windows']}"
-    if leak["group_leaks"] != leak["clip_leaks"]:
-        text += f" ({leak['group_leaks']} by recording)"
+    text = f"{leak.clip_leaks} of {leak.test_windows}"
+    if leak.group_leaks != leak.clip_leaks:
+        text += f" ({leak.group_leaks} by recording)"
     return text
 
 
@@ -252,40 +249,48 @@ def head_text(config: Mapping) -> str:
     return HEADS[head].text
 
 
-def _notes(results: Mapping) -> str:
-    parts = [dataset_text(results)] if dataset_text(results) != results["dataset"] else []
-    parts += [f"protocol {protocol_name(results)}", f"leak: {leak_text(results)} test windows"]
-    parts += [codec_text(results.get("codec")), codec_warning(results).replace("*", "").replace("`", "")]
+def _notes(results: Results) -> str:
+    parts = [results.dataset_text] if results.dataset_text != results.dataset else []
+    parts += [f"protocol {results.protocol_text}", f"leak: {leak_text(results)} test windows"]
+    parts += [codec_text(results.codec), plain_warning(results.codec, results.dataset)]
     return "; ".join(part.rstrip(".") for part in parts if part)
 
 
-def _test_scores(results: Mapping) -> Iterator[tuple[str, str, str, float, str]]:
-    """(key, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
-    test = results.get("test") or {}
-    for key, name, count, unit in SCORES:
-        if key == "window_without_silence" and test.get(count) and test[count] == test.get("num_windows"):
-            continue
-        for metric, text, kind in (("accuracy", "accuracy", "accuracy"), ("macro_f1", "macro F1", "f1")):
-            value = (test.get(key) or {}).get(metric)
+def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]]:
+    """(unit, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
+    for unit, scores, count in results.test.scored():
+        things = "clips" if unit is CLIP_UNIT else "windows"
+        for metric, (text, kind) in METRICS.items():
+            value = getattr(scores, metric)
             if value is not None:
-                yield key, name.format(text), kind, value, f"{test[count]:,} {unit}" if test.get(count) else unit
+                yield unit, SCORE_NAMES[unit].format(text), kind, value, f"{count:,} {things}" if count else things
 
 
-def _score_rows(results: Mapping) -> list[dict]:
+def labels_text(results: Results) -> str:
+    """How windows got labels that are in time, for people; nothing where clips have classes."""
+    rule = results.labels
+    if rule is None:
+        return ""
+    drop = rule["unlabelled"] == "drop"
+    others = "others are left out" if drop else f"others are {markdown(rule['unlabelled'])}"
+    return LABELS_TEXT.format(min_overlap=rule["min_overlap"], others=others)
+
+
+def _score_rows(results: Results) -> list[dict]:
     return [
         {"name": name, "value": f"{value:.3f}", "number": measured_on}
         for _, name, _, value, measured_on in _test_scores(results)
     ]
 
 
-def _model_index(results: Mapping) -> list[EvalResult]:
+def _model_index(results: Results) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="audio-classification",
             task_name="Audio Classification",
-            dataset_type=results.get("dataset_id") or _slug(results["dataset"]),
-            dataset_name=dataset_text(results),
-            dataset_config=protocol_name(results),
+            dataset_type=results.dataset_id or _slug(results.dataset),
+            dataset_name=results.dataset_text,
+            dataset_config=results.protocol_text,
             dataset_split="test",
             metric_type=kind,
             metric_name=_metric_name(name, results),
@@ -295,13 +300,13 @@ def _model_index(results: Mapping) -> list[EvalResult]:
     ]
 
 
-def _metric_name(name: str, results: Mapping) -> str:
-    codec = codec_name(results.get("codec"), results["dataset"])
-    return f"{name} (protocol {protocol_name(results)}; leak {leak_text(results)}; codec {codec})"
+def _metric_name(name: str, results: Results) -> str:
+    codec = codec_name(results.codec, results.dataset)
+    return f"{name} (protocol {results.protocol_text}; leak {leak_text(results)}; codec {codec})"
 
 
-def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
-    codec = results.get("codec") or {}
+def _model_settings(results: Results, config: Mapping) -> dict[str, str]:
+    codec = results.codec.as_dict() if results.codec else {}
     settings = {
         "features": markdown_code(config["features"]),
         "sampling rate": f"{config['sampling_rate']} Hz",
@@ -315,13 +320,13 @@ def _model_settings(results: Mapping, config: Mapping) -> dict[str, str]:
             }
         ),
         "standardisation": config.get("standardization"),
-        "head": results.get("head") and markdown_code(results["head"]),
-        "parameters of the head": results.get("parameters") and f"{results['parameters']:,}",
-        "seed": results.get("seed"),
-        "epochs": results.get("epochs"),
-        "best epoch": results.get("best_epoch"),
-        **{f"{key} (s)": f"{value:.1f}" for key, value in (results.get("times_s") or {}).items()},
-        **{f"version of {key}": value for key, value in (results.get("versions") or {}).items()},
+        "head": results.head and markdown_code(results.head),
+        "parameters of the head": results.parameters and f"{results.parameters:,}",
+        "seed": results.seed,
+        "epochs": results.epochs,
+        "best epoch": results.best_epoch,
+        **{f"{key} (s)": f"{value:.1f}" for key, value in results.times_s.items()},
+        **{f"version of {key}": value for key, value in results.versions.items()},
     }
     return {key: str(value).replace("|", "\\|") for key, value in settings.items() if value is not None}
 

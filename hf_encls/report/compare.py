@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import evaluate
-import numpy as np
 import torch
 from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Pipeline, pipeline
 
 from hf_encls.audio import load
-from hf_encls.data.splits import PROTOCOLS, enforce, leak_check, make_splits
+from hf_encls.data.splits import division_rows, enforce, leak_check, make_splits
 from hf_encls.files.checkpoints import find_model
-from hf_encls.files.records import NoObjectError, check_record, read_record
-from hf_encls.report.codec_texts import codec_warning
+from hf_encls.files.records import NoObjectError, read_record
+from hf_encls.report.codec_texts import plain_warning
 from hf_encls.training.metrics import load_metric
-from hf_encls.training.results import RESULTS, RESULTS_SHAPE, read_clips
+from hf_encls.training.results import RESULTS, Results, is_results, read_clips
 
-USED = ("dataset", "protocol", "seed", "fold?", "codec?", "folds?")  # of the results
 SEED = 42  # what training draws its split with unasked: transformers' default
 
 
@@ -48,32 +46,23 @@ def run_of(model: str | os.PathLike) -> TrainingRun | None:
     if not (folder / RESULTS).is_file():
         return None
     try:
-        results = read_record(folder / RESULTS)
+        values = read_record(folder / RESULTS)
     except NoObjectError:
         return None
-    if not _is_ours(results):
+    if not is_results(values):
         return None
-    if "folds" in results:
-        folds = ", ".join(str(folder / f"fold-{fold}") for fold in results["folds"])
+    results = Results.from_dict(values, folder / RESULTS)
+    if results.folds:
+        folds = ", ".join(str(folder / f"fold-{fold}") for fold in results.folds)
         raise ValueError(f"expected one model in {folder}, found one for each fold: name one of {folds}")
-    check_record(results, {name: RESULTS_SHAPE[name] for name in USED}, folder / RESULTS)
-    parts = read_clips(folder)
     return TrainingRun(
         str(folder),
-        results["protocol"],
-        results.get("fold"),
-        results["seed"],
-        {part: frozenset(ids) for part, ids in parts.items()},
-        codec_warning(results).replace("*", "").replace("`", ""),
+        results.protocol,
+        results.fold,
+        results.seed,
+        {part: frozenset(ids) for part, ids in read_clips(folder).items()},
+        plain_warning(results.codec, results.dataset),
     )
-
-
-def _is_ours(results: object) -> bool:
-    """Whether `train` wrote these results, and no other program that calls its file results.json, too."""
-    if not isinstance(results, Mapping) or not {"dataset", "protocol", "seed"} <= results.keys():
-        return False
-    codec = results.get("codec")
-    return results["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
 
 
 def split_of(
@@ -125,7 +114,7 @@ def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None
         raise ValueError(
             f"expected test clips that {run.folder} never heard, found {len(heard)} of {len(test)} in its training or "
             f"validation (such as {heard[0]}): its own split is protocol {run.protocol}, fold {run.fold}, seed "
-            f"{run.seed}; leave --protocol, --fold and --seed out to compare on its own test"
+            f"{run.seed}; leave `protocol`, `fold` and `seed` out to compare on its own test"
         )
     return sum(clip in run.parts["test"] for clip, _ in rows)
 
@@ -144,8 +133,7 @@ def test_clips(clips: Dataset, protocol: str, *, seed: int = 0, fold: int | None
     """
     if protocol == "paper":
         raise ValueError("the protocol paper divides windows, not clips: compare models under clip or official")
-    rows = {name: np.asarray(clips[name][:]) for name in ("clip_id", "group", "fold", "label")}
-    rows["start"] = np.zeros(len(clips))
+    rows = division_rows(clips)
     splits = make_splits(rows, protocol, seed=seed, fold=fold)
     enforce(leak_check(rows, splits), protocol)
     return clips.select(splits["test"])

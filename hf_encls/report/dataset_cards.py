@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.facts import DatasetFacts, copy_text
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
@@ -90,7 +91,13 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
         citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
         # Only those of other people: the bundled ones are this project's own.
-        codecs=sorted({markdown_code(id) for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
+        codecs=sorted(
+            {
+                f"{markdown_code(id)}: {markdown(entry['codec'].get('license') or 'unknown here')}"
+                for entry in made
+                if "/" in (id := entry["config"].get("codec_id") or "")
+            }
+        ),
     )
 
 
@@ -111,7 +118,7 @@ def _by_source(made: Sequence[Mapping]) -> list[dict]:
 
 def _describe(entry: Mapping) -> dict:
     config = entry["config"]
-    codec = entry["codec"] | {"id": config["codec_id"]} if config.get("codec_id") else None
+    codec = CodecFacts.from_dict(entry["codec"] | {"id": config["codec_id"]}) if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
     keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
     settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}

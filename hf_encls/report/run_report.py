@@ -1,54 +1,63 @@
 """A run for people: results.json with its pictures and its card, its title, its tables, how to use its model."""
 
-import json
 from pathlib import Path
 
-from hf_encls.files import write_json
+from hf_encls.data.folders import ScanReport
 from hf_encls.files.escapes import python
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
-from hf_encls.training.results import RESULTS, dataset_text
+from hf_encls.training.results import Results
+from hf_encls.training.resuming import forget_previous
+from hf_encls.training.run import Run
 
 
-def save_results(results: dict, folder: Path) -> None:
+def save_results(results: Results, folder: Path) -> None:
     """Write what is made of results, curves.png, confusion_matrix.png, README.md, then results.json.
 
     It comes last: it says that all of a run is there.
     """
-    results = json.loads(json.dumps(results))  # as they will be read
-    if results["history"]:
-        features, best = results["features"], results.get("best_epoch")
-        save_curves({features: results["history"]}, folder / "curves.png", title(results), {features: best})
-    save_confusion_matrix(results["confusion_matrix"], results["classes"], folder / "confusion_matrix.png")
+    if results.history:
+        curves, best = {results.features: results.history}, {results.features: results.best_epoch}
+        save_curves(curves, folder / "curves.png", title(results), best)
+    save_confusion_matrix(results.confusion_matrix, results.classes, folder / "confusion_matrix.png")
     write_model_card(folder, results=results)
-    write_json(results, folder / RESULTS)
+    results.write(folder)
 
 
-def title(results: dict) -> str:
+def save_run(run: Run, folder: Path, left_out: ScanReport | None) -> None:
+    """Write everything that a run leaves; `left_out` are the files that could not be used."""
+    run.save_model(folder)
+    if left_out is not None:
+        left_out.save(folder / "left_out.json")
+    save_results(run.results, folder)
+    forget_previous(folder)
+
+
+def title(results: Results) -> str:
     """A run in one line: data, features, codec, protocol."""
-    codec = results.get("codec")
-    features = results["features"] + (f" ({codec['id']})" if codec else "")
-    fold = f" fold {results['fold']}" if results.get("fold") else ""
-    return f"{dataset_text(results)}, {features}, protocol {results['protocol']}{fold}"
+    features = results.features + (f" ({results.codec.id})" if results.codec else "")
+    fold = f" fold {results.fold}" if results.fold else ""
+    return f"{results.dataset_text}, {features}, protocol {results.protocol}{fold}"
 
 
-def folds_table(results: dict) -> str:
+def folds_table(results: Results) -> str:
     """The test accuracy of every fold, and their mean and standard deviation, as text."""
     lines = [f"{'fold':<6}{'windows':>10}{'clips':>10}"]
-    for fold, run in results["folds"].items():
-        lines.append(f"{fold:<6}{run['test']['window']['accuracy']:>10.3f}{run['test']['clip']['accuracy']:>10.3f}")
-    for name, key in (("mean", "accuracy"), ("std", "accuracy_std")):
-        lines.append(f"{name:<6}{results['test']['window'][key]:>10.3f}{results['test']['clip'][key]:>10.3f}")
+    rows = {fold: (run.test.window.accuracy, run.test.clip.accuracy) for fold, run in results.folds.items()}
+    units = (results.test.window, results.test.clip)
+    rows["mean"] = [scores.accuracy for scores in units]
+    rows["std"] = [scores.deviation("accuracy") for scores in units]
+    lines += [f"{name:<6}{windows:>10.3f}{clips:>10.3f}" for name, (windows, clips) in rows.items()]
     return "\n".join(["", *lines])
 
 
-def usage(results: dict, folder: Path, example: str | None) -> str:
+def usage(results: Results, folder: Path, example: str | None) -> str:
     """What a run prints last: its scores, and three lines of Python that use the model."""
     lines = ["", title(results), results_table(results), ""]
-    if not results.get("holds_codec", True):
+    if not results.holds_codec:
         lines += [
-            f"The model is in {folder}. It holds no codec, because {results['codec']['id']} could not be had: it takes "
+            f"The model is in {folder}. It holds no codec, because {results.codec.id} could not be had: it takes "
             "windows of features (input_features), no sounds, and no pipeline runs it. To put the codec in:",
             "",
             "from hf_encls import EnclsForAudioClassification",
@@ -65,6 +74,6 @@ def usage(results: dict, folder: Path, example: str | None) -> str:
         "from transformers import pipeline",
         "from hf_encls.audio import load",
         f'print(pipeline("audio-classification", model={python(folder)})(load({python(example or "a_sound.wav")}, '
-        f"{results['sampling_rate']})))",
+        f"{results.sampling_rate})))",
     ]
     return "\n".join(lines)

@@ -1,19 +1,22 @@
-"""The cells of the grid: which runs there are, in which order, with which arguments of scripts/train.py."""
+"""The cells of the grid: which runs there are, in which order, with which settings."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 
 import yaml
 
 from hf_encls.data.splits import official_folds
+from hf_encls.files.records import Record, RecordError, read_record
 from hf_encls.model.configuration_encls import EnclsConfig, parse_features
 from hf_encls.reproduction.data_sets import DataSet
 
 PRESETS = ("paper", "recommended")
 INPUTS = ("mel", "log_mel", "encodec_24khz", "encodec_48khz")
 FOLDER = Path(__file__).with_name("presets")
+SETTINGS = "arguments.json"  # in a cell's folder
 MEL_NAMES = {"mel": "mel (power)", "log_mel": "log-mel (dB)"}
 
 
@@ -22,7 +25,7 @@ class Input:
     """One representation: a kind of features, and the codec that makes it."""
 
     features: str
-    codec: str | None = None  # what --codec is given
+    codec: str | None = None  # as `codec`
     codec_name: str | None = None  # what tables and pictures call it
     untrained: bool = False
 
@@ -78,23 +81,22 @@ class Cell:
             f"seed {self.seed}"
         )
 
-    def arguments(self, cache_dir: str | None) -> list[str]:
-        """Arguments of scripts/train.py, without its output folder."""
-        given = {
-            "data_dir": self.dataset.data_dir,
-            "data_name": self.dataset.data_name,
-            "features": self.input.features,
-            "codec": self.input.codec,
-            "protocol": self.protocol,
-            "fold": self.fold,
-            "seed": self.seed,
-            **self.preset.options,
-            "cache_dir": cache_dir,
-            "report_to": "none",
-        }
+    @property
+    def settings(self) -> "CellSettings":
+        """What the cell is trained with."""
+        options = dict(self.preset.options)
         if self.input.codec is not None:
-            given.pop("hop_length", None)  # of mel
-        return [text for name, value in given.items() if value is not None for text in (f"--{name}", str(value))]
+            options.pop("hop_length", None)  # of mel
+        return CellSettings(
+            data_dir=str(Path(self.dataset.data_dir).resolve()),
+            data_name=self.dataset.data_name,
+            features=self.input.features,
+            codec=self.input.codec,
+            protocol=self.protocol,
+            fold=self.fold,
+            seed=self.seed,
+            options=options,
+        )
 
     def network(self) -> EnclsConfig:
         """The configuration of the network, for counting; a codec's weights play no part in it."""
@@ -109,6 +111,51 @@ class Cell:
             label2id={name: index for index, name in labels.items()},
             **options,
         )
+
+
+@dataclass(kw_only=True)
+class CellSettings(Record):
+    """What a cell is trained with, as its folder keeps it: a finished one counts for these settings alone."""
+
+    data_dir: str  # its full path
+    data_name: str | None = None
+    features: str
+    codec: str | None = None
+    protocol: str
+    fold: int | None = None
+    seed: int
+    options: dict = field(default_factory=dict)  # of the preset, by the names that scripts/train.py has for them
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "CellSettings":
+        """The settings in a file, of version 0.1 too, which kept a command line. Raises `RecordError`."""
+        values = read_record(path)
+        try:
+            return cls.from_dict(_without_dashes(values) if "--features" in values else values, path)
+        except (ValueError, yaml.YAMLError, AttributeError) as error:
+            if isinstance(error, RecordError):
+                raise
+            raise RecordError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+    def flat(self) -> dict[str, object]:
+        """Every setting that is not None, by the name of its option."""
+        values = self.as_dict()
+        return values | values.pop("options")
+
+    def options_of_train(self) -> list[str]:
+        """The options of scripts/train.py that train the same."""
+        return [text for name, value in self.flat().items() for text in (f"--{name}", str(value))]
+
+
+def _without_dashes(arguments: Mapping[str, str]) -> dict[str, object]:
+    values = {name.removeprefix("--"): text for name, text in arguments.items() if name != "--report_to"}
+    texts = {each.name for each in fields(CellSettings) if each.name not in ("fold", "seed")}
+    known = {name: values.pop(name) for name in texts & values.keys()}
+    typed = {name: yaml.safe_load(text) for name, text in values.items()}
+    if parse_features(known["features"])[0].needs_codec:
+        typed.pop("hop_length", None)  # it said nothing about a codec's features
+    numbers = {name: typed.pop(name) for name in ("fold", "seed") if name in typed}
+    return known | numbers | {"data_dir": str(Path(known["data_dir"]).resolve()), "options": typed}
 
 
 def read_preset(name: str, changes: Mapping[str, object]) -> Preset:
@@ -127,11 +174,11 @@ def read_variants(names: Sequence[str], paper: Preset) -> list[Preset]:
     names = list(known) if list(names) == ["all"] else [] if list(names) == ["none"] else names
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"expected --variants to be all, none, or among {', '.join(known)}; found {unknown[0]!r}")
+        raise ValueError(f"expected `variants` to be all, none, or among {', '.join(known)}; found {unknown[0]!r}")
     variants = []
     for name in names:
         options = paper.options | known[name]["options"]
-        if options != paper.options:  # with --hop_length 256 the variant hop_256 is the preset itself
+        if options != paper.options:  # with a hop_length of 256 the variant hop_256 is the preset itself
             variants.append(Preset(f"paper+{name}", paper.protocols, tuple(known[name]["inputs"]), options, name))
     return variants
 

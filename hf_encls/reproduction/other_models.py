@@ -31,7 +31,7 @@ def compare_rows(runs: Sequence[FinishedCell], datasets: Sequence[DataSet], mode
         about = {"dataset": dataset.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
         for run in own:
             if replace(run.cell, input=cell.input) == cell and run.test_clips == clips:
-                score = run.results["test"]["clip"]["accuracy"]
+                score = run.results.test.clip.accuracy
                 rows.append(about | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
         everything = load_clips(dataset.data_dir, dataset.data_name)[0]
         rows += [about | {"model": _name(model)} | _measured(model, everything, clips) for model in models]

@@ -25,12 +25,12 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
     colours = _colours([run.cell.input for run in runs])
-    runs = [run for run in runs if run.results["history"] and not run.cell.preset.variant]
+    runs = [run for run in runs if run.results.history and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
         own = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
         panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in own}
         for run in sorted(own, key=lambda run: ORDER.index(run.cell.input.features)):
-            panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results["history"])
+            panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results.history)
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
         name = f"figure_4_{preset}_{protocol}.png"

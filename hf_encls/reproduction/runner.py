@@ -2,93 +2,61 @@
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from hf_encls.files import write_json
-from hf_encls.files.records import read_record
-from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction.costs import multiply_adds
-from hf_encls.reproduction.grid import Cell
-from hf_encls.training.results import RESULTS, read_results
+from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings
+from hf_encls.training.results import RESULTS, Results
 from hf_encls.training.resuming import progress
 
-ARGUMENTS = "arguments.json"  # what the cell was started with: a finished one counts for these alone
 LOG = "log.txt"
 POLL_S = 1.0
 
 
-def check_settings(cells: Sequence[Cell], folder: Path, cache_dir: str | None, report_only: bool = False) -> None:
+def check_settings(cells: Sequence[Cell], folder: Path, report_only: bool = False) -> None:
     """Raise `ValueError` where a cell's folder was made with other settings: numbers of two kinds never mix.
 
     A report alone does not ask where the data lay when the cells were trained.
     """
     for cell in cells:
-        file = folder / cell.id / ARGUMENTS
+        file = folder / cell.id / SETTINGS
         if file.is_file():
-            before, now = _same_terms(_read(file)), identity(cell.arguments(cache_dir))
-            if report_only:
-                before, now = (each | {"--data_dir": ""} for each in (before, now))
-            if before != now:
-                names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-                changed = [f"{name} {before.get(name)}, now {now.get(name)}" for name in names]
+            before, now = CellSettings.read(file).flat(), cell.settings.flat()
+            names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+            changed = [f"`{name}` {before.get(name)}, now {now.get(name)}" for name in names]
+            if changed and not (report_only and names == ["data_dir"]):
                 raise ValueError(
                     f"{folder / cell.id} was started with other settings ({', '.join(changed)}): give the same ones, or "
-                    "another --output_dir"
+                    "another `output_dir`"
                 )
 
 
-def settings_of(folder: Path, presets: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+def common_options(folder: Path, presets: Sequence[str], names: Sequence[str]) -> dict[str, object]:
     """What the finished cells of `presets` were trained with: those of the options `names` that are set.
 
     Raises `ValueError` when two cells differ in one of them.
     """
-    found: dict[str, dict[str, Path]] = {name: {} for name in names}
-    for file in sorted(folder.glob(f"*/*/**/{ARGUMENTS}")):
+    values: dict[str, dict[object, Path]] = {name: {} for name in names}
+    for file in sorted(folder.glob(f"*/*/**/{SETTINGS}")):
         if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
             continue
-        arguments = _same_terms(_read(file))
+        settings = CellSettings.read(file)
         for name in names:
-            if name == "hop_length" and _is_codec(arguments):
-                continue  # says nothing about a codec's features, and is not given to them
-            found[name].setdefault(arguments.get(f"--{name}", ""), file.parent)
-    for name, values in found.items():
-        if len(values) > 1:
-            (one, first), (other, second) = list(values.items())[:2]
+            if name != "hop_length" or settings.codec is None:  # a codec's features have none
+                values[name].setdefault(settings.options.get(name), file.parent)
+    for name, folders in values.items():
+        if len(folders) > 1:
+            (first, first_folder), (second, second_folder) = list(folders.items())[:2]
             raise ValueError(
-                f"expected one setting of {name} in {folder}, found {one or 'none'} in {first} and {other or 'none'} in "
-                f"{second}: say which one the report is of, or give another --output_dir"
+                f"expected one setting of {name} in {folder}, found {first} in {first_folder} and {second} in "
+                f"{second_folder}: say which one the report is of, or give another `output_dir`"
             )
-    return {name: value for name, values in found.items() for value in values if value}
-
-
-def identity(arguments: Sequence[str]) -> dict[str, str]:
-    """Arguments as a dict, the data's folder by its full path, without the cache's, which changes no number."""
-    pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    pairs.pop("--cache_dir", None)
-    return _same_terms(pairs)
-
-
-def _same_terms(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Arguments as `identity` gives them, of cells of earlier versions too."""
-    same = dict(pairs)
-    if "--data_dir" in same:
-        same["--data_dir"] = str(Path(same["--data_dir"]).resolve())
-    if _is_codec(same):
-        same.pop("--hop_length", None)
-    return same
-
-
-def _is_codec(pairs: Mapping[str, str]) -> bool:
-    return parse_features(pairs["--features"])[0].needs_codec if "--features" in pairs else False
-
-
-def _read(file: Path) -> dict[str, str]:
-    return read_record(file, {"*": str})
+    return {name: value for name, folders in values.items() for value in folders if value is not None}
 
 
 def is_finished(cell: Cell, folder: Path) -> bool:
@@ -96,10 +64,11 @@ def is_finished(cell: Cell, folder: Path) -> bool:
     return (folder / cell.id / RESULTS).is_file()
 
 
-def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dict[str, str]:
+def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Sequence[str]]) -> dict[str, str]:
     """Run what is not finished; returns the ids of cells that failed, with the last lines they said.
 
-    A cell that fails does not stop the others. `check_settings` comes first.
+    `command` is the command line that trains the cell in a folder by the settings that are in it. A cell that fails does
+    not stop the others. `check_settings` comes first.
     """
     todo = [cell for cell in cells if not is_finished(cell, folder)]
     done = sum(_work(cell) for cell in cells if is_finished(cell, folder))
@@ -112,7 +81,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dic
         for number, cell in enumerate(todo, len(cells) - len(todo) + 1):
             bar.write(f"[{number}/{len(cells)}] {cell.title}")
             started = time.monotonic()
-            error = _run(cell, folder / cell.id, cache_dir, bar)
+            error = _run(cell, folder / cell.id, command, bar)
             if error is None:
                 bar.write(f"    {_scores(folder / cell.id)}, {time.monotonic() - started:.0f} s")
             else:
@@ -121,19 +90,16 @@ def run_cells(cells: Sequence[Cell], folder: Path, cache_dir: str | None) -> dic
     return failed
 
 
-def _run(cell: Cell, folder: Path, cache_dir: str | None, bar: tqdm) -> str | None:
+def _run(cell: Cell, folder: Path, command: Callable[[Path], Sequence[str]], bar: tqdm) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = cell.arguments(cache_dir)
-    write_json(identity(arguments), folder / ARGUMENTS)
-    command = [sys.executable, "-m", "hf_encls.commands.reproduce_cell", str(folder), *arguments]
+    write_json(cell.settings.as_dict(), folder / SETTINGS)
     before, share = bar.n, _share(folder)
     bar.update(share * _work(cell))
     if not bar.disable:  # done in an earlier start: it says nothing about the speed of this one
         bar.initial += share * _work(cell)
     with (folder / LOG).open("ab") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-        )
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(command(folder), stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
@@ -169,6 +135,5 @@ def last_words(log: Path) -> str:
 
 
 def _scores(folder: Path) -> str:
-    results = read_results(folder)
-    test = results["test"]
-    return f"test accuracy {test['window']['accuracy']:.3f} of windows, {test['clip']['accuracy']:.3f} of clips"
+    test = Results.of(folder).test
+    return f"test accuracy {test.window.accuracy:.3f} of windows, {test.clip.accuracy:.3f} of clips"

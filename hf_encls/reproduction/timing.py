@@ -37,10 +37,10 @@ def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[
             continue
         one = next(iter(first.values()))
         chosen = one.test_clips[:: max(1, len(one.test_clips) // clips)][:clips]  # evenly spread over their names
-        device = one.results["device"] if torch.cuda.is_available() else "cpu"
+        device = one.results.device if torch.cuda.is_available() else "cpu"
         settings = {
             "cells": {entry: run.cell.id for entry, run in first.items()},
-            "codecs": {entry: (run.results["codec"] or {}).get("hash") for entry, run in first.items()},
+            "codecs": {entry: run.results.codec and run.results.codec.hash for entry, run in first.items()},
             "clips": chosen,
             "repeats": REPEATS,
             "device": device,

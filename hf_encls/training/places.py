@@ -89,7 +89,7 @@ def is_finished(folder: Path) -> bool:
 def workplace(folder: Path, asked: str | bool | None, overwrite: bool) -> Path:
     """Where a run works that ends in `folder`: there, or in the folder of replacements where it replaces a finished one.
 
-    `asked` is the value of --resume_from_checkpoint: a finished run may go on where it is. Changes nothing. Raises
+    `asked` is the value of `resume_from_checkpoint`: a finished run may go on where it is. Changes nothing. Raises
     `ValueError` where something finished would be replaced and `overwrite` does not say so.
     """
     if not is_finished(folder):
@@ -104,8 +104,8 @@ def workplace(folder: Path, asked: str | bool | None, overwrite: bool) -> Path:
                 return place
     if not overwrite:
         raise ValueError(
-            f"{folder} holds a finished model: take another --output_dir, or say --overwrite to replace it (it stays until "
-            "the new one is finished)"
+            f"{folder} holds a finished model: take another `output_dir`, or say `overwrite=True` to replace it (it stays "
+            "until the new one is finished)"
         )
     return work
 
@@ -159,12 +159,12 @@ def _lock(folder: Path) -> FileLock:
         file.write_text(f"{os.getpid()} {socket.gethostname()}\n", encoding="utf-8")
     except Timeout:
         raise ValueError(
-            f"another run works in {folder} ({_holder(file)}): wait for it, end it, or take another --output_dir"
+            f"another run works in {folder} ({_holder(file)}): wait for it, end it, or take another `output_dir`"
         ) from None
     except OSError as error:
         raise ValueError(
             f"expected a folder that can be written at {folder}, and it cannot ({error.strerror or error}): take another "
-            "--output_dir"
+            "`output_dir`"
         ) from error
     return lock
 

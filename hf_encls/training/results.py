@@ -1,109 +1,178 @@
-"""What a run leaves behind: the model with its code, and its numbers; each file written whole."""
+"""What was measured of a run: `results.json`, its keys, its units and its rules."""
 
-import platform
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 import numpy as np
 
+from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.facts import copy_text
-from hf_encls.files import move_into_place, work_folder, writing
-from hf_encls.files.records import read_record
-from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
-from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.data.splits import PROTOCOLS, LeakReport
+from hf_encls.files import write_json
+from hf_encls.files.records import NULL, Record, read_record
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
-SCORES_SHAPE = {"accuracy": float, "loss": float, "macro_f1?": float, "*": (float, None)}
-PART_SHAPE = {"window": SCORES_SHAPE, "clip": SCORES_SHAPE, "window_without_silence?": (SCORES_SHAPE, None), "*": int}
-CODEC_SHAPE = {
-    **{"id": str, "hash?": (str, None), "policy?": (str, None), "dtype?": (str, None), "revision?": (str, None)},
-    **{"bandwidth?": (float, None), "untrained?": bool, "trained_on?": ([str], str), "license?": (str, None)},
-    **{"attribution?": (str, None), "heard_test_clips?": bool},
-}
-LEAK_SHAPE = {"test_windows": int, "clip_leaks": int, "group_leaks": int}
-# What readers rely on; results of earlier versions have less.
-RESULTS_SHAPE = {
-    **{
-        "dataset": str,
-        "dataset_id?": (str, None),
-        "features": str,
-        "protocol": str,
-        "fold?": (int, None),
-        "seed": int,
-    },
-    **{"head?": str, "parameters?": int},
-    **{"classes": [str], "codec?": (CODEC_SHAPE, None), "leak?": (LEAK_SHAPE, None), "holds_codec?": bool},
-    **{
-        "train?": PART_SHAPE,
-        "validation?": PART_SHAPE,
-        "test": PART_SHAPE,
-        "epochs?": int,
-        "best_epoch?": (int, None),
-    },
-    **{"history?": [{"epoch": float, "*": (float, None)}], "command?": [str], "versions?": {"*": str}, "device?": str},
-    **{"per_class?": [{"class": str, "support": int, "*": (float, None)}], "times_s?": {"*": float}},
-    **{"confusion_matrix?": [[int]], "folds?": {"*": {"test": PART_SHAPE}}},
-}
 CLIPS_SHAPE = {"*": [str]}
+LABELS_SHAPE = {"min_overlap": float, "unlabelled": str}
+EPOCH_SHAPE = {"epoch": float, "*": (float, None)}
+CLASS_SHAPE = {"class": str, "support": int, "*": (float, None)}
 
 
-def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: Path) -> None:
-    """Write the checkpoint, the feature extractor and the code that runs them into `folder`."""
-    model.cpu()
-    with writing(folder), work_folder(folder) as work:
-        model.save_pretrained(work)
-        EnclsFeatureExtractor(sampling_rate=config.sampling_rate).save_pretrained(work)
-        for file in sorted(work.iterdir()):
-            if file.is_file():
-                move_into_place(file, folder / file.name)
+@dataclass(kw_only=True)
+class Scores(Record):
+    """How well the classes of some windows, or of some clips, were told.
 
-
-def versions() -> dict[str, str]:
-    """Versions of what a score depends on."""
-    names = ("hf_encls", "torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
-
-
-def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ()) -> list[str]:
-    """A command line as it may be published: options that name a token are left out with their values, and so is every
-    argument with one of `secrets` in it; of an absolute path only the last part stays. Whether the run was resumed is
-    left out too: the command is the one that makes the same results from nothing.
+    Over several folds these are means, and each has its standard deviation (of the population) beside it.
     """
-    secrets = [secret for secret in secrets if secret]
-    shown: list[str] = []
-    value_left_out = False
-    for argument in arguments:
-        is_option = argument.startswith("--")
-        name, equals, value = argument.partition("=") if is_option else ("", "", argument)
-        if value_left_out and not is_option:
-            value_left_out = False
-            continue
-        is_left_out = "token" in name.lower() or name.startswith("--resu")  # it may be abbreviated
-        value_left_out = is_left_out and not equals
-        if is_left_out:
-            continue
-        if any(secret in argument for secret in secrets):  # of an option that was abbreviated
-            if not is_option and shown and shown[-1].startswith("--"):
-                shown.pop()
-            continue
-        shown.append(name + equals + _without_place(value))
-    return shown
+
+    accuracy: float  # of 1
+    loss: float  # nats
+    macro_f1: float | None = None  # of 1
+
+    @classmethod
+    def metrics(cls) -> list[str]:
+        """The names of what is measured."""
+        return [each.name for each in fields(cls) if each.name != "others"]
+
+    def deviation(self, metric: str) -> float | None:
+        """The standard deviation of a metric over the folds; None for one run."""
+        return self.others.get(f"{metric}_std")
+
+    @classmethod
+    def mean(cls, scores: list["Scores"]) -> "Scores":
+        """The mean of each metric that all of them have, with its deviation."""
+        columns = {metric: [getattr(each, metric) for each in scores] for metric in cls.metrics()}
+        columns = {metric: np.array(values) for metric, values in columns.items() if None not in values}
+        means = {metric: values.mean().item() for metric, values in columns.items()}
+        return cls(**means, others={f"{metric}_std": values.std().item() for metric, values in columns.items()})
 
 
-def _without_place(text: str) -> str:
-    """The last part of an absolute path, anything else as it is."""
-    for kind in (PurePosixPath, PureWindowsPath):
-        if kind(text).is_absolute():
-            return kind(text).name
-    return text
+@dataclass(frozen=True)
+class Unit:
+    """What is scored: a key of `PartScores`, and how many there are of it."""
+
+    key: str
+    text: str
+    count: str
 
 
-def read_results(folder: Path) -> dict:
-    """The results of a run, or of the folds of one, as `train` left them in `folder`. Raises `RecordError`."""
-    return read_record(folder / RESULTS, RESULTS_SHAPE)
+WINDOWS = Unit("window", "windows", "num_windows")
+HEARD_WINDOWS = Unit("window_without_silence", "windows without silence", "num_windows_without_silence")
+CLIP_UNIT = Unit("clip", "clips", "num_clips")
+UNITS = (WINDOWS, HEARD_WINDOWS, CLIP_UNIT)
+
+
+@dataclass(kw_only=True)
+class PartScores(Record):
+    """The scores of one part, and the numbers that they stand on."""
+
+    window: Scores
+    clip: Scores | None = field(default=None, metadata=NULL)  # None: clips have no class, see `Results.clip_votes`
+    num_windows: int | None = None
+    num_clips: int | None = None
+    window_without_silence: Scores | None = None  # None: it is not known what is silent, or all is
+    num_windows_without_silence: int | None = None
+
+    def scored(self) -> Iterator[tuple[Unit, Scores, int | None]]:
+        """Each unit that has scores, and how many there are of it; the same thing never twice: where nothing is silent,
+        windows without silence are left out.
+        """
+        for unit in UNITS:
+            scores, count = getattr(self, unit.key), getattr(self, unit.count)
+            nothing_silent = unit is HEARD_WINDOWS and count is not None and count == self.num_windows
+            if scores is not None and not nothing_silent:
+                yield unit, scores, count
+
+
+@dataclass(kw_only=True)
+class FoldResults(Record):
+    """What the results of all folds say of each."""
+
+    test: PartScores
+    leak: LeakReport | None = None
+    times_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Results(Record):
+    """Everything that `results.json` says of a run, or of all folds of one.
+
+    Results of earlier versions have less, those of all folds have no history and only a `test` of means.
+    """
+
+    dataset: str  # its name
+    dataset_id: str | None = field(default=None, metadata=NULL)  # on the Hub
+    clips: int | None = field(default=None, metadata=NULL)
+    expected_clips: int | None = field(default=None, metadata=NULL)  # how many the whole of a known data set has
+    features: str
+    sampling_rate: int | None = None
+    window_s: float | None = None
+    step_s: float | None = None
+    hop_length: int | None = field(default=None, metadata=NULL)  # samples; of mel
+    standardization: str | None = None
+    head: str | None = None
+    parameters: int | None = None  # of the head
+    recipe: str | None = None  # how it was trained, as `Recipe.parse` reads it
+    protocol: str
+    fold: int | None = field(default=None, metadata=NULL)
+    seed: int
+    classes: list[str]
+    labels: dict | None = field(
+        default=None, metadata={"shape": (LABELS_SHAPE, None)}
+    )  # in time: how windows got theirs
+    clip_votes: bool = True  # False: labels are in time, and only windows have scores
+    leak: LeakReport | None = None
+    train: PartScores | None = None
+    validation: PartScores | None = None
+    test: PartScores
+    per_class: list[dict] | None = field(default=None, metadata={"shape": ([CLASS_SHAPE], None)})  # of test windows
+    confusion_matrix: list[list[int]] | None = None  # of test windows; rows: true class
+    epochs: int | None = None
+    best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
+    history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
+    fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
+    processes: int | None = None
+    device: str | None = None
+    holds_codec: bool = True  # whether the model takes sounds, on the day of training
+    times_s: dict[str, float] = field(default_factory=dict)
+    codec: CodecFacts | None = field(default=None, metadata=NULL)
+    command: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    folds: dict[str, FoldResults] | None = None
+
+    @classmethod
+    def of(cls, folder: Path) -> "Results":
+        """The results of a run, or of the folds of one, as `train` left them in `folder`. Raises `RecordError`."""
+        return cls.read(folder / RESULTS)
+
+    def write(self, folder: Path) -> None:
+        """Write `results.json` into `folder`."""
+        write_json(self.as_dict(), folder / RESULTS)
+
+    def with_origin(self, *, times_s: Mapping[str, float], **origin: object) -> "Results":
+        """The same with what `train()` cannot know: the data set, the codec, the command, and seconds of earlier work."""
+        times_s = {**times_s, **self.times_s}
+        return replace(self, **origin, times_s=times_s | {"total": sum(times_s.values())})
+
+    @property
+    def dataset_text(self) -> str:
+        """The data set as it stands beside its scores: a partial copy says so. Older results name it alone."""
+        return copy_text(self.dataset, self.clips, self.expected_clips)
+
+    @property
+    def protocol_text(self) -> str:
+        """The protocol, with the fold where there is one."""
+        return self.protocol + (f", fold {self.fold}" if self.fold is not None else "")
+
+
+def is_results(values: object) -> bool:
+    """Whether `train` wrote this JSON object, and no other program that calls its file results.json, too."""
+    if not isinstance(values, Mapping) or not {"dataset", "protocol", "seed"} <= values.keys():
+        return False
+    codec = values.get("codec")
+    return values["protocol"] in PROTOCOLS and (codec is None or (isinstance(codec, Mapping) and "id" in codec))
 
 
 def read_clips(folder: Path) -> dict[str, list[str]]:
@@ -111,43 +180,34 @@ def read_clips(folder: Path) -> dict[str, list[str]]:
     return read_record(folder / CLIPS, CLIPS_SHAPE) if (folder / CLIPS).is_file() else {}
 
 
-def dataset_text(results: Mapping) -> str:
-    """The data set of a run as it stands beside its scores: a partial copy says so. Older results name it alone."""
-    return copy_text(results["dataset"], results.get("clips"), results.get("expected_clips"))
-
-
-def over_folds(runs: dict[int, dict]) -> dict:
+def over_folds(runs: Mapping[int, Results]) -> Results:
     """Results of all folds as one: mean and standard deviation (of the population) of each test score.
 
     The first fold's results say what the runs have in common.
     """
-    common = next(iter(runs.values()))
-    shared = (
-        "dataset",
-        "dataset_id",
-        "clips",
-        "expected_clips",
-        "features",
-        "sampling_rate",
-        "window_s",
-        "step_s",
-        "hop_length",
-        "standardization",
-        "head",
-        "parameters",
+    tests = [run.test for run in runs.values()]
+    scores = {unit.key: [each for test in tests if (each := getattr(test, unit.key)) is not None] for unit in UNITS}
+    of_one_run = (
+        "train",
+        "validation",
+        "per_class",
+        "confusion_matrix",
+        "best_epoch",
+        "history",
+        "fit",
+        "processes",
+        "device",
     )
-    shared += ("protocol", "seed", "codec", "classes", "epochs", "command", "versions")
-    test: dict = {}
-    for unit in ("window", "window_without_silence", "clip"):
-        scored = [run["test"][unit] for run in runs.values() if run["test"].get(unit)]
-        for metric in ("accuracy", "loss", "macro_f1") if scored else ():
-            values = np.array([scores[metric] for scores in scored])
-            test.setdefault(unit, {})[metric] = values.mean().item()
-            test[unit][f"{metric}_std"] = values.std().item()
-    holds_codec = all(run.get("holds_codec", True) for run in runs.values())
-    leak = {name: sum(run["leak"][name] for run in runs.values()) for name in common["leak"]}
-    folds = {
-        str(fold): {"test": run["test"], "leak": run["leak"], "times_s": run["times_s"]} for fold, run in runs.items()
-    }
-    about = {name: common[name] for name in shared if name in common}
-    return about | {"holds_codec": holds_codec, "leak": leak, "test": test, "folds": folds}
+    leaks = [run.leak for run in runs.values()]
+    return replace(
+        next(iter(runs.values())),
+        **dict.fromkeys(of_one_run),
+        fold=None,
+        times_s={},
+        holds_codec=all(run.holds_codec for run in runs.values()),
+        leak=None if None in leaks else LeakReport.total(leaks),
+        test=PartScores(**{key: Scores.mean(each) for key, each in scores.items() if each}),
+        folds={
+            str(fold): FoldResults(test=run.test, leak=run.leak, times_s=run.times_s) for fold, run in runs.items()
+        },
+    )

@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.files import move_into_place, write_json
 from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
+from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
@@ -51,7 +52,7 @@ def plan_folds(
 def plan_start(
     folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False, anew: bool = False
 ) -> Start:
-    """How a run begins where `asked` is the value of --resume_from_checkpoint. Changes nothing.
+    """How a run begins where `asked` is the value of `resume_from_checkpoint`. Changes nothing.
 
     A settings file may say false (nothing is asked) or true (the last checkpoint). `anew`: what is there is given up.
 
@@ -201,8 +202,8 @@ def seconds_before(checkpoint: Path | None) -> float:
 def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several: bool) -> Start:
     if one_of_several:
         raise ValueError(
-            f"expected one run to resume from {str(checkpoint)!r}, found one for each fold: name one with --fold, or "
-            "take --resume_from_checkpoint last, which goes on with each fold"
+            f"expected one run to resume from {str(checkpoint)!r}, found one for each fold: name one with `fold`, or "
+            "take `resume_from_checkpoint=last`, which goes on with each fold"
         )
     if not checkpoint.is_dir():
         raise ValueError(
@@ -224,13 +225,14 @@ def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several
 def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
-    there = {"head": "mnist"} | read_record(folder / SETTINGS)  # of version 0.1, which had no other
+    # Of version 0.1, which had no other.
+    there = {"head": "mnist", "recipe": Recipe().settings()} | read_record(folder / SETTINGS)
     # A name that is missing there was not written down yet when that run began.
     other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
     if other:
         raise ValueError(
             f"the run in {folder} is another one (it differs in {', '.join(sorted(other))}): resume it with its own "
-            "settings, or take another --output_dir"
+            "settings, or take another `output_dir`"
         )
 
 
@@ -260,6 +262,6 @@ def _state(checkpoint: Path) -> dict:
 
 def _unfinished(folder: Path) -> str:
     return (
-        f"{folder} holds an unfinished run: go on with --resume_from_checkpoint last, take another --output_dir, or say "
-        "--overwrite to begin anew"
+        f"{folder} holds an unfinished run: go on with `resume_from_checkpoint=last`, take another `output_dir`, or say "
+        "`overwrite=True` to begin anew"
     )

@@ -11,17 +11,20 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.splits import PARTS, enforce, leak_check, make_splits
+from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
-from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.fitting import fit
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
-from hf_encls.training.results import CLIPS, RESULTS, save_model
+from hf_encls.training.recipe import Recipe
+from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
+from hf_encls.training.saving import save_model
 from hf_encls.training.trainer import EnclsTrainer, history
 
 # Of transformers' arguments, those that a result depends on.
@@ -38,18 +41,18 @@ class Run:
 
     Args:
         model: the network, with the frozen codec in it where one was given.
-        results: what `results.json` holds: settings, scores of `train`, `validation` and `test`, the history, the leak.
+        results: settings, scores of `train`, `validation` and `test`, the history, the leak: `results.json`.
         parts: the ids of the clips in each part.
     """
 
     model: EnclsForAudioClassification
-    results: dict
+    results: Results
     parts: dict[str, list[str]]
 
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint with its code, `clips.json` and, last, `results.json`."""
         self.save_model(folder)
-        write_json(self.results, Path(folder) / RESULTS)
+        self.results.write(Path(folder))
 
     def save_model(self, folder: str | Path) -> None:
         """The same without `results.json`, which says that all of a run is there."""
@@ -108,7 +111,7 @@ def train(
     >>> windows = hf_encls.extract_features(clips, config, cache_dir=sounds)
     >>> args = hf_encls.EnclsTrainingArguments(folder, num_train_epochs=3, report_to="none", disable_tqdm=True)
     >>> run = hf_encls.train(windows, config, args=args)
-    >>> 0 <= run.results["test"]["clip"]["accuracy"] <= 1
+    >>> 0 <= run.results.test.clip.accuracy <= 1
     True
     >>> run.save(folder)
     """
@@ -136,45 +139,54 @@ def train(
     size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
-    trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
-    before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
-    training_s = before_s + time.monotonic() - started
-    epochs = history(trainer.state.log_history)
-    results = {
+    training = _training_windows(stores["train"], splits["train"], model, args.recipe)
+    if Recipe.parse(args.recipe).crop and source.stream is not None:
+        said("no random crops: windows of a stream come without their neighbours")
+    trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
+    trainer.clip_votes = clips_have_one_label(windows)
+    training_s, learned = _learn(trainer, start)
+    results = Results(
         **_settings(config, protocol, fold, args.seed),
-        "parameters": model.head.num_parameters(),
-        "classes": classes,
-        "leak": leak.as_dict(),
+        recipe=args.recipe,
+        parameters=model.head.num_parameters(),
+        classes=classes,
+        leak=leak,
+        clip_votes=trainer.clip_votes,
         **_scores(trainer, stores, classes),
-        "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
-        "history": epochs,
-        "processes": args.world_size,
-        "device": args.device.type,
-        "holds_codec": codec is not None or not config.representation.needs_codec,  # False: it takes features only
-        "times_s": {"training": training_s},
-    }
+        **learned,
+        processes=args.world_size,
+        device=args.device.type,
+        holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
+        times_s={"training": training_s},
+    )
     model.cpu()
     if codec is not None and config.representation.needs_codec:
         model.attach_codec(codec)
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
 
 
-def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> dict:
-    """Scores of a model on windows of features that it has not seen, as `results.json` has them of a part.
+def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
+    """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`) and
-    the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
+    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
+    shape than the model's, and for other classes.
 
     >>> import hf_encls  # doctest: +SKIP
-    >>> hf_encls.evaluate(model, windows)["clip"]["accuracy"]  # doctest: +SKIP
+    >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
     0.83
     """
     names = windows.features["label"].names
     expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
+    clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
+    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+
+
+def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
+    """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
     books = (
         codebooks_of(model.frontend.codec, model.config.num_codebooks)
         if model.config.representation.integers
@@ -186,7 +198,7 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, store.clip_ids, store.silent)
+    return torch.cat(rows).numpy()
 
 
 def run_settings(
@@ -210,6 +222,7 @@ def asked_settings(
         "protocol": protocol,
         "fold": fold,
         "seed": args.seed,
+        "recipe": Recipe.parse(args.recipe).settings(),
         **network,
         **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
         "batch_size": args.train_batch_size * devices,
@@ -228,6 +241,7 @@ def _begin(start: Start) -> None:
 
 def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -> dict:
     return {
+        "dataset": "",  # windows do not say what they were cut from
         "features": config.feature_name,
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_s,
@@ -257,6 +271,15 @@ def _stores(
     return {part: FeatureStore(kept, splits[part]) for part in PARTS}
 
 
+def _training_windows(
+    store: torch.utils.data.Dataset, rows: np.ndarray, model: EnclsForAudioClassification, recipe: str
+) -> torch.utils.data.Dataset:
+    """The windows of training as the recipe and the head need them; those of a stream come without their neighbours."""
+    if not Recipe.parse(recipe).crop or model.head.is_fitted or not isinstance(store, FeatureStore):
+        return store
+    return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
+
+
 def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
     """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
     names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
@@ -266,11 +289,33 @@ def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -
     return model
 
 
+def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
+    """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
+    before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    if trainer.model.head.is_fitted:
+        how = {
+            "fit": fit(
+                trainer.model,
+                trainer.train_dataset,
+                trainer.eval_dataset,
+                trainer.recipe.class_weights,
+                trainer.clip_votes,
+            )
+        }
+    else:
+        how = {}
+        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    epochs = history(trainer.state.log_history)
+    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
+    return before_s + time.monotonic() - started, how
+
+
 def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
     out: dict = {}
     for part, store in stores.items():
         probabilities = trainer.probabilities(store)
-        out[part] = evaluate_split(probabilities, store.labels, store.clip_ids, store.silent)
+        clip_ids = store.clip_ids if trainer.clip_votes else None
+        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
     predictions = probabilities.argmax(-1)  # of the last part: test
     out["per_class"] = per_class(predictions, store.labels, classes)
     out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from hf_encls.audio import AudioError, header_duration_s, stream
-from hf_encls.inference.formats import EXTENSIONS, render
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.mel_encls import LogMel
 from hf_encls.report.feature_pictures import feature_panel
 from hf_encls.report.pictures import Panel, save_feature_picture
+from hf_encls.timelines.formats import EXTENSIONS, render
 
 FEATURES_S = 10.0  # of a clip whose features are drawn: more could not be seen
 DOWNLOADS = ("json", "csv")
@@ -64,7 +64,7 @@ def answer(
 ) -> Answer:
     """Classify the file at `path` and write pictures and downloads into `folder`, which exists.
 
-    `smoothing` and `min_duration_s` are those of `make_timeline`. Raises `ValueError` with the reason for a file that
+    `smoothing` and `min_duration_s` are those of `Segmentation`. Raises `ValueError` with the reason for a file that
     is too large, too long, broken, or no audio.
     """
     path, folder = Path(path), Path(folder)
@@ -74,15 +74,7 @@ def answer(
     segments = analysis.timeline(smoothing=smoothing, min_duration_s=min_duration_s)
     envelope = Envelope(rate, bin_s=min(0.01, analysis.duration_s / 1000))
     envelope.add(waveform)
-    timeline = save_timeline_picture(
-        folder / "timeline.png",
-        segments,
-        analysis.cells(),
-        analysis.labels,
-        step_s=analysis.step_s,
-        duration_s=analysis.duration_s,
-        envelope=envelope,
-    )
+    timeline = save_timeline_picture(folder / "timeline.png", segments, analysis.cells(), envelope=envelope)
     features = save_feature_picture(feature_panels(pipe, waveform), folder / "features.png")
     downloads = {}
     for format in DOWNLOADS:

@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -50,83 +50,105 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None) -> "
         gradio.Markdown(f"# What sounds here?\n{introduction(pipe, name, limits)}")
         with gradio.Row():
             with gradio.Column(scale=3, min_width=360):
-                # Not editable and no format: the server gets the bytes as they are, and decodes them itself.
-                sound = gradio.Audio(
-                    sources=["upload", "microphone"],
-                    type="filepath",
-                    editable=False,
-                    buttons=["download"],  # the other one would share the sound with the world
-                    label="Sound",
-                    elem_id="sound",
-                )
-                button = gradio.Button("Listen", variant="primary", elem_id="listen")
-                with gradio.Accordion("Segments", open=False):
-                    smoothing = gradio.Radio(list(SMOOTHINGS), value="none", label="Smoothing")
-                    shortest = gradio.Slider(0, 10, value=0, step=0.1, label="Shortest segment (s)")
+                sound, button, options = _controls(gradio)
             with gradio.Column(scale=2, min_width=280):
                 status = gradio.Markdown(INVITATION, elem_id="status")
                 scores = gradio.Label(num_top_classes=5, label="Scores", elem_id="scores", visible=False)
         with gradio.Column(visible=False, elem_id="results") as results:
-            pictures = []
-            for title, each, shown in PICTURES:
-                # A heading of its own: Gradio's label would lie on the picture.
-                gradio.Markdown(f"### {title}")
-                pictures.append(
-                    gradio.Image(
-                        label=title,
-                        alt_text=shown,
-                        show_label=False,
-                        interactive=False,
-                        buttons=["download", "fullscreen"],
-                        elem_id=each,
-                    )
-                )
-            with gradio.Row():
-                downloads = [
-                    gradio.DownloadButton(f"Segments as {each.upper()}", elem_id=f"download-{each}")
-                    for each in DOWNLOADS
-                ]
-        outputs = [status, scores, results, *pictures, *downloads]
-
-        def say(message: str) -> list:
-            """A message, and no results."""
-            return [message, gradio.update(visible=False, value=None), gradio.update(visible=False), *[None] * 4]
-
-        def listen(path: str | None, smoothing: str, shortest: float) -> Iterator[list]:
-            if not path:
-                yield say("Drop a sound or record one first.")
-                return
-            start = time.perf_counter()
-            with tempfile.TemporaryDirectory(prefix="hf_encls_") as folder:
-                try:
-                    found = answer(pipe, path, folder, limits, smoothing=smoothing, min_duration_s=shortest)
-                except ValueError as error:
-                    yield say(refusal(path, error))
-                    return
-                except Exception:  # a visitor can do nothing about it; whoever runs the page reads the log
-                    logger.exception("Could not classify %s", path)
-                    yield say("Something went wrong here, and not with your sound. The log of the server says what.")
-                    return
-                yield [
-                    summary(path, found, time.perf_counter() - start),
-                    gradio.update(visible=True, value=found.scores),
-                    gradio.update(visible=True),
-                    str(found.timeline),
-                    str(found.features),
-                    *(str(found.downloads[each]) for each in DOWNLOADS),
-                ]
-                # Gradio copies the files before it asks for more: only then is the folder deleted.
-
+            files = _result_files(gradio)
+        outputs = [status, scores, results, *files]
         button.click(
-            listen,
-            [sound, smoothing, shortest],
+            _listener(gradio, pipe, limits),
+            [sound, *options],
             outputs,
             show_progress_on=[status],
             concurrency_limit=1,
             api_name="listen",
         )
-        sound.clear(lambda: say(INVITATION), None, outputs, api_visibility="private")
+        sound.clear(lambda: _message(gradio, INVITATION), None, outputs, api_visibility="private")
     return page
+
+
+def _controls(gradio: ModuleType) -> tuple:
+    """Where a sound comes in, the button, and the options of segments."""
+    # Not editable and no format: the server gets the bytes as they are, and decodes them itself.
+    sound = gradio.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        editable=False,
+        buttons=["download"],  # the other one would share the sound with the world
+        label="Sound",
+        elem_id="sound",
+    )
+    button = gradio.Button("Listen", variant="primary", elem_id="listen")
+    with gradio.Accordion("Segments", open=False):
+        smoothing = gradio.Radio(list(SMOOTHINGS), value="none", label="Smoothing")
+        shortest = gradio.Slider(0, 10, value=0, step=0.1, label="Shortest segment (s)")
+    return sound, button, (smoothing, shortest)
+
+
+def _result_files(gradio: ModuleType) -> list:
+    """The pictures and the downloads of an answer."""
+    pictures = []
+    for title, name, description in PICTURES:
+        # A heading of its own: Gradio's label would lie on the picture.
+        gradio.Markdown(f"### {title}")
+        pictures.append(
+            gradio.Image(
+                label=title,
+                alt_text=description,
+                show_label=False,
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_id=name,
+            )
+        )
+    with gradio.Row():
+        downloads = [
+            gradio.DownloadButton(f"Segments as {format.upper()}", elem_id=f"download-{format}")
+            for format in DOWNLOADS
+        ]
+    return [*pictures, *downloads]
+
+
+def _message(gradio: ModuleType, text: str) -> list:
+    """A message, and no results."""
+    nothing = [None] * (len(PICTURES) + len(DOWNLOADS))
+    return [text, gradio.update(visible=False, value=None), gradio.update(visible=False), *nothing]
+
+
+def _listener(
+    gradio: ModuleType, pipe: EnclsPipeline, limits: Limits
+) -> Callable[[str | None, str, float], Iterator[list]]:
+    """What the button does: the outputs of the page for a sound."""
+
+    def listen(path: str | None, smoothing: str, shortest: float) -> Iterator[list]:
+        if not path:
+            yield _message(gradio, "Drop a sound or record one first.")
+            return
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="hf_encls_") as folder:
+            try:
+                result = answer(pipe, path, folder, limits, smoothing=smoothing, min_duration_s=shortest)
+            except ValueError as error:
+                yield _message(gradio, refusal(path, error))
+                return
+            except Exception:  # a visitor can do nothing about it; whoever runs the page reads the log
+                logger.exception("Could not classify %s", path)
+                text = "Something went wrong here, and not with your sound. The log of the server says what."
+                yield _message(gradio, text)
+                return
+            yield [
+                summary(path, result, time.perf_counter() - start),
+                gradio.update(visible=True, value=result.scores),
+                gradio.update(visible=True),
+                str(result.timeline),
+                str(result.features),
+                *(str(result.downloads[format]) for format in DOWNLOADS),
+            ]
+            # Gradio copies the files before it asks for more: only then is the folder deleted.
+
+    return listen
 
 
 def settings(limits: Limits) -> dict:
@@ -187,11 +209,11 @@ def introduction(pipe: EnclsPipeline, name: str, limits: Limits) -> str:
     )
 
 
-def summary(path: str, found: Answer, took_s: float) -> str:
+def summary(path: str, result: Answer, took_s: float) -> str:
     """One line on an answer."""
-    count = len(found.segments)
-    duration = f"{found.duration_s:.1f}" if found.duration_s >= 1 else f"{found.duration_s:.4f}"
-    unknown = key(list(found.labels))
+    count = len(result.segments)
+    duration = f"{result.duration_s:.1f}" if result.duration_s >= 1 else f"{result.duration_s:.4f}"
+    unknown = key(list(result.labels))
     numbers = f". No font here draws some names; in the pictures {markdown(key_text(unknown))}" if unknown else ""
     return (
         f"{markdown_code(Path(path).name)}: {duration} s, {count} segment{'s' if count != 1 else ''}, heard in "

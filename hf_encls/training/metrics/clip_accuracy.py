@@ -24,7 +24,7 @@ the lower number in a tie, and there is no loss.
             num_classes = 1 + int(max(predictions.max(), np.max(references)))
             predictions = np.eye(num_classes)[predictions]
         split = scores.evaluate_split(predictions, references, clip_ids)
-        result = split["clip"] | {"num_clips": split["num_clips"]}
+        result = split.clip.as_dict() | {"num_clips": split.num_clips}
         if are_classes:
             del result["loss"]
         return result

@@ -5,35 +5,36 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
+from hf_encls.training.results import PartScores, Scores
+
 SMALLEST = 1e-12  # a probability of zero would make the loss infinite
 
 
 def evaluate_split(
-    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence, silent: Sequence[bool] | None = None
-) -> dict:
-    """Everything that `results.json` says of one split.
+    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence | None, silent: Sequence[bool] | None = None
+) -> PartScores:
+    """The scores of one split.
 
     Args:
         probabilities: (n, L), one row for each window; every row sums to 1.
         labels: (n,) the true class of each window.
-        clip_ids: (n,) the clip each window comes from: strings or integers, in any order.
+        clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
+            their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
 
-    Returns a dict of `window`, `clip` and, with `silent`, `window_without_silence` (each with `accuracy`, `loss`,
-    `macro_f1`; None where there is nothing to measure), and the numbers they stand on.
+    Without `silent` there are none of the windows without silence. Raises `ValueError` where there are no windows.
     """
     probabilities, labels = _checked(probabilities, labels)
-    clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
-    scores = {
-        "window": _scores(probabilities, labels),
-        "clip": _scores(clips, clip_labels),
-        "num_windows": len(labels),
-        "num_clips": len(clip_labels),
-    }
+    if not len(labels):
+        raise ValueError("Expected at least one window to score, found none.")
+    scores = PartScores(window=_scores(probabilities, labels), num_windows=len(labels))
+    if clip_ids is not None:
+        clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
+        scores.clip, scores.num_clips = _scores(clips, clip_labels), len(clip_labels)
     if silent is not None:
         heard = ~_column(silent, len(labels), "silent").astype(bool)
-        scores["window_without_silence"] = _scores(probabilities[heard], labels[heard])
-        scores["num_windows_without_silence"] = int(heard.sum())
+        scores.window_without_silence = _scores(probabilities[heard], labels[heard]) if heard.any() else None
+        scores.num_windows_without_silence = int(heard.sum())
     return scores
 
 
@@ -102,16 +103,14 @@ def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
     return predictions, int(predictions.max(initial=-1)) + 1
 
 
-def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict | None:
-    if not len(labels):
-        return None
+def _scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     predictions = probabilities.argmax(axis=1)
     of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
-    return {
-        "accuracy": float(accuracy_score(labels, predictions)),
-        "loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
-        "macro_f1": macro_f1(predictions, labels),
-    }
+    return Scores(
+        accuracy=float(accuracy_score(labels, predictions)),
+        loss=float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
+        macro_f1=macro_f1(predictions, labels),
+    )
 
 
 def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

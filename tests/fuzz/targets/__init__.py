@@ -33,7 +33,7 @@ def heavy_imports() -> None:
             "hf_encls.codec.coding",
             "hf_encls.report.cards",
         ),
-        *("hf_encls.reproduction.report", "hf_encls.inference.formats", "hf_encls.inference.picture"),
+        *("hf_encls.reproduction.report", "hf_encls.timelines.formats", "hf_encls.inference.picture"),
         *("matplotlib.backends.backend_agg", "sklearn.manifold", "pyarrow.parquet", "small_models"),
     ):
         importlib.import_module(name)

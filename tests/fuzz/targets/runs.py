@@ -92,13 +92,12 @@ class Grid:
 
     def prepare(self, root: Path) -> None:
         _sounds(root)
-        from hf_encls.commands import reproduce_cell
-        from hf_encls.reproduction import runner
+        from hf_encls.reproduction import runner, training
 
-        def here(cell, folder: Path, cache_dir: str | None, bar) -> None:
+        def here(cell, folder: Path, *args: object) -> None:
             folder.mkdir(parents=True)
-            runner.write_json(runner.identity(cell.arguments(cache_dir)), folder / runner.ARGUMENTS)
-            reproduce_cell.main(folder, cell.arguments(cache_dir))
+            runner.write_json(cell.settings.as_dict(), folder / runner.SETTINGS)
+            training.train_cell(cell.settings, folder, str(root / "cache"))
 
         runner._run = here  # a process for each cell would import everything again
         args = [*self.args, "--esc50", root / "sounds", "--epochs", 1, "--timing_clips", 1]

@@ -1,6 +1,7 @@
 """Timelines as text: JSON, JSON lines, CSV, RTTM, Audacity labels and Praat TextGrids.
 
 A segment is a dict with `start` and `end` in seconds, `label`, `score`, and `scores` of all classes where asked for.
+`hf_encls.timelines.reading` reads what is written here.
 """
 
 import json
@@ -21,14 +22,22 @@ EXTENSIONS = {
     "textgrid": ".TextGrid",
 }
 FORMATS = tuple(EXTENSIONS)
+ESCAPE = re.compile(r"%(?:20|25|[01][0-9A-F]|7F|C2%85|C2%A0|E[123]%[0-9A-F]{2}%[0-9A-F]{2})")  # of white space and %
 SOURCES = audio.EXTENSIONS | {".ecdc", ".safetensors", ".npy"}  # endings of recordings and of their codes
 
 
-def render(segments: Sequence[dict], format: str, name: str = "audio", duration_s: float | None = None) -> str:
+def render(
+    segments: Sequence[dict],
+    format: str,
+    name: str = "audio",
+    duration_s: float | None = None,
+    labels: Sequence[str] = (),
+) -> str:
     """Segments as text in one of `FORMATS`; it ends with a newline.
 
     `name` is the recording's name, for the formats that carry one (JSON lines, RTTM). `duration_s` is the clip's
-    length for a TextGrid; the last segment's end where None. Raises `ValueError` for an unknown format.
+    length for a TextGrid; the last segment's end where None. `labels` are those of segments that are written elsewhere:
+    RTTM keeps them apart. Raises `ValueError` for an unknown format.
     """
     match format:
         case "json":
@@ -38,7 +47,7 @@ def render(segments: Sequence[dict], format: str, name: str = "audio", duration_
         case "csv":
             return to_csv(segments)
         case "rttm":
-            return to_rttm(segments, name)
+            return to_rttm(segments, name, labels)
         case "audacity":
             return to_audacity(segments)
         case "textgrid":
@@ -73,17 +82,20 @@ def to_csv(segments: Sequence[dict]) -> str:
     return "".join(map(csv_row, rows))
 
 
-def to_rttm(segments: Sequence[dict], name: str) -> str:
+def to_rttm(segments: Sequence[dict], name: str, labels: Sequence[str] = ()) -> str:
     """NIST's Rich Transcription Time Marked: ten fields between spaces, the label as speaker, the score as confidence.
 
     Files are called without their ending, as in other tools' RTTM: `show` for `show.wav`.
     The format has no escapes: white space in the name and in labels becomes `_`. Labels that would be the same then
-    are percent-encoded instead (`a%20b` beside `a_b`).
+    are percent-encoded instead (`a%20b` beside `a_b`), and so are those that look as if they were.
     Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
     """
-    words = {segment["label"]: _word(segment["label"]) for segment in segments}
+    words = {label: _word(label) for label in [*labels, *(segment["label"] for segment in segments)]}
     found = list(words.values())
-    words = {label: _encoded(label) if found.count(word) > 1 else word for label, word in words.items()}
+    words = {
+        label: _encoded(label) if found.count(word) > 1 or ESCAPE.search(word) else word
+        for label, word in words.items()
+    }
     stem = PurePath(name).stem if PurePath(name).suffix.lower() in SOURCES else name
     return "".join(
         f"SPEAKER {_word(stem)} 1 {_seconds(segment['start'])} {_seconds(segment['end'] - segment['start'])} "
