@@ -228,7 +228,7 @@ def test_a_convolution_that_is_wrong_in_a_reduced_precision_computes_in_float32(
 
 
 def test_trainer_is_told_to_gather_the_logits_only():
-    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows"]
+    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows", "hidden_states"]
     assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()
 
 

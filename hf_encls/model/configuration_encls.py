@@ -236,7 +236,7 @@ class EnclsConfig(FeatureConfig):
 
     model_type = "encls"
     # Windows' scores are for people; Trainer, which looks here, needs the logits only.
-    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+    keys_to_ignore_at_inference = ["window_logits", "num_windows", "hidden_states"]
 
     standardization: str = "band"
     head: str = "mnist"
@@ -251,6 +251,11 @@ class EnclsConfig(FeatureConfig):
                 if getattr(self, name) is None:
                     setattr(self, name, value)
         super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers of a window that the classifier sees."""
+        return self.head_class.num_features(self)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):

@@ -93,6 +93,9 @@ class Representation(nn.Module, ABC):
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
 
+    def reset(self) -> None:
+        """Fill buffers that follow from the settings, where they were made without values (on the meta device)."""
+
     @property
     def takes_convolutions(self) -> bool:
         """Whether another runtime may compute the convolutions: set as `convolutions`, see `encode_causal`."""
