@@ -260,9 +260,13 @@ class EnclsConfig(FeatureConfig):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """As [`PreTrainedConfig.from_pretrained`]. Raises `ValueError` that names the file where it is no such one."""
-        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)
+        named = "name_or_path" in kwargs
+        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)  # for errors
         check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "config.json"))
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if not named:
+            (found[0] if isinstance(found, tuple) else found).name_or_path = ""
+        return found
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):

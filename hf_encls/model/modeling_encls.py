@@ -199,7 +199,9 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
 
         def asked() -> tuple[torch.Tensor, ...]:
             if not all(maps.values()):
-                raise ValueError("expected float32 for hidden states: this processor's reduced precision is wrong for the head")
+                raise ValueError(
+                    "expected float32 for hidden states: this processor's reduced precision is wrong for the head"
+                )
             return tuple(parts[0] if len(parts) == 1 else torch.cat(parts) for parts in maps.values())
 
         hooks = [layer.register_forward_hook(kept) for layer in maps]
