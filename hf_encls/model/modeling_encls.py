@@ -331,10 +331,7 @@ class EnclsModel(EnclsForAudioClassification):
             raise ValueError(
                 "expected either input_features (windows) or input_values (waveforms), found both or neither"
             )
-        if input_features is None:
-            windows = self.windows(input_values, attention_mask)
-        else:
-            windows = list(input_features.split(1))
+        windows = self.windows(input_values, attention_mask) if input_features is None else input_features.split(1)
         counts = [len(clip) for clip in windows]
         with self._maps(output_hidden_states) as maps:
             clips = self.seen(torch.cat(windows)).split(counts)

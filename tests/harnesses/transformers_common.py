@@ -21,12 +21,12 @@ left_out("tests.utils.test_configuration_utils", config_common_kwargs=settings)
 left_out("tests.exporters.test_export", ExportTesterMixin=object)
 left_out("tests.generation.test_utils", GenerationTesterMixin=type("GenerationTesterMixin", (), {}))
 
-from tests.test_configuration_common import ConfigTester
-from tests.test_modeling_common import ModelTesterMixin
-from tests.test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin
+from tests.test_configuration_common import ConfigTester  # noqa: E402
+from tests.test_modeling_common import ModelTesterMixin  # noqa: E402
+from tests.test_sequence_feature_extraction_common import SequenceFeatureExtractionTestMixin  # noqa: E402
 
-from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification, EnclsModel
-from hf_encls.features.extraction import feature_config
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification, EnclsModel  # noqa: E402
+from hf_encls.features.extraction import feature_config  # noqa: E402
 
 
 class Tester:

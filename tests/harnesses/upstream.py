@@ -15,7 +15,7 @@ class NotThereError(Exception):
 
 
 def unpacked(package: str, version: str, place: Path) -> Path:
-    """The folder of a package's source archive below `place`. Raises `NotThereError`, and `ValueError` for a wrong archive."""
+    """The folder of a package's source archive below `place`. Raises `NotThereError`; `ValueError` for a wrong one."""
     folder = place / f"{package}-{version}"
     if folder.is_dir():
         return folder
