@@ -23,10 +23,15 @@ SECONDS = (0.21, 1.0, 2.37)
 
 @pytest.fixture(scope="module")
 def meta():
-    """The package, without the torchaudio that it imports for files."""
-    sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
+    """The package; while it is imported it finds a torchaudio, which it needs for files of sounds only."""
     pytest.importorskip("einops")
-    return pytest.importorskip("encodec")
+    stub = types.ModuleType("torchaudio")
+    found = sys.modules.setdefault("torchaudio", stub)
+    try:
+        return pytest.importorskip("encodec")
+    finally:
+        if found is stub:
+            del sys.modules["torchaudio"]
 
 
 @pytest.fixture(scope="module", params=[24, 48])
@@ -45,10 +50,12 @@ def pair(request, meta):
         layer._codebook.embed.normal_(0, float(spread))
         layer._codebook.inited.fill_(1)
     ours = EncodecModel(EncodecConfig(target_bandwidths=BANDWIDTHS[khz], **(STEREO if khz == 48 else {}))).eval()
-    names, values = list(ours.state_dict()), list(theirs.state_dict().values())  # layer for layer in the same order
-    shapes = [value.shape for value in ours.state_dict().values()]
-    assert shapes == [value.shape for value in values]
-    ours.load_state_dict(dict(zip(names, values)))
+    weights = {}
+    for part in ("encoder", "decoder", "quantizer"):  # the layers of each are in the same order
+        names, values = ([(n, v) for n, v in model.state_dict().items() if n.startswith(part)] for model in (ours, theirs))
+        assert [value.shape for _, value in names] == [value.shape for _, value in values]
+        weights |= {name: value for (name, _), (_, value) in zip(names, values)}
+    ours.load_state_dict(weights)
     return khz, theirs, ours
 
 
