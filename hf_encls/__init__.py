@@ -17,7 +17,7 @@ _PLACES = {
     "EnclsConfig": "hf_encls.model.configuration_encls",
     "EnclsFeatureExtractor": "hf_encls.model.feature_extraction_encls",
     "EnclsForAudioClassification": "hf_encls.model.modeling_encls",
-    "EnclsModel": "hf_encls.model.modeling_encls",
+    "EnclsModel": "hf_encls.model.backbone_encls",
     "EnclsPipeline": "hf_encls.inference.pipeline",
     "EnclsTrainingArguments": "hf_encls.training.arguments",
     "FeatureConfig": "hf_encls.model.configuration_encls",
@@ -52,9 +52,10 @@ def _register() -> None:
     """Make the classes known to transformers' Auto classes; a second time changes nothing."""
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
+    from hf_encls.model.backbone_encls import EnclsModel
     from hf_encls.model.configuration_encls import EnclsConfig
     from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
-    from hf_encls.model.modeling_encls import EnclsForAudioClassification, EnclsModel
+    from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
     AutoConfig.register(EnclsConfig.model_type, EnclsConfig, exist_ok=True)
     AutoFeatureExtractor.register(EnclsConfig, EnclsFeatureExtractor, exist_ok=True)

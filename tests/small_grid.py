@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from hf_encls.files import write_json
-from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import Cell
 from hf_encls.reproduction.report import Grid, build
@@ -59,7 +59,7 @@ def report(
     seeds = list(dict.fromkeys(cell.seed for cell in cells))
     missing = missing_datasets or {}
     grid = Grid(cells, datasets, missing, inputs, {}, presets, failed or {}, seeds, ["--x7"], folder)
-    return json.loads(json.dumps(build(grid, finished(cells, folder), timing, compared)))
+    return json.loads(json.dumps(build(grid, finished_cells(cells, folder), timing, compared)))
 
 
 def row_of(rows: Sequence[Mapping], **values: object) -> Mapping:

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from huggingface_hub import DatasetCardData, ModelCard
+from hub_server import USER
+from huggingface_hub import DatasetCardData, HfApi, ModelCard, constants
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.codec.facts import CodecFacts
-from hf_encls.codec.loading import ASSETS, codec_hash, load_codec
+from hf_encls.codec.facts import CodecFacts, with_licence
+from hf_encls.codec.loading import ASSETS, codec_facts, codec_hash, load_codec
 from hf_encls.data.esc50 import ESC10
 from hf_encls.data.facts import copy_text
+from hf_encls.files import checkpoints
 from hf_encls.report.cards import (
     TEMPLATES,
     eval_results,
@@ -382,3 +384,58 @@ def test_the_lines_of_the_card_work(tmp_path):
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         assert "LABEL_0" in run.stdout
+
+
+def test_a_licence_is_what_the_codecs_own_card_states(tmp_path):
+    def stated(page: str | None) -> str | None:
+        (tmp_path / "README.md").unlink(missing_ok=True)
+        if page is not None:
+            (tmp_path / "README.md").write_text(page)
+        return codec_facts(tmp_path).license
+
+    assert stated("---\nlicense: cc-by-nc-4.0\ntags: [x]\n---\n# A codec\n") == "cc-by-nc-4.0"
+    assert stated("---\nlicense: other\nlicense_name: my-terms\n---\n") == "my-terms"
+    for page in (
+        None,
+        "# license: mit\n",
+        "---\ntags: [x]\n---\n",
+        "---\nlicense: [\n---\n",
+        "---\nlicense: unknown\n---\n",
+    ):
+        assert stated(page) is None
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "codec_training.json").write_text(json.dumps({"license": "cc-by-3.0"}))
+    assert codec_facts(tmp_path).license == "cc-by-3.0"  # of those who trained it
+    card = card_of(results_with(codec={"id": "codec", "hash": "f" * 64, "license": "My Terms, 2\n# x"}))
+    assert card.data.license_name == "apache-2.0-and-my-terms-2-x" and "\n# x" not in card.text
+
+
+def test_the_hub_is_asked_for_a_licence_at_run_time(hub, monkeypatch):
+    monkeypatch.setattr(checkpoints, "ANSWER_S", 30.0)  # of a busy machine
+    api, page = HfApi(), b"---\nlicense: cc-by-nc-4.0\n---\n# EnCodec\n"
+    for name, files in (("codec", {"README.md": page, "config.json": b"{}"}), ("silent", {"config.json": b"{}"})):
+        api.create_repo(f"{USER}/{name}")
+        for file, content in files.items():
+            api.upload_file(path_or_fileobj=content, path_in_repo=file, repo_id=f"{USER}/{name}")
+    facts = with_licence(CodecFacts(id=f"{USER}/codec"))
+    assert facts.license == "cc-by-nc-4.0"
+    assert with_licence(CodecFacts(id=f"{USER}/silent")).license is None  # it has no card
+    assert with_licence(CodecFacts(id=f"{USER}/nobody")).license is None
+    real = card_of(results_with(codec=facts.as_dict()))
+    assert real.data.license_name == "apache-2.0-and-cc-by-nc-4.0" and "under cc-by-nc-4.0" in real.text
+    assert real.data.license_link == f"https://huggingface.co/{USER}/codec"
+    asked = len(hub.requests)
+    for known in ({"license": "mit"}, {"untrained": True}):
+        assert with_licence(CodecFacts(id=f"{USER}/codec", **known)) == CodecFacts(id=f"{USER}/codec", **known)
+    assert with_licence(CodecFacts(id="a_folder")).license is None
+    assert len(hub.requests) == asked
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert with_licence(CodecFacts(id=f"{USER}/codec")).license == "cc-by-nc-4.0"  # of the copy in the cache
+    assert with_licence(CodecFacts(id=f"{USER}/silent")).license is None
+
+
+def test_a_card_says_which_latents_were_drawn_to_a_spectrum():
+    facts = codec_facts("mini")
+    assert facts.anchored_latents == 64 and facts.of_training()["anchored_latents"] == 64
+    card = card_of(results_with(codec={"id": "mini", "anchored_latents": 64}))
+    assert "64 of its latents drawn to a log-mel spectrum while it trained" in card.text

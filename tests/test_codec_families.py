@@ -139,6 +139,20 @@ def test_a_stream_is_the_whole(family, codec, adapter, monkeypatch):
         assert_near(found, expected)
 
 
+def test_causal_convolutions_in_tiles_are_the_whole(kind, codec, adapter, monkeypatch):
+    monkeypatch.setattr(encoding_encls, "TILE_S", 0.03)
+    waves = [noise(length, length) for length in (4000, 4013, 4000, 719)]
+    with torch.no_grad():
+        for wave, found in zip(waves, latents(adapter, codec, *waves), strict=True):
+            assert_near(found, adapter.encode(codec, wave[None])[0])
+    if kind not in ("dac", "xcodec"):  # the others are not causal
+        convolved = []
+        through = encoding_encls._through
+        monkeypatch.setattr(encoding_encls, "_through", lambda layers, x: (convolved.append(x), through(layers, x))[1])
+        latents(adapter, codec, waves[0])
+        assert len([each for each in convolved if each.shape[1] == 1]) > 3
+
+
 def test_it_says_how_far_it_sees(kind, family, codec, adapter):
     hop, frame = adapter.hop_length, 3000 // adapter.hop_length
     clip = noise(6000 // hop * hop).requires_grad_()

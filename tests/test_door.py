@@ -35,13 +35,25 @@ PROGRAMS = {
     "validate": ("--data_dir", "{in_dir}", "--dataset", "esc50", "--report", "{out}"),
     "publish": ("--model_dir", "{in_dir}", "--push_to_hub", "me/x", "--save_card", "{out}"),
     "compare": ("--data_dir", "{in_dir}", "--models", "{model}", "--output", "{out}"),
+    "codecs": (
+        "--data_dir",
+        "{in_dir}",
+        "--codec",
+        "{codec}",
+        "--window_s",
+        "0.4",
+        "--epochs",
+        "1",
+        "--output_dir",
+        "{out}",
+    ),
     "reproduce": ("--esc50", "{in_dir}", "--inputs", "log_mel", "--report_only", "--output_dir", "{out}"),
     "encode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "decode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "pretrain": ("--data_dir", "{in_dir}", "--num_filters", "2", "--cpu", "true", "--output_dir", "{out}"),
 }
 assert set(PROGRAMS) | {"demo"} == set(cli.COMMANDS)
-FOLDERS = ("train", "extract", "reproduce", "pretrain")  # their output is a folder
+FOLDERS = ("train", "extract", "codecs", "reproduce", "pretrain")  # their output is a folder
 WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
 
 

@@ -1,5 +1,6 @@
 """Each fast path gives what the plain one gives, on random lengths: the packed and tiled codec, streams, mel, windows."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -145,6 +146,46 @@ def test_a_layer_that_is_wrong_in_bfloat16_computes_in_float32(packs, khz, polic
     assert "encoder.layers.6 (off by 2)" in warned()[0] and "bfloat16" in warned()[0]
 
 
+needs_packs = pytest.mark.skipif(
+    not (layers_encls._can_pack(torch.device("cpu")) and layers_encls._packs_in(torch.bfloat16)),
+    reason="this machine has no packed layers in bfloat16",
+)
+
+
+@needs_packs
+def test_the_lstm_is_in_bfloat16_only_where_it_is_right(monkeypatch, warned):
+    codec, wave = small_codec(24), noise(30_000)
+    lstm = encoding_encls.encoder_layers(codec, torch.bfloat16)[layers_encls.lstm_position(codec.encoder.layers)]
+    assert next(lstm.parameters()).dtype == torch.bfloat16 and next(codec.parameters()).dtype == torch.float32
+    before = len(warned())  # the convolutions of so narrow a codec are wrong on some processors
+    right = layers_encls.ReducedLSTM.forward
+
+    def wrong(self, *inputs):
+        out, state = right(self, *inputs)
+        return -out, state
+
+    monkeypatch.setattr(layers_encls.ReducedLSTM, "forward", wrong)
+    codec = small_codec(24)
+    config = feature_config("encodec_24khz", codec=codec, codec_dtype="bfloat16")
+    expected = plain_latents(codec, wave, "whole")
+    assert (frontend_of(config, codec).latents([wave])[0] - expected).norm() <= 0.05 * expected.norm()
+    position = layers_encls.lstm_position(codec.encoder.layers)
+    assert len(warned()) > before and f"encoder.layers.{position} (off by 2)" in warned()[-1]
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_elu_of_prepared_layers_is_pytorchs(dtype, inplace):
+    values = torch.cat(
+        [torch.randn(2, 40_000, 8) * 3, torch.tensor([0.0, -1e-7, -200.0, 1e30]).expand(2, 2, 4).reshape(2, 1, 8)], 1
+    )
+    values = values.to(dtype).transpose(1, 2)
+    expected = nn.functional.elu(values)
+    found = layers_encls.Elu(nn.ELU(inplace=inplace))(values)
+    assert (found is values) == inplace and found.stride() == expected.stride()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7 if dtype == torch.float32 else 0)
+
+
 @pytest.mark.parametrize(("dtype", "name"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
 def test_a_processor_that_packs_float32_alone_has_plain_layers(dtype, name, monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: False)
@@ -182,7 +223,7 @@ def test_a_check_leaves_random_numbers_alone():
     for dtype in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         with torch.no_grad():
-            layers_encls._prepare(codec, dtype, packs=False)
+            layers_encls._prepare(codec.encoder, 24_000, dtype, packs=False)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)
 
@@ -220,7 +261,7 @@ def test_a_loaded_checkpoint_on_bfloat16_latents_is_checked(dtype, tmp_path, mon
 def test_paddings_of_prepared_layers_are_plain_numbers():
     codec = small_codec(24)
     with torch.no_grad():
-        prepared = [*layers_encls._prepare(codec, torch.float32, packs=True), *_plain_layers(codec)]
+        prepared = [*layers_encls._prepare(codec.encoder, 24_000, torch.float32, packs=True), *_plain_layers(codec)]
     convolutions = [m for layer in prepared for m in layer.modules() if hasattr(m, "padding_total")]
     assert len(convolutions) == 36
     for each in convolutions:
@@ -231,7 +272,7 @@ def test_paddings_of_prepared_layers_are_plain_numbers():
 
 def _plain_layers(codec):
     with torch.no_grad():
-        return layers_encls._prepare(codec, torch.float32, packs=False)
+        return layers_encls._prepare(codec.encoder, 24_000, torch.float32, packs=False)
 
 
 @examples
@@ -317,6 +358,44 @@ def test_mel_is_the_full_matrix_product(length, rate, kind, window_s, hop):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
     else:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(("window_s", "duration_s"), [(1.0, 3.0), (0.2, 2.5), (0.37, 0.3)])
+@pytest.mark.parametrize("kind", ["mel", "log_mel"])
+def test_mel_is_to_the_bit_what_caches_hold(kind, window_s, duration_s):
+    """Products by groups of 16 bands over all windows of a part side by side, as they were always made."""
+    config = EnclsConfig(features=kind, sampling_rate=44_100, window_s=window_s, step_s=window_s)
+    mel = frontend_of(config, None)
+    wave = noise(round(duration_s * 44_100))
+    pieces = wave[window_index(len(wave), config.window_samples, config.step_samples)]
+    frames = (pieces.unfold(-1, 512, 128) * mel.taper).flatten(0, 1)
+    power = torch.view_as_real(torch.fft.rfft(frames)).square().flatten(1).T
+    twice = mel.filters.repeat_interleave(2, dim=0)
+    expected = torch.zeros(128, power.shape[1])
+    for start in range(0, 128, 16):
+        bands = slice(start, start + 16)
+        rows = twice[:, bands].any(dim=1).nonzero()
+        used = slice(int(rows[0]), int(rows[-1]) + 1)
+        expected[bands] = twice[used, bands].T.contiguous() @ power[used]
+    if kind == "log_mel":
+        expected = 10 * expected.clamp_min(1e-10).log10()
+    assert torch.equal(mel.windows([wave])[0], expected.unflatten(1, (len(pieces), -1)).transpose(0, 1))
+
+
+def test_mel_groups_its_filters_once_and_asks_its_configuration_little(monkeypatch):
+    asked, grouped = [], []
+    mel = frontend_of(EnclsConfig(features="mel", sampling_rate=16_000), None)
+    look_up, repeat = EnclsConfig.__getattribute__, torch.Tensor.repeat_interleave
+    monkeypatch.setattr(EnclsConfig, "__getattribute__", lambda self, name: asked.append(name) or look_up(self, name))
+    monkeypatch.setattr(
+        torch.Tensor, "repeat_interleave", lambda *args, **named: grouped.append(1) or repeat(*args, **named)
+    )
+    first = mel.windows([noise(16_000)] * 20)[0]
+    assert len(asked) < 100 and len(grouped) == 1
+    mel.filters.mul_(2)
+    assert torch.equal(mel.windows([noise(16_000)])[0], 2 * first) and len(grouped) == 2
+    mel.load_state_dict({**mel.state_dict(), "filters": mel.filters / 2})
+    assert torch.equal(copy.deepcopy(mel).windows([noise(16_000)])[0], first)
 
 
 @examples

@@ -239,6 +239,8 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
     names += (
         "head",
         "mnist",
+        "statistics",
+        "conv",
         "adapter",
         "encodec",
         "dac",

@@ -16,7 +16,7 @@ from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction import runner
-from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
 from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, not_run, plan, read_preset, read_variants
 from hf_encls.reproduction.timing import in_turns, inference_times, shown
@@ -269,7 +269,7 @@ def test_seeds_give_mean_and_deviation_beside_the_papers_figure(tmp_path: Path):
     latents = [cell for cell in cells if cell.input == LATENTS]
     write_results(tmp_path, latents[0], codec={"id": "mini", "hash": "b"})
     with pytest.raises(ValueError, match="two different codecs"):
-        finished(latents, tmp_path)
+        finished_cells(latents, tmp_path)
 
 
 def test_a_score_that_came_out_as_no_number_is_not_left_out_of_a_mean(tmp_path: Path):

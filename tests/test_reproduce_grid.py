@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_codecs import FAMILIES
 from small_grid import data_set, history, row_of, write_results, write_tones
 from small_grid import report as report_of
+from small_models import small_codec
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands import reproduce_cell
@@ -20,7 +22,7 @@ from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.files import escapes, write_json
 from hf_encls.reproduction import runner, timing
-from hf_encls.reproduction.cells import finished
+from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
 from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, plan, read_preset, read_variants
 from hf_encls.reproduction.other_models import compare_rows
@@ -47,6 +49,21 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str
     kill_first_cell(sounds, root / "out", root / "cache")
     main(arguments)
     return root / "out", sounds, arguments
+
+
+def test_a_codec_of_another_rate_is_refused_at_the_start(tmp_path):
+    FAMILIES["dac"].make().save_pretrained(tmp_path / "codec")
+    sounds = write_tones(tmp_path / "sounds")
+    arguments = ["--esc50", str(sounds), "--codec_24khz", str(tmp_path / "codec"), "--inputs", "encodec_24khz"]
+    with pytest.raises(ValueError, match="--codec_24khz .*codec: encodec_24khz needs a codec of the family encodec"):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    small_codec(48).save_pretrained(tmp_path / "wide")
+    arguments[3] = str(tmp_path / "wide")
+    with pytest.raises(
+        ValueError, match="--codec_24khz .*wide: .*encodec_24khz needs a codec of 24000 Hz, found one of"
+    ):
+        main([*arguments, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def kill_first_cell(sounds: Path, folder: Path, cache: Path) -> None:
@@ -216,7 +233,7 @@ def test_other_models_are_measured_on_the_clips_of_one_split_beside_our_own(
     sounds = read_data_set("esc50", arguments[1])
     preset = read_preset("recommended", {})
     cells = plan([sounds], [Input("log_mel")], [preset], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
+    runs = finished_cells(cells, folder / "cells")
     ours = runs[0].results.test.clip.accuracy
     own, same = compare_rows(runs, [sounds], [str(runs[0].folder)])
     assert "note" not in same
@@ -255,7 +272,7 @@ def test_a_time_is_measured_again_when_it_was_measured_otherwise(quick, monkeypa
     folder, arguments = quick
     sounds = read_data_set("esc50", arguments[1])
     cells = plan([sounds], [Input("log_mel")], [read_preset("recommended", {})], [0], ["clip"])
-    runs = finished(cells, folder / "cells")
+    runs = finished_cells(cells, folder / "cells")
     file = folder / "timing" / "esc50.json"
     before = file.read_bytes()
     assert timing_rows(runs, 1, file.parent)[0]["repeats"] == timing.REPEATS and file.read_bytes() == before
@@ -295,7 +312,7 @@ def test_the_page_has_no_number_that_is_not_in_its_json(quick, tmp_path: Path):
     whole = whole_report(tmp_path)
     for one in (report, whole):
         assert digits(render(one)) and not digits(render(without_digits(one)))
-    assert all(f"## {whole['texts'][name]}" in render(whole) for name in SECTIONS)
+    assert all(f"## {whole['sentences'][name]}" in render(whole) for name in SECTIONS)
     # And a changed number changes the page.
     whole["table_1"][0]["window_accuracy"]["mean"] = 0.12345
     assert "12.35" in render(whole) or "12.34" in render(whole)

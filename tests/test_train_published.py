@@ -116,3 +116,25 @@ def test_options_are_compared_or_refused(published, tmp_path, more, message):
 def test_options_that_agree_are_welcome(published, tmp_path):
     agreeing = ["--step_s", "0.4", "--codec_policy", "whole", "--codec_dtype", "float32"]
     assert train(tmp_path / "model", *agreeing, "--features", "encodec_24khz")["step_s"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_codes_that_no_codebook_has_are_refused_by_row(hub, tmp_path, streaming):
+    codec = small_codec(24)
+    codec.save_pretrained(tmp_path / "codec")
+    settings = {"codec": codec, "window_s": WINDOW_S, "codec_id": "codec", "bandwidth": 3.0}
+    config = feature_config("encodec_24khz_codes", **settings)
+    size, count = codec.config.codebook_size, 30
+    windows = np.random.default_rng(0).integers(0, size, (count, *config.stored_shape))
+    windows[17, 1, 2] = size
+    rows = {
+        **{"input_features": windows.astype(np.uint16), "label": [number % 3 for number in range(count)]},
+        **{"clip_id": [f"{number}.wav" for number in range(count)], "start": [0.0] * count},
+        **{"group": [str(number) for number in range(count)], "fold": [0] * count, "silent": [False] * count},
+    }
+    features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
+    push_features(features, config, REPO, Source("Little sounds"))
+    more = ["--features", "encodec_24khz_codes", "--codec", str(tmp_path / "codec")]
+    expected = rf"{REPO} \(encodec_24khz_codes\), row 17 \(17.wav\) has the code {size}, expected 0 to {size - 1}"
+    with pytest.raises(ValueError, match=expected):
+        train(tmp_path / "model", *more, *(["--streaming", "true"] if streaming else []))

@@ -146,7 +146,10 @@ def short_name(name_or_path: str | os.PathLike) -> str:
 
 
 def codec_facts(name_or_path: str | os.PathLike) -> CodecFacts:
-    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged."""
+    """What is known of a codec without its weights: what its folder tells. Raises `RecordError` where that is damaged.
+
+    Of a codec on the Hub nobody is asked: `with_licence` does.
+    """
     name = str(name_or_path)
     if name == UNTRAINED:
         return CodecFacts(id=name, untrained=True)

@@ -40,6 +40,7 @@ GROUPS = {
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
+        "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
     },
     "the codec": {
@@ -49,7 +50,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish", "reproduce", "pretrain")
+OTHER_PARSERS = ("train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 

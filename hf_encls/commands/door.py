@@ -20,6 +20,7 @@ from hf_encls.commands.parser import as_options
 # What an interrupt leaves, by program; the others say so themselves, or have nothing that is finished.
 KEPT = {
     "codec_files": "files that were finished are kept",
+    "compare_codecs": "finished cells are kept: the same command goes on from there",
     "extract_features": "finished features are in the cache: the same command goes on from there",
     "pretrain_codec": "checkpoints are kept: the same command goes on from the last one",
     "reproduce_paper": "finished cells are kept: the same command goes on from there",

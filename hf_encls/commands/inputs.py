@@ -11,7 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel
 
-from hf_encls.codec.facts import CodecFacts
+from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
@@ -180,7 +180,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         report,
         facts,
         clips=clips,
-        codec_facts=None if name is None else codec_facts(name),
+        codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
         labels=None if labels is None else labels.rule(),
         expected_clips=report.expected,

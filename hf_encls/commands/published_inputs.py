@@ -10,6 +10,7 @@ from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.columns import SMALL
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
+from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
@@ -31,11 +32,15 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             )
     which = (args.dataset, args.dataset_config or args.features)
     settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    facts, _, settings["revision"] = load_facts(*which, args.dataset_revision)
+    facts, config, settings["revision"] = load_facts(*which, args.dataset_revision)
+    check_expected(config, settings["expected"], f"{which[0]} ({which[1]})")
+    _compare(args, config, " ".join(which))
+    # Before the windows: codes must point into its codebooks.
+    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
+    if codec is not None and config.representation.integers:
+        settings["codebook_size"] = codec_adapter(codec).codebook_size
     published = load_published(*which, **settings, streaming=args.streaming)
     windows, config = published.windows, published.config
-    _compare(args, config, " ".join(which))
-    codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
     stream, where = None, f"{which[0]} ({which[1]})"
     if args.streaming:
         from hf_encls.features.streaming import small_table

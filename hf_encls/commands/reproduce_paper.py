@@ -19,6 +19,7 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import reproduce_cell
 from hf_encls.commands.outputs import check_folder
 from hf_encls.data.splits import PROTOCOLS
+from hf_encls.features.extraction import feature_config
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import parse_features
 from hf_encls.reproduction import paper
@@ -165,10 +166,15 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
         for codec in getattr(options, f"codec_{rate // 1000}khz"):
             entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).untrained))
             try:
-                load_codec(codec)
-                found.append(entry)
+                loaded = load_codec(codec)
             except CodecNotFoundError as error:
                 missing[entry] = str(error)
+                continue
+            try:
+                feature_config(features, codec=loaded)
+            except ValueError as error:
+                raise ValueError(f"--codec_{rate // 1000}khz {codec}: {error}") from error
+            found.append(entry)
     names = [entry.key for entry in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

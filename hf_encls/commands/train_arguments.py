@@ -75,10 +75,13 @@ class ModelArguments:
     )
     head: str = field(
         default="mnist",
-        metadata={"help": f"What classifies a window: {', '.join(HEADS)}. mnist: the paper's network."},
+        metadata={
+            "help": "What classifies a window. mnist: the paper's network. conv: a deeper one with fewer weights. "
+            "statistics: a linear classifier of means, deviations and covariance, fitted in seconds, without epochs."
+        },
     )
     dropout: float | None = field(
-        default=None, metadata={"help": "Dropout before the last layer. None: the head's own, 0.5 of mnist."}
+        default=None, metadata={"help": "Dropout before the last layer. None: the head's own: mnist 0.5, conv 0.2."}
     )
 
     def __post_init__(self):

@@ -1,6 +1,6 @@
 """Whether windows that somebody else computed can be trained on; what cannot is named by its row and clip."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -47,11 +47,14 @@ def _kind(value: Value) -> str:
     return "number" if dtype.startswith(("int", "uint", "float")) else dtype
 
 
-def check_windows(table: pa.Table, features: Features, where: str, first_row: int = 0) -> None:
+def check_windows(
+    table: pa.Table, features: Features, where: str, first_row: int = 0, codebook_size: int | None = None
+) -> None:
     """Raise `ValueError` for a window (a row of `table`) that could not be trained on.
 
     `first_row` is the number of the table's first row in the data set. No cell may be empty, no label outside of the
-    classes, no start and no value of a window NaN or infinite. One pass over the values.
+    classes, no start and no value of a window NaN or infinite, no code outside of codebooks of `codebook_size` entries.
+    One pass over the values.
     """
 
     def refuse(row: int, reason: str) -> None:
@@ -72,10 +75,12 @@ def check_windows(table: pa.Table, features: Features, where: str, first_row: in
         if wrong.any():
             refuse(int(np.argmax(wrong)), "has a start that is not finite")
     if "input_features" in table.column_names:
-        _check_values(table["input_features"], tuple(features["input_features"].shape), refuse)
+        _check_values(table["input_features"], tuple(features["input_features"].shape), refuse, codebook_size)
 
 
-def _check_values(column: pa.ChunkedArray, shape: tuple[int, int], refuse) -> None:
+def _check_values(
+    column: pa.ChunkedArray, shape: tuple[int, int], refuse: Callable[[int, str], None], codebook_size: int | None
+) -> None:
     row = 0
     for chunk in column.chunks:
         lengths = _lengths(chunk)
@@ -87,6 +92,9 @@ def _check_values(column: pa.ChunkedArray, shape: tuple[int, int], refuse) -> No
             bad = _not_finite(view)
             if bad is not None:
                 refuse(row + bad, "has a window with NaN or infinity in it (too large for its precision?)")
+            if codebook_size is not None and view.size and view.max() >= codebook_size:
+                wrong = int(np.argmax(view.reshape(len(view), -1).max(axis=1) >= codebook_size))
+                refuse(row + wrong, f"has the code {view[wrong].max()}, expected 0 to {codebook_size - 1}")
         row += len(chunk)
 
 

@@ -35,7 +35,8 @@ from hf_encls.model.representation_encls import Representation
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
-BFLOAT16_FORMAT = 2  # the same for this precision alone; in 1 some processors computed whole layers wrong
+# The same for this precision alone; in 1 some processors computed whole layers wrong, in 2 the LSTM was in float32.
+BFLOAT16_FORMAT = 3
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 READERS = min(8, os.cpu_count() or 1)  # threads that decode the clips of a batch
 SILENCE = 2.0**-15  # a window that stays below one step of 16-bit audio is pure silence
@@ -263,7 +264,7 @@ class Extractor:
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
-            self.frontend.convolutions = openvino_convolutions(self.frontend.codec)
+            self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
 
     def __call__(self, batch: dict) -> dict:
         with ThreadPoolExecutor(READERS) as pool:

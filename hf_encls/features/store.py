@@ -42,6 +42,7 @@ class Windows:
         )
         self.ends = np.cumsum([len(view) for view in self.views])
         self.clip_ids = np.asarray(features["clip_id"][:])
+        self.starts = np.asarray(features["start"][:], np.float64) if "start" in features.column_names else None
         self.silent = np.asarray(features["silent"][:]) if "silent" in features.column_names else None
         self.nbytes = sum(view.nbytes for view in self.views)
         self.codebooks = None if codebooks is None else codebooks.to(device or "cpu")
@@ -138,6 +139,53 @@ class FeatureStore(torch.utils.data.Dataset):
         mean = sum(self.windows.take(part).double().sum(dim=(0, 2)) for part in parts) / count
         square = sum((self.windows.take(part).double() - mean[:, None]).square().sum(dim=(0, 2)) for part in parts)
         return mean.float(), (square / count).sqrt().float()
+
+
+class NeighbourStore(FeatureStore):
+    """As `FeatureStore`; beside each window it hands out one that touches it or overlaps it in its clip.
+
+    `following` is the later one of the two, and begins `shift` frames after `input_features`. A window comes with the
+    one after it, the last of a clip with the one before it; one that has neither with itself and a shift of 0. Windows of
+    mel that touch have a seam: the frames that would lie across it are in neither.
+    """
+
+    def __init__(self, windows: Windows, rows: np.ndarray, window_s: float, frame_rate: float):
+        super().__init__(windows, rows)
+        # A pair has one label: of recordings with labels in time, the next window may have another.
+        clips = np.unique(self.clip_ids, return_inverse=True)[1] * (1 + np.max(self.labels, initial=0)) + self.labels
+        first, second, shift = neighbours(clips, windows.starts[self.rows.cpu().numpy()], window_s, frame_rate)
+        self.first, self.second = self.rows[first], self.rows[second]
+        self.shift = torch.from_numpy(shift).clamp(max=windows.views[0].shape[2]).to(self.rows.device)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        at = torch.as_tensor(indices).to(self.rows.device)
+        return {
+            "input_features": self.windows.take(self.first[at]),
+            "following": self.windows.take(self.second[at]),
+            "shift": self.shift[at],
+            "labels": self.windows.labels[self.rows[at]],
+        }
+
+
+def neighbours(
+    clip_ids: np.ndarray, starts: np.ndarray, window_s: float, frame_rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of windows (n,) that touch or overlap in their clip: the earlier, the later, and the frames between them.
+
+    Each window stands in the pair of its own place: as the earlier one where something follows it, and of what does the
+    latest. `starts` are in seconds, `frame_rate` in frames per second; the frames between are whole ones, as nearly.
+    """
+    clip = np.unique(clip_ids, return_inverse=True)[1]
+    half = 0.5 / frame_rate  # starts are rounded
+    place = starts + clip * (starts.max() + 2 * window_s + 1)  # clips lie apart: no window reaches into another
+    order = np.argsort(place, kind="stable")
+    own = np.argsort(order, kind="stable")
+    ordered = place[order]
+    after = np.searchsorted(ordered, place + window_s + half, side="right") - 1
+    before = np.searchsorted(ordered, place - window_s - half, side="left")
+    follows = ordered[after] > place + half
+    first, second = order[np.where(follows, own, before)], order[np.where(follows, after, own)]
+    return first, second, np.round((starts[second] - starts[first]) * frame_rate).astype(np.int64)
 
 
 def arrow_windows(column: pa.ChunkedArray, shape: tuple[int, int]) -> list[np.ndarray]:

@@ -31,15 +31,17 @@ def small_table(stream: IterableDataset, where: str = STREAM) -> Dataset:
     return Dataset(table)
 
 
-def readable(stream: IterableDataset, batch_size: int, where: str = STREAM) -> Iterator[pa.Table]:
-    """Tables of at most `batch_size` windows as they come.
+def readable(
+    stream: IterableDataset, batch_size: int, where: str = STREAM, codebook_size: int | None = None
+) -> Iterator[pa.Table]:
+    """Tables of at most `batch_size` windows as they come, codes of codebooks of `codebook_size` entries.
 
     Raises `ValueError` for damaged files and windows, with `where`, the name of the data set.
     """
     row = 0
     try:
         for table in stream.with_format("arrow").iter(batch_size=batch_size):
-            check_windows(table, stream.features, where, row)
+            check_windows(table, stream.features, where, row, codebook_size)
             yield table
             row += len(table)
     except (pa.ArrowException, OSError) as error:
@@ -144,7 +146,8 @@ class StreamedPart(torch.utils.data.IterableDataset):
     def _blocks(self, stream: IterableDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Windows of this part (n, C, T) as they are stored, and their labels (n,), block by block."""
         shape = tuple(stream.features["input_features"].shape)
-        for table in readable(stream, ROWS_PER_READ, self.where):
+        size = None if self.codebooks is None else self.codebooks.shape[1]
+        for table in readable(stream, ROWS_PER_READ, self.where, size):
             keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
             ours = self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
             if not ours.any():

@@ -47,12 +47,14 @@ def load_published(
     streaming: bool = False,
     columns: Sequence[str] | None = None,
     expected: Mapping | None = None,
+    codebook_size: int | None = None,
     token: str | None = None,
 ) -> PublishedFeatures:
     """Windows of a published feature data set (Hub id, or folder), and what it says of them.
 
     The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all.
+    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all;
+    `codebook_size` how many entries the codebooks have that codes point into, where they are here.
     Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
     `expected`; when a file of it is damaged; and when a window could not be trained on (`check_windows`), which
     of streamed windows is found out when they come.
@@ -81,7 +83,7 @@ def load_published(
     if not streaming:
         row = 0
         for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
-            check_windows(pa.table(batch), windows.features, where, row)
+            check_windows(pa.table(batch), windows.features, where, row, codebook_size)
             row += len(batch)
     return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts, config.codec_id))
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .encoding_encls import encode_by_length, piece_in_context, stream_in_context
+from .encoding_encls import Tiling, convolve_in_tiles, encode_by_length, piece_in_context, stream_in_context
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
@@ -47,6 +47,8 @@ class CodecAdapter(ABC):
     """Its module that makes codes; None for a family without one."""
     silent_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that change the latents without changing the shape of a weight."""
+    fills: ClassVar[bool] = False
+    """Whether a clip is filled up to whole frames with zeros."""
     exports: ClassVar[bool] = False
     """Whether `export_onnx` can draw its graph."""
 
@@ -82,6 +84,11 @@ class CodecAdapter(ABC):
     def lookback(self) -> int | None:
         """Samples before a frame's own that its latents depend on; None where they depend on all there are."""
         return None
+
+    @property
+    def audio_channels(self) -> int:
+        """Channels that it hears; mono is repeated."""
+        return getattr(self.config, "audio_channels", 1)
 
     @property
     def codebook_size(self) -> int:
@@ -168,6 +175,28 @@ class CodecAdapter(ABC):
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         """Waveforms of one length (B, N) -> latents (B, C, F), as the model's own encoder makes them."""
 
+    def fill(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Waveforms (..., N) as the encoder wants them: of whole frames, where it `fills`."""
+        missing = -waveforms.shape[-1] % self.hop_length if self.fills else 0
+        return nn.functional.pad(waveforms, (0, missing)) if missing else waveforms
+
+    def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling] | None:
+        """The layers with which `encode` begins, where they are causal and faster in tiles, and how those are cut."""
+        return None
+
+    def from_tiles(self, codec: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """What the layers of `tiles` make of clips of one length (B, H, f) -> latents (B, C, F): the rest of `encode`."""
+        raise NotImplementedError
+
+    def _encode_all(self, codec: nn.Module, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        tiles = self.tiles(codec)
+        if tiles is None:
+            return encode_by_length(lambda batch: self.encode(codec, batch), waveforms, self.sampling_rate)
+        layers, tiling = tiles
+        filled = [self.fill(waveform) for waveform in waveforms]
+        hidden = convolve_in_tiles(layers, tiling, filled, self.audio_channels)
+        return encode_by_length(lambda batch: self.from_tiles(codec, batch), hidden, self.sampling_rate / tiling.hop)
+
     def latents(
         self,
         codec: nn.Module,
@@ -182,7 +211,7 @@ class CodecAdapter(ABC):
         """
         is_long = [self._is_bounded and len(waveform) > LONG_S * self.sampling_rate for waveform in waveforms]
         short = [waveform for waveform, long in zip(waveforms, is_long, strict=True) if not long]
-        encoded = iter(encode_by_length(lambda batch: self.encode(codec, batch), short, self.sampling_rate))
+        encoded = iter(self._encode_all(codec, short))
         return [
             torch.cat(list(self.stream(codec, iter([waveform]), policy, dtype)), dim=-1) if long else next(encoded)
             for waveform, long in zip(waveforms, is_long, strict=True)
@@ -205,7 +234,7 @@ class CodecAdapter(ABC):
             yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]
             return
         yield from stream_in_context(
-            lambda clip: self.encode(codec, clip[None])[0],
+            lambda clip: self._encode_all(codec, [clip])[0],
             blocks,
             self.sampling_rate,
             self.hop_length,

@@ -93,7 +93,9 @@ class Latents(Representation):
     @property
     def takes_convolutions(self) -> bool:
         config = self.config
-        return self.adapter.has_tiles and config.codec_policy == "whole" and config.codec_dtype == "float32"
+        return (
+            self.adapter.has_tiles and config.codec_policy == "whole" and config.codec_dtype in ("float32", "bfloat16")
+        )
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return [self._cut(self.from_latents(clip)) for clip in self.latents(waveforms)]
@@ -103,12 +105,12 @@ class Latents(Representation):
         """Waveforms of shapes (N,) -> what the encoder makes of them, (C, F) each, float32."""
         policy = self.config.codec_policy
         with precision(self.config.codec_dtype, self.codec.device):
-            return self.adapter.latents(self.codec, waveforms, policy, self._dtype, self.convolutions)
+            return self.adapter.latents(self.codec, waveforms, policy, self.dtype, self.convolutions)
 
     @torch.no_grad()
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
         cutter = WindowStream(self.config.window_units, self.config.step_units)
-        encoded = self.adapter.stream(self.codec, blocks, self.config.codec_policy, self._dtype, piece_s)
+        encoded = self.adapter.stream(self.codec, blocks, self.config.codec_policy, self.dtype, piece_s)
         while True:
             with precision(self.config.codec_dtype, self.codec.device):  # not while others compute
                 latents = next(encoded, None)
@@ -139,7 +141,8 @@ class Latents(Representation):
         return cut(clip, self.config.window_units, self.config.step_units)
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """What the codec computes in."""
         return torch.bfloat16 if self.config.codec_dtype == "bfloat16" else torch.float32
 
 

@@ -11,14 +11,16 @@ from transformers import PreTrainedConfig
 
 from .codec_encls import FAMILIES, codec_adapter, reason_of
 from .codec_features_encls import Codes, Latents
+from .conv_encls import ConvHead
 from .head_encls import Head
 from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
 from .mel_encls import LogMel, Mel
 from .mnist_encls import MnistHead
 from .representation_encls import Representation
+from .statistics_encls import StatisticsHead
 
 REPRESENTATIONS: dict[str, type[Representation]] = {each.kind: each for each in (Latents, Codes, Mel, LogMel)}
-HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead,)}
+HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ConvHead)}
 HEAD_OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 PRECISIONS = ("float32", "bfloat16", "tf32")
 # Fields that say where a codec came from or follow from others: two features may differ in these and be the same.
@@ -222,16 +224,19 @@ class EnclsConfig(FeatureConfig):
         standardization (`str`, *optional*, defaults to `"band"`):
             `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
         head (`str`, *optional*, defaults to `"mnist"`):
-            What classifies a window: `mnist` (the paper's network). The settings below are those of heads; what is `None`
-            becomes the head's own value, and stays `None` where the head has no such setting.
+            What classifies a window: `mnist` (the paper's network), `statistics` (a linear classifier of means, deviations
+            and covariance, fitted without epochs) or `conv` (a deeper network with fewer weights). The settings below are
+            those of heads; what is `None` becomes the head's own value, and stays `None` where it has no such setting.
         conv_channels (`list[int]`, *optional*):
-            Channels of the convolutions: of `mnist` two, `[32, 64]`.
+            Channels of the convolutions: of `mnist` two, `[32, 64]`; of `conv` two or more, `[32, 64, 128, 256]`.
         kernel_size (`int`, *optional*):
-            Size of the convolution kernels: of `mnist` 3.
+            Size of the convolution kernels: 3; of `conv` an odd number.
         pool_size (`int`, *optional*):
             Size and stride of the max-pools: of `mnist` 2.
         dropout (`float`, *optional*):
-            Dropout probability before the last layer: of `mnist` 0.5.
+            Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
+        num_directions (`int`, *optional*):
+            Directions in which `statistics` takes the covariance: 32; 0: none is taken.
     """
 
     model_type = "encls"
@@ -244,6 +249,7 @@ class EnclsConfig(FeatureConfig):
     kernel_size: int | None = None
     pool_size: int | None = None
     dropout: float | None = None
+    num_directions: int | None = None
 
     def __post_init__(self, **kwargs):
         if isinstance(self.head, str) and self.head in HEADS:

@@ -31,6 +31,7 @@ class DacAdapter(CodecAdapter):
     config_name: ClassVar[str] = "DacConfig"
 
     exports: ClassVar[bool] = True
+    fills: ClassVar[bool] = True
 
     @staticmethod
     def check_limits(config: PreTrainedConfig) -> None:
@@ -67,7 +68,7 @@ class DacAdapter(CodecAdapter):
         return reach(layers(self.config), self.hop_length)[0]
 
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        return codec.encoder(nn.functional.pad(batch, (0, -batch.shape[-1] % self.hop_length))[:, None])
+        return codec.encoder(self.fill(batch)[:, None])
 
     def codes(self, codec: nn.Module, latents: torch.Tensor, bandwidth: float) -> torch.Tensor:
         return codec.quantizer(latents[None], self.num_codebooks(codec, bandwidth))[1][0]

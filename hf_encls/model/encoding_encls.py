@@ -1,8 +1,8 @@
 """The codec's encoder over clips of any length: chunks of one length together, or tiles where it is causal."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,6 +12,35 @@ from .layers_encls import encoder_layers, lstm_position
 PASS_S = 20.0  # audio that goes through an encoder without tiles at once, on a CPU
 SEGMENT_S = 10.0  # the least that a piece of a stream brings to it
 TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How causal convolutions see a clip: in pieces, each behind what its first frame still sees of the one before.
+
+    Args:
+        hop: samples of one frame that the convolutions make.
+        context: samples before a piece that go along with it, whole frames.
+        size: samples of a piece, whole frames.
+    """
+
+    hop: int
+    context: int
+    size: int
+
+    @classmethod
+    def of(cls, sampling_rate: int, hop: int, lookback: int) -> "Tiling":
+        """Tiles of `TILE_S` for convolutions that see `lookback` samples before a frame's own."""
+        return cls(hop, -(-lookback // hop) * hop, max(1, round(TILE_S * sampling_rate / hop)) * hop)
+
+    def cut(self, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
+        """(tile with its context, frames of context) from `position` on; the last tile is not shorter than half one."""
+        length = len(waveform)
+        while position < length:
+            end = position + self.size if length - position >= 1.5 * self.size else length
+            left = min(position, self.context)
+            yield waveform[position - left : end], left // self.hop
+            position = end
 
 
 @contextmanager
@@ -95,11 +124,14 @@ def encode_chunks(codec: nn.Module, chunks: Sequence[torch.Tensor], dtype: torch
 def encode_by_length(
     encode: Callable[[torch.Tensor], torch.Tensor], waveforms: Sequence[torch.Tensor], sampling_rate: int
 ) -> list[torch.Tensor]:
-    """Waveforms (N,) -> latents (C, F) by an encoder of (B, N); those of one length share a pass; nothing is padded."""
+    """Waveforms (N,) -> latents (C, F) by an encoder of (B, N); those of one length share a pass; nothing is padded.
+
+    What goes in may be frames (H, f) as well, `sampling_rate` is how many there are in a second.
+    """
     out: list[torch.Tensor] = [None] * len(waveforms)
     by_length: dict[int, list[int]] = {}
     for i, waveform in enumerate(waveforms):
-        by_length.setdefault(len(waveform), []).append(i)
+        by_length.setdefault(waveform.shape[-1], []).append(i)
     for length, indices in by_length.items():
         seconds = PASS_S if waveforms[indices[0]].device.type != "cuda" else batch_size(waveforms[indices[0]].device)
         for part in _parts(indices, max(1, int(seconds * sampling_rate / length))):
@@ -112,6 +144,18 @@ def piece_in_context(piece_s: float, sampling_rate: int, hop_length: int, contex
     """Samples of the pieces of `stream_in_context`."""
     around = sum(-(-samples // hop_length) * hop_length for samples in context)
     return -(-max(round(piece_s * sampling_rate), 2 * around) // hop_length) * hop_length
+
+
+def convolve_in_tiles(
+    layers: Sequence[nn.Module], tiling: Tiling, waveforms: Sequence[torch.Tensor], channels: int
+) -> list[torch.Tensor]:
+    """Waveforms (N,) -> what causal `layers` make of them, (H, f) each: tile by tile, those of all clips side by side.
+
+    Mono is repeated for as many `channels` as they take.
+    """
+    tiles = [list(tiling.cut(waveform)) for waveform in waveforms]
+    flat = iter(_convolve(layers, [tile for clip in tiles for tile in clip], channels))
+    return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]
 
 
 def stream_in_context(
@@ -154,8 +198,10 @@ def encode_causal(
     where it returns None the tile goes through PyTorch.
     """
     layers = encoder_layers(codec, dtype)
-    tiles = [list(_tiles(codec.config, waveform)) for waveform in waveforms]
-    flat = iter(_convolve(codec, [tile for clip in tiles for tile in clip], dtype, convolutions))
+    tiles = [list(_tiling(codec.config).cut(waveform)) for waveform in waveforms]
+    flat = [tile for clip in tiles for tile in clip]
+    before_lstm, channels = layers[: lstm_position(layers)], codec.config.audio_channels
+    flat = iter(_convolve(before_lstm, flat, channels, dtype, convolutions))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
     # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
     # reflection at its start reaches beyond its end.
@@ -183,8 +229,8 @@ def stream_causal(
     Pieces of `segment_s` wait for the half of a tile that follows; with `piece_s`, for live sound, nothing waits for more
     than a piece of that length, or of the codec's last kernel where that is more.
     """
-    config = codec.config
-    hop, context = config.hop_length, _context(config)
+    config, tiling = codec.config, _tiling(codec.config)
+    hop, context = tiling.hop, tiling.context
     segment = round(segment_s * config.sampling_rate / hop) * hop if piece_s is None else live_piece(config, piece_s)
     layers = encoder_layers(codec, dtype)
     lstm, elu, last = layers[lstm_position(layers) :]
@@ -203,8 +249,9 @@ def stream_causal(
         enough = segment + round(TILE_S * config.sampling_rate / 2) if piece_s is None else segment - 1
         while len(buffer) - position > enough or (not more and len(buffer) > position):
             end = position + segment if len(buffer) - position > enough else len(buffer)
-            tiles = list(_tiles(config, buffer[:end], position))
-            hidden = torch.cat(_convolve(codec, tiles, dtype), dim=-1)  # (H, f)
+            tiles = list(tiling.cut(buffer[:end], position))
+            hidden = _convolve(layers[: lstm_position(layers)], tiles, config.audio_channels, dtype)
+            hidden = torch.cat(hidden, dim=-1)  # (H, f)
             out, state = lstm.lstm(hidden.T[:, None], state)
             hidden = elu((out[:, 0] + hidden.T).T[None])
             latents = last(hidden) if recent is None else last.conv(torch.cat([recent, hidden], dim=-1))
@@ -218,47 +265,34 @@ def stream_causal(
 def live_piece(codec, piece_s: float) -> int:
     """Samples of the pieces in which `stream_causal` takes live sound: whole frames, as many as its last kernel reflects."""
     frames = max(round(piece_s * codec.sampling_rate / codec.hop_length), codec.last_kernel_size)
-    return max(frames * codec.hop_length, _context(codec))
+    return max(frames * codec.hop_length, _tiling(codec).context)
 
 
-def _context(codec) -> int:
-    return math.ceil(receptive_field(codec) / codec.hop_length) * codec.hop_length
+def _tiling(codec) -> Tiling:
+    return Tiling.of(codec.sampling_rate, codec.hop_length, receptive_field(codec))
 
 
 def tile_lengths(codec) -> tuple[int, int]:
     """Samples of the first tile of a long clip, and of those that follow with their context."""
-    size = max(1, round(TILE_S * codec.sampling_rate / codec.hop_length)) * codec.hop_length
-    return size, size + min(size, _context(codec))
-
-
-def _tiles(codec, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
-    """(tile with its left context, frames of context) from `position` on; the last tile is not shorter than half one."""
-    hop, context = codec.hop_length, _context(codec)
-    size = max(1, round(TILE_S * codec.sampling_rate / hop)) * hop
-    length = len(waveform)
-    while position < length:
-        end = position + size if length - position >= 1.5 * size else length
-        left = min(position, context)
-        yield waveform[position - left : end], left // hop
-        position = end
+    tiling = _tiling(codec)
+    return tiling.size, tiling.size + min(tiling.size, tiling.context)
 
 
 def _convolve(
-    codec: nn.Module,
+    layers: Sequence[nn.Module],
     tiles: Sequence[tuple[torch.Tensor, int]],
-    dtype: torch.dtype,
+    channels: int,
+    dtype: torch.dtype = torch.float32,
     convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
 ) -> list[torch.Tensor]:
-    """Tiles -> what the layers before the LSTM make of them, (H, f) each, without the context."""
-    layers = encoder_layers(codec, dtype)
-    layers = layers[: lstm_position(layers)]
+    """Tiles -> what the layers make of them, (H, f) each, without the context."""
     out: list[torch.Tensor] = [None] * len(tiles)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for i, (tile, frames) in enumerate(tiles):
         by_shape.setdefault((len(tile), frames), []).append(i)
     for (_, frames), indices in by_shape.items():
-        for part in _parts(indices, batch_size(codec.device)):
-            batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, codec.config.audio_channels, -1)
+        for part in _parts(indices, batch_size(tiles[indices[0]][0].device)):
+            batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, channels, -1)
             hidden = convolutions(batch) if convolutions else None
             hidden = _through(layers, batch.to(dtype)).float() if hidden is None else hidden
             for i, one in zip(part, hidden, strict=True):

@@ -1,7 +1,7 @@
 """The contract of a head: what turns windows of features into scores of classes, and the facts about it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -27,6 +27,8 @@ class Head(nn.Module, ABC):
     """Fields of [`EnclsConfig`] that are about this head, and the values that they have where none is given."""
     text: ClassVar[str]
     """What it is, for people: `A small convolutional network`."""
+    is_fitted: ClassVar[bool] = False
+    """Whether `measure` and a fit of `classifier` make it, instead of a training in epochs."""
 
     classifier: nn.Linear
 
@@ -47,6 +49,12 @@ class Head(nn.Module, ABC):
     def num_parameters(self) -> int:
         """Numbers that were learned."""
         return sum(weight.numel() for weight in self.parameters())
+
+    def reset(self) -> None:
+        """Set what is neither a convolution, a normalisation nor a linear layer to its values before training."""
+
+    def measure(self, blocks: Callable[[], Iterator[torch.Tensor]]) -> None:
+        """Take from standardised training windows what `features` needs. `blocks()` gives them anew, (W, C, T) each."""
 
     @abstractmethod
     def features(self, windows: torch.Tensor) -> torch.Tensor:

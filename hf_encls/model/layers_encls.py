@@ -15,58 +15,65 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from .precision_encls import TOLERANCE, error_of, noise, warn_of
+from .precision_encls import LOUDNESS, TOLERANCE, error_of, noise, warn_of
 
+ELU_VALUES = 1 << 15  # that go through an ELU's four steps together: they stay in the cache of a core
 CHECKED_S = (1.0, 0.1)  # audio for which a reduced precision is compared: a tile or chunk, and a short end of a clip
 
-# Per codec: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
+# Per encoder: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
 _PREPARED: WeakKeyDictionary = WeakKeyDictionary()
 _PREPARING = threading.Lock()
 
 
 def encoder_layers(codec: nn.Module, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
-    """The layers of `codec.encoder`, convolutions before the LSTM in `dtype`, the LSTM and what follows in float32.
+    """The layers of EnCodec's encoder, those up to the LSTM in `dtype` where they are right in it, the last in float32.
 
     They are made once and again when the weights change. They do not train.
     """
+    return prepared_layers(codec.encoder, codec.config.sampling_rate, dtype)
+
+
+def prepared_layers(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype = torch.float32) -> list[nn.Module]:
+    """The same of `encoder.layers`, any convolutions built as EnCodec's, the first of which hears `sampling_rate`."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return list(codec.encoder.layers)  # an exported graph holds standard operators
-    parameters = list(codec.encoder.parameters())
+        return list(encoder.layers)  # an exported graph holds standard operators
+    parameters = list(encoder.parameters())
     weights = [parameter.data for parameter in parameters]
     versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
     state = [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
     with _PREPARING:
-        kept = _PREPARED.get(codec)
+        kept = _PREPARED.get(encoder)
         if kept is None or kept[0] != state:
             # The weights are kept beside their addresses, so that no others can come to lie there.
-            kept = _PREPARED[codec] = (state, weights, {})
+            kept = _PREPARED[encoder] = (state, weights, {})
         layers = kept[2]
         if dtype not in layers:
+            packs = _can_pack(weights[0].device) and _packs_in(dtype)
             with torch.inference_mode(False), torch.no_grad():
-                layers[dtype] = _prepare(codec, dtype, packs=_can_pack(codec.device) and _packs_in(dtype))
+                layers[dtype] = _prepare(encoder, sampling_rate, dtype, packs)
         return layers[dtype]
 
 
 def lstm_position(layers: list[nn.Module]) -> int:
-    """Which of the encoder's layers is its LSTM."""
-    return next(i for i, layer in enumerate(layers) if hasattr(layer, "lstm"))
+    """Which of the encoder's layers is its LSTM; how many there are where none is."""
+    return next((i for i, layer in enumerate(layers) if hasattr(layer, "lstm")), len(layers))
 
 
 def standard_convolutions(codec: nn.Module) -> nn.Sequential:
     """The layers of `codec.encoder` before its LSTM, prepared, of PyTorch's own operators: other runtimes can read them."""
     with torch.inference_mode(False), torch.no_grad():
-        layers = _prepare(codec, torch.float32, packs=False)
+        layers = _prepare(codec.encoder, codec.config.sampling_rate, torch.float32, packs=False)
     return nn.Sequential(*layers[: lstm_position(layers)])
 
 
-def _prepare(codec: nn.Module, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
-    source = codec.encoder.layers
+def _prepare(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype, packs: bool) -> list[nn.Module]:
+    source = encoder.layers
     lstm_at = lstm_position(source)
     layers, errors = [], {}
-    lengths = [round(seconds * codec.config.sampling_rate) for seconds in CHECKED_S]
+    lengths = [round(seconds * sampling_rate) for seconds in CHECKED_S]
     for position, layer in enumerate(source):
         if position == lstm_at:
-            layers.append(layer)
+            layers.append(_lstm(layer, dtype, errors, f"encoder.layers.{position}") if packs else layer)
             continue
         dtype_here = dtype if position < lstm_at else torch.float32
         original, layer = layer, copy.deepcopy(layer).requires_grad_(False)
@@ -85,13 +92,31 @@ def _prepare(codec: nn.Module, dtype: torch.dtype, packs: bool) -> list[nn.Modul
                 module._pad1d = _pad
                 if hasattr(plain, "norm"):
                     module.norm = Norm(module.norm)
-        # The inputs of these activations are used by nobody else.
-        for elu in [layer, *getattr(layer, "block", ())[1:]]:
-            if isinstance(elu, nn.ELU):
-                elu.inplace = True
-        layers.append(layer)
+        for steps in (getattr(layer, "block", ()), [layer]):
+            for i, elu in enumerate(steps):
+                if isinstance(elu, nn.ELU):
+                    # All but a residual block's first have an input that nobody else uses.
+                    elu.inplace = steps[0] is layer or i > 0
+                    steps[i] = Elu(elu) if packs else elu
+        layers.append(steps[0])
     warn_of(errors, dtype)
     return layers
+
+
+def _lstm(layer: nn.Module, dtype: torch.dtype, errors: dict[str, float], name: str) -> nn.Module:
+    """The codec's LSTM layer in `dtype` where it is right in it on this machine; else as it is, with its error noted."""
+    if dtype == torch.float32:
+        return layer
+    reduced = ReducedLSTM(layer.lstm, dtype)
+    # A quarter of a second at most: a step's error does not depend on how many follow.
+    sample = noise(16, 1, layer.lstm.input_size, device=layer.lstm.weight_hh_l0.device) / LOUDNESS
+    error = error_of(lambda x: reduced(x)[:1], lambda x: layer.lstm(x)[:1], sample)
+    if error > TOLERANCE:
+        errors[name] = error
+        return layer
+    prepared = copy.copy(layer)
+    prepared._modules = {**layer._modules, "lstm": reduced}
+    return prepared
 
 
 def _convolution(conv: nn.Conv1d, dtype: torch.dtype, packs: bool, frames: list[int]) -> tuple[nn.Module, float]:
@@ -189,6 +214,46 @@ class PackedConv1d(nn.Module):
         return out[:, :, 0]
 
 
+class Elu(nn.Module):
+    """An ELU of activations (B, C, n) that are channels-last, as the larger of x and e^min(x, 0) - 1.
+
+    PyTorch's own asks for e^x - 1 without cancellation, which takes four times as long; here it costs at most 6e-8 where
+    values are that small, far below the rounding of what follows.
+    """
+
+    def __init__(self, elu: nn.ELU):
+        super().__init__()
+        self.plain = elu
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        values = hidden.transpose(1, 2)
+        if self.plain.alpha != 1 or hidden.requires_grad or not values.is_contiguous():
+            return self.plain(hidden)
+        out = hidden if self.plain.inplace else torch.empty_like(values).transpose(1, 2)
+        results = out.transpose(1, 2)
+        for part, result in zip(values.view(-1).split(ELU_VALUES), results.view(-1).split(ELU_VALUES)):
+            exact = part.float()
+            below = exact.clamp_max(0).exp_().sub_(1)
+            if part.dtype == torch.float32:
+                torch.maximum(exact, below, out=result)
+            else:
+                result.copy_(torch.maximum(exact, below, out=below))
+        return out
+
+
+class ReducedLSTM(nn.Module):
+    """An LSTM in a reduced precision between activations in float32; its state stays reduced."""
+
+    def __init__(self, lstm: nn.LSTM, dtype: torch.dtype):
+        super().__init__()
+        self.lstm = copy.deepcopy(lstm).requires_grad_(False).to(dtype)
+        self.dtype = dtype
+
+    def forward(self, hidden: torch.Tensor, state: tuple | None = None) -> tuple[torch.Tensor, tuple]:
+        out, state = self.lstm(hidden.to(self.dtype), state)
+        return out.float(), state
+
+
 class InFloat32(nn.Module):
     """A convolution in float32 among layers of a reduced precision."""
 
@@ -217,6 +282,8 @@ def _pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float
     length = hidden.shape[-1]
     if not left and not right:
         return hidden
+    if mode == "constant":
+        return nn.functional.pad(hidden.transpose(1, 2), (0, 0, left, right), value=value).transpose(1, 2)
     if mode != "reflect":
         return nn.functional.pad(hidden, (left, right), mode, value)
     # A signal shorter than its reflection is filled up with zeros first, as the codec does.

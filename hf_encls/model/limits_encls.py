@@ -25,6 +25,7 @@ NETWORK = {
     "pool_size": (1, 1 << 10),
     "conv_channels": (1, 1 << 14),
     "dropout": (0, 1),
+    "num_directions": (0, 256),
     "bandwidth": (0, 10_000),
     "num_codebooks": (1, 1 << 10),
 }

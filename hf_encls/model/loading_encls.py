@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 FLOATS = ("F64", "F32", "F16", "BF16")
+COUNTS = "num_batches_tracked"  # of normalisations: the only integers
 
 
 def where_of(name_or_path: str | os.PathLike | None, subfolder: str | None = None) -> str:
@@ -46,7 +47,7 @@ def _check_types(file: str) -> None:
     with safe_open(file, "pt") as tensors:
         for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
             kind = tensors.get_slice(name).get_dtype()
-            if kind not in FLOATS:  # the library would convert it
+            if kind not in FLOATS and not name.endswith(f".{COUNTS}"):  # the library would convert it
                 raise ValueError(
                     f"{file}: expected weights as {', '.join(FLOATS)}, found {kind} for {name}; the file is damaged"
                 )

@@ -23,6 +23,7 @@ class Mel(Representation):
     """
 
     kind = "mel"
+    ordered = True
     options = ("hop_length", "n_fft")
     stored_dtype = "float32"  # power spans more orders of magnitude than float16 has
     text = "the power mel spectrogram"
@@ -35,6 +36,7 @@ class Mel(Representation):
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
         self.taper = nn.Buffer(_taper(config))
         self.groups = list(_filter_groups(filters))
+        self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
 
     def reset(self) -> None:
         config = self.config
@@ -77,6 +79,10 @@ class Mel(Representation):
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
 
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        return windows * 10 ** (gain_db / 10)
+
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         window, step = self.config.window_samples, self.config.step_samples
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
@@ -93,21 +99,46 @@ class Mel(Representation):
 
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
-        config = self.config
-        frames = config.num_frames
-        mel = pieces.new_zeros(config.num_bands, len(pieces), frames)
-        # Twice each row: for the squares of the real and of the imaginary part.
-        filters = self.filters.repeat_interleave(2, dim=0)
-        groups = [(filters[used, bands].T.contiguous(), bands, used) for bands, used in self.groups]
+        # Of the constants and the pieces: looking up attributes of a configuration takes longer than some of the work.
+        (_, bands), n_fft, hop = self.filters.shape, len(self.taper), self.config.hop_length
+        frames = (pieces.shape[-1] - n_fft) // hop + 1
+        mel = pieces.new_empty(len(pieces), bands, frames)
         together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
+        # One block for all parts: what is written again and again stays in the cache.
+        tapered = pieces.new_empty(min(together, len(pieces)), frames, n_fft)
+        weights = self._weights()
         for start in range(0, len(pieces), together):
-            part = pieces[start : start + together]
-            bins = torch.fft.rfft((part.unfold(-1, config.n_fft, config.hop_length) * self.taper).flatten(0, 1))
-            power = torch.view_as_real(bins).square_().flatten(1).T  # (2 * (n_fft // 2 + 1), w * T)
-            columns = mel[:, start : start + together].flatten(1)
-            for weights, bands, used in groups:
-                torch.mm(weights, power[used], out=columns[bands])
-        return self.scaled(mel).transpose(0, 1).contiguous()
+            part = pieces[start : start + together].unfold(-1, n_fft, hop)
+            here = torch.mul(part, self.taper, out=tapered[: len(part)])
+            power = torch.view_as_real(torch.fft.rfft(here.flatten(0, 1))).square_().flatten(1).T
+            out = mel[start : start + together]
+            # Of one window the products are written where they belong.
+            columns = out[0] if len(out) == 1 else out.new_empty(bands, power.shape[1])
+            for weight, rows, used in weights:
+                if weight is None:
+                    columns[rows] = 0
+                else:
+                    torch.mm(weight, power[used], out=columns[rows])
+            columns = self.scaled(columns)
+            if columns.data_ptr() != out.data_ptr():
+                out.copy_(columns.unflatten(1, (len(out), frames)).transpose(0, 1))
+        return mel
+
+    def _weights(self) -> list[tuple[torch.Tensor | None, slice, slice]]:
+        """For each group of bands its weights, None for zeros alone; where the bands and where the parts of bins are.
+
+        Each weight stands there twice: for the square of the real part of a bin, and of the imaginary one.
+        """
+        filters = self.filters
+        state = (filters.data_ptr(), filters.device, 0 if filters.is_inference() else filters._version)
+        if self._prepared is None or self._prepared[0] != state:
+            twice = filters.detach().repeat_interleave(2, dim=0)
+            groups = [
+                (twice[used, bands].T.contiguous() if used.stop else None, bands, used) for bands, used in self.groups
+            ]
+            # The filters are kept beside their address, so that no others can come to lie there.
+            self._prepared = (state, filters.detach(), groups)
+        return self._prepared[2]
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         """Mel power of any shape -> the values of the features; `power` may be overwritten."""
@@ -124,6 +155,11 @@ class LogMel(Mel):
     @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         return windows
+
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        floor = 10 * np.log10(MIN_POWER)
+        return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         return power.clamp_min_(MIN_POWER).log10_().mul_(10)
@@ -177,9 +213,10 @@ def _htk_hz(mels: np.ndarray) -> np.ndarray:
 
 
 def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero."""
+    """Neighbouring bands, and the parts of bins (2 a bin) that any of them is made of: most of the matrix is zero.
+
+    No parts at all, `slice(0, 0)`, where the bands are empty.
+    """
     for start in range(0, filters.shape[1], 16):
-        bands = slice(start, start + 16)
-        used = np.flatnonzero(filters[:, bands].any(axis=1))
-        if len(used):
-            yield bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2)
+        used = np.flatnonzero(filters[:, start : start + 16].any(axis=1))
+        yield slice(start, start + 16), slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)

@@ -1,6 +1,7 @@
 """Mimi, and the Pocket TTS audio tokenizer that is built like it: causal convolutions, a causal transformer, a stride."""
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -8,6 +9,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from .adapter_encls import CodecAdapter, reach
+from .encoding_encls import Tiling
+from .layers_encls import prepared_layers
 from .limits_encls import check_family, check_ratios
 
 LIMITS = {
@@ -110,6 +113,16 @@ class MimiAdapter(CodecAdapter):
         batch = batch[:, None].expand(-1, self.config.audio_channels, -1)
         return codec.encoder(batch, use_streaming=False).latents
 
+    def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling]:
+        hop = math.prod(self.config.upsampling_ratios)
+        tiling = Tiling.of(self.sampling_rate, hop, reach(convolutions(self.config), hop)[0])
+        return prepared_layers(codec.encoder.encoder_seanet, self.sampling_rate), tiling
+
+    def from_tiles(self, codec: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        encoder = codec.encoder
+        seen = encoder.encoder_transformer(hidden.transpose(1, 2), use_cache=False).last_hidden_state
+        return encoder.downsample(seen.transpose(1, 2))
+
     @property
     def bandwidths(self) -> tuple[float, ...]:
         # The semantic codebooks come first, and all of them.
@@ -163,20 +176,22 @@ class PocketTTSAdapter(MimiAdapter):
         return 1
 
 
-def layers(config: PreTrainedConfig) -> list[tuple[int, int, int, int]]:
-    """Kernel size, stride, dilation and left padding from the waveform to the latents; the transformer, each of whose
-    layers sees a window of frames, counts as one convolution.
-    """
+def convolutions(config: PreTrainedConfig) -> list[tuple[int, int, int, int]]:
+    """Kernel size, stride, dilation and left padding from the waveform to the transformer."""
     out = [(config.kernel_size, 1, 1, config.kernel_size - 1)]
     for ratio in reversed(config.upsampling_ratios):
         for layer in range(config.num_residual_layers):
             dilation = config.dilation_growth_rate**layer
             out.append((config.residual_kernel_size, 1, dilation, (config.residual_kernel_size - 1) * dilation))
         out.append((2 * ratio, ratio, 1, ratio))
-    out.append((config.last_kernel_size, 1, 1, config.last_kernel_size - 1))
+    return [*out, (config.last_kernel_size, 1, 1, config.last_kernel_size - 1)]
+
+
+def layers(config: PreTrainedConfig) -> list[tuple[int, int, int, int]]:
+    """The same to the latents; the transformer, each of whose layers sees a window of frames, counts as one convolution."""
     back = config.num_hidden_layers * (config.sliding_window - 1)
     stride = config.latent_stride
-    return [*out, (back + 1, 1, 1, back), (2 * stride, stride, 1, stride)]
+    return [*convolutions(config), (back + 1, 1, 1, back), (2 * stride, stride, 1, stride)]
 
 
 def _forget_entries(codec: nn.Module) -> None:

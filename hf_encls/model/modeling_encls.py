@@ -14,6 +14,7 @@ from transformers.modeling_outputs import ModelOutput
 from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig
+from .head_encls import Head
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
 from .representation_encls import Representation
@@ -49,28 +50,6 @@ class EnclsOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
-@dataclass
-class EnclsModelOutput(ModelOutput):
-    """
-    Output of [`EnclsModel`].
-
-    Args:
-        last_hidden_state (`torch.FloatTensor` of shape `(batch_size, max_windows, hidden_size)`):
-            What the classifier sees of each window; rows beyond a clip's windows are zero.
-        pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
-            Their mean over each clip's windows.
-        num_windows (`torch.LongTensor` of shape `(batch_size,)`):
-            Windows of each clip; 1 for `input_features`.
-        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned with `output_hidden_states=True`):
-            As in [`EnclsOutput`].
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    pooler_output: torch.FloatTensor | None = None
-    num_windows: torch.LongTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-
-
 class EnclsPreTrainedModel(PreTrainedModel):
     """Weights and their initialisation."""
 
@@ -82,9 +61,9 @@ class EnclsPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         # PyTorch's own initialisation, as in the paper; the library's N(0, 0.02) trains differently.
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             module.reset_parameters()
-        elif isinstance(module, Representation):
+        elif isinstance(module, Head | Representation):
             module.reset()
         elif isinstance(module, EnclsForAudioClassification):
             nn.init.zeros_(module.feature_mean)
@@ -247,10 +226,10 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 f"expected windows of shape (batch_size, {expected[0]}, {expected[1]}), found {tuple(windows.shape)}: they "
                 "were made with another window length or kind of features than this model's"
             )
-        seen = [self.head.features(self._standardized(part)) for part in self._parts(windows)]
+        seen = [self.head.features(self.standardized(part)) for part in self._parts(windows)]
         return seen[0] if len(seen) == 1 else torch.cat(seen)
 
-    def _standardized(self, windows: torch.Tensor) -> torch.Tensor:
+    def standardized(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T) -> the same by the statistics of the training windows, float32."""
         return (windows.float() - self.feature_mean.float()[:, None]) * self.feature_scale.float()[:, None]
 
@@ -297,52 +276,6 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             # Loading makes new parameters, which train, and ends with eval(); a training begins with train().
             self.frontend.eval().requires_grad_(False)
         return self
-
-
-class EnclsModel(EnclsForAudioClassification):
-    r"""
-    A checkpoint without its last step, for those who want features: what the classifier sees of each window, and its mean
-    over a clip. It reads and writes the same checkpoints as [`EnclsForAudioClassification`].
-    """
-
-    def forward(
-        self,
-        input_features: torch.Tensor | None = None,
-        input_values: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        return_dict: bool | None = None,
-        output_hidden_states: bool | None = None,
-        **kwargs,
-    ) -> EnclsModelOutput | tuple:
-        r"""
-        Args:
-            input_features (`torch.Tensor` of shape `(batch_size, num_bands, num_frames)`, *optional*):
-                Windows of features, each a clip of its own.
-            input_values (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
-                Mono waveforms at `config.sampling_rate`.
-            attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
-                1 for samples, 0 for padding on the right. Padding never changes a feature.
-            output_hidden_states (`bool`, *optional*):
-                Whether to return the maps of the head's convolutions; the configuration's setting where not given.
-
-        Raises `ValueError` as [`EnclsForAudioClassification`] does.
-        """
-        if (input_features is None) == (input_values is None):
-            raise ValueError(
-                "expected either input_features (windows) or input_values (waveforms), found both or neither"
-            )
-        windows = self.windows(input_values, attention_mask) if input_features is None else input_features.split(1)
-        counts = [len(clip) for clip in windows]
-        with self._maps(output_hidden_states) as maps:
-            clips = self.seen(torch.cat(windows)).split(counts)
-        output = EnclsModelOutput(
-            last_hidden_state=nn.utils.rnn.pad_sequence(list(clips), batch_first=True),
-            pooler_output=torch.stack([clip.mean(0) for clip in clips]),
-            num_windows=torch.tensor(counts, device=clips[0].device),
-            hidden_states=maps(),
-        )
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
 
 
 def _renamed(model: nn.Module, state_dict: dict, *args) -> None:

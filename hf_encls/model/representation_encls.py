@@ -31,6 +31,8 @@ class Representation(nn.Module, ABC):
     """NumPy's name of the type in which windows are kept on disk."""
     integers: ClassVar[bool] = False
     """Whether windows are stored as integers, which `embed` turns into features."""
+    ordered: ClassVar[bool] = False
+    """Whether the bands are in an order, of pitch: neighbours are alike."""
     text: ClassVar[str]
     """What it is, for people: `the latents`."""
     axes: ClassVar[tuple[str, str]]
@@ -95,6 +97,11 @@ class Representation(nn.Module, ABC):
 
     def reset(self) -> None:
         """Fill buffers that follow from the settings, where they were made without values (on the meta device)."""
+
+    @classmethod
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
+        return windows
 
     @property
     def takes_convolutions(self) -> bool:

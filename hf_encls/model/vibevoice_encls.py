@@ -1,5 +1,7 @@
 """The acoustic tokenizer of VibeVoice: causal ConvNeXt blocks, no quantizer."""
 
+import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from .adapter_encls import CodecAdapter, reach
+from .encoding_encls import TILE_S, Tiling
 from .limits_encls import check_family, check_ratios
 
 LIMITS = {
@@ -17,6 +20,7 @@ LIMITS = {
     "depths": (0, 64),
     "ffn_expansion": (1, 64),
 }
+MOST_CONTEXT = 0.2  # of a tile: what goes along with it is computed twice
 SAMPLING_RATE = 24_000  # its configuration does not say it, its feature extractor does
 
 
@@ -33,6 +37,7 @@ class VibeVoiceAdapter(CodecAdapter):
     silent_settings: ClassVar[tuple[str, ...]] = ("rms_norm_eps", "hidden_act")
 
     exports: ClassVar[bool] = True
+    fills: ClassVar[bool] = True
 
     @staticmethod
     def check_limits(config: PreTrainedConfig) -> None:
@@ -69,15 +74,41 @@ class VibeVoiceAdapter(CodecAdapter):
         return reach(layers(self.config), self.hop_length)[0]
 
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
-        padded = nn.functional.pad(batch, (0, -batch.shape[-1] % self.hop_length))
-        return codec.encoder(padded[:, None]).latents.transpose(1, 2)
+        return codec.encoder(self.fill(batch)[:, None]).latents.transpose(1, 2)
+
+    def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling]:
+        count, hop, lookback = self._first_stages()
+        return _stages(codec)[:count], Tiling.of(self.sampling_rate, hop, lookback)
+
+    def from_tiles(self, codec: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        for stage in _stages(codec)[self._first_stages()[0] :]:
+            hidden = stage(hidden)
+        return codec.encoder.head(hidden)
+
+    def _first_stages(self) -> tuple[int, int, int]:
+        """How many stages see so little that it can go along with every tile, samples of their frames, and their lookback.
+
+        They are most of the work: the later ones have few frames, which see several seconds.
+        """
+        found = []
+        for count in range(1, len(self.config.depths) + 1):
+            hop = math.prod(self.config.downsampling_ratios[: count - 1])
+            found.append((count, hop, reach(layers(self.config, count), hop)[0]))
+        return max((each for each in found if each[2] <= MOST_CONTEXT * TILE_S * self.sampling_rate), default=found[0])
 
 
-def layers(config: PreTrainedConfig) -> list[tuple[int, int, int, int]]:
-    """Kernel size, stride, dilation and left padding of its convolutions, from the waveform to the latents."""
+def layers(config: PreTrainedConfig, stages: int | None = None) -> list[tuple[int, int, int, int]]:
+    """Kernel size, stride, dilation and left padding of its convolutions, from the waveform to the latents, or to the end
+    of the first `stages`.
+    """
     kernel = config.kernel_size
     same = (kernel, 1, 1, kernel - 1)
     out = [same] * (1 + config.depths[0])
-    for ratio, depth in zip(config.downsampling_ratios, config.depths[1:], strict=True):
+    rest = zip(config.downsampling_ratios, config.depths[1:], strict=True)
+    for ratio, depth in list(rest)[: None if stages is None else stages - 1]:
         out += [(2 * ratio, ratio, 1, ratio)] + [same] * depth
-    return [*out, same]
+    return [*out, same] if stages is None else out
+
+
+def _stages(codec: nn.Module) -> list[nn.Module]:
+    return [codec.encoder.stem, *codec.encoder.conv_layers]

@@ -37,7 +37,10 @@ def window_index(length: int, window: int, step: int, device: torch.device | str
 
 
 def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
-    """(C, length) -> (W, C, window): the rows of `window_index`, without an index for those that lie inside the clip."""
+    """(C, length) -> (W, C, window): the rows of `window_index`, without an index for those that lie inside the clip.
+
+    They may be views of the clip.
+    """
     length = units.shape[-1]
     count = num_windows(length, window, step)
     inside = min(count, max(0, (length - window) // step + 1))
@@ -47,7 +50,7 @@ def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
     if count > inside:  # the last one
         index = reflect(torch.arange(window, device=units.device) + inside * step, length)
         windows.append(units[:, index][None])
-    return torch.cat(windows)
+    return windows[0] if len(windows) == 1 else torch.cat(windows)
 
 
 class WindowStream:

@@ -47,6 +47,7 @@ class XcodecAdapter(CodecAdapter):
     name: ClassVar[str] = "X-Codec"
     model_class: ClassVar[str] = "XcodecModel"
     config_name: ClassVar[str] = "XcodecConfig"
+    fills: ClassVar[bool] = True
     encoder_parts: ClassVar[tuple[str, ...]] = ("acoustic_encoder", "encoder_semantic", "semantic_model", "fc")
     decoder_parts: ClassVar[tuple[str, ...]] = ("acoustic_decoder", "decoder_semantic", "fc1", "fc2")
     silent_settings: ClassVar[tuple[str, ...]] = ("block_dilations", "strides")
@@ -110,7 +111,7 @@ class XcodecAdapter(CodecAdapter):
 
     def encode(self, codec: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         # As XcodecModel.encode, up to the quantizer.
-        padded = nn.functional.pad(batch, (0, -batch.shape[-1] % self.hop_length))[:, None]
+        padded = self.fill(batch)[:, None]
         speech = codec.encoder_semantic(codec._extract_semantic_features(padded).transpose(1, 2))
         acoustic = codec.acoustic_encoder(padded)
         if acoustic.shape[-1] != speech.shape[-1]:

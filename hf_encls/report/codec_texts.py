@@ -25,6 +25,8 @@ def codec_text(codec: CodecFacts | None) -> str:
     if codec.trained_on:
         names = codec.trained_on
         parts.append(f"trained on {markdown(names if isinstance(names, str) else ', '.join(names))}")
+    if codec.anchored_latents:
+        parts.append(f"{codec.anchored_latents} of its latents drawn to a log-mel spectrum while it trained")
     parts += [f"{name} {value}" for name, value in (("policy", codec.policy), ("precision", codec.dtype)) if value]
     parts += [f"weights {codec.hash[:12]}"] if codec.hash else []
     return ", ".join(parts) + "."
@@ -118,11 +120,9 @@ def licence(codec: CodecFacts | None) -> dict[str, str]:
     """The licence of a checkpoint that holds this codec (None: none of it), as the front matter of a card says it."""
     if not codec or codec.untrained:
         return {"license": "apache-2.0"}
-    if is_hub_id(codec):
-        name, link = "apache-2.0-and-codec", f"https://huggingface.co/{codec.id}"
-    else:
-        name, link = f"apache-2.0-and-{licence_facts(codec).license or 'unknown'}", "README.md"
-    return {"license": "other", "license_name": name, "license_link": link}
+    name = re.sub(r"[^a-z0-9.+-]+", "-", (licence_facts(codec).license or "unknown").lower()).strip("-")
+    link = f"https://huggingface.co/{codec.id}" if is_hub_id(codec) else "README.md"
+    return {"license": "other", "license_name": f"apache-2.0-and-{name}", "license_link": link}
 
 
 def licence_text(codec: CodecFacts | None) -> str:
@@ -133,9 +133,9 @@ def licence_text(codec: CodecFacts | None) -> str:
     text += f" The checkpoint also holds the encoder of {markdown_code(codec.id)}, "
     facts = licence_facts(codec)
     if facts.license:
-        return text + f"under {facts.license}. {facts.attribution or ''}".strip()
+        return text + f"under {markdown(facts.license)}. {facts.attribution or ''}".strip()
     if is_hub_id(codec):
-        return text + "under that codec's own licence."
+        return text + "under that codec's own licence, which is unknown here: its page on the Hub may say it."
     return text + "whose licence is not stated: find it out before you pass this checkpoint on."
 
 

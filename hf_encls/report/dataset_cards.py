@@ -91,7 +91,13 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
         citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
         # Only those of other people: the bundled ones are this project's own.
-        codecs=sorted({markdown_code(id) for entry in made if "/" in (id := entry["config"].get("codec_id") or "")}),
+        codecs=sorted(
+            {
+                f"{markdown_code(id)}: {markdown(entry['codec'].get('license') or 'unknown here')}"
+                for entry in made
+                if "/" in (id := entry["config"].get("codec_id") or "")
+            }
+        ),
     )
 
 

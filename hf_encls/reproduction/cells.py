@@ -1,11 +1,10 @@
 """Finished cells as a table: one row for each cell, with its scores and its learning curve."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from hf_encls.data.splits import LeakReport
@@ -61,7 +60,7 @@ class FinishedCell:
         return self.cell.dataset.is_original and entry.codec in (None, paper.CODECS.get(entry.features))
 
 
-def finished(cells: Sequence[Cell], folder: Path) -> list[FinishedCell]:
+def finished_cells(cells: Sequence[Cell], folder: Path) -> list[FinishedCell]:
     """The cells that have results.
 
     Raises `ValueError` when two cells of one input were made with different codecs of one name.
@@ -94,37 +93,3 @@ def score_table(runs: Sequence[FinishedCell]) -> pd.DataFrame:
         rows.append(row | {"epochs": results.epochs, "history": results.history})
     columns = [*KEY, *SPLIT, *SCORES, "features", "is_comparable", "epochs", "history"]
     return pd.DataFrame(rows, columns=columns, dtype=object)
-
-
-def where(rows: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """The rows that have these values."""
-    for name, value in values.items():
-        rows = rows[rows[name] == value]
-    return rows
-
-
-def mean_and_deviation(values: Iterable[float | None]) -> dict:
-    """`mean`, `deviation` (of a sample; None for fewer than two values) and `count`; None does not count."""
-    values = [value for value in values if value is not None]
-    return {
-        "mean": float(np.mean(values)) if values else None,
-        "deviation": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        "count": len(values),
-    }
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """The mean of what is not None."""
-    return mean_and_deviation(values)["mean"]
-
-
-def paired(first: pd.DataFrame, second: pd.DataFrame) -> dict | None:
-    """Mean window accuracy of two groups of rows over the folds and seeds that both have; None where they share none.
-
-    Returns `first`, `second`, their `difference`, and `runs`: how many of each it is.
-    """
-    both = first.merge(second, on=SPLIT, suffixes=("_first", "_second"))
-    if both.empty:
-        return None
-    one, other = (mean(both[f"window_accuracy_{side}"]) for side in ("first", "second"))
-    return {"first": one, "second": other, "difference": one - other, "runs": len(both)}

@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 
 from hf_encls.reproduction import paper
-from hf_encls.reproduction.cells import KEY, mean, paired, where
+from hf_encls.reproduction.cells import KEY
+from hf_encls.reproduction.figures import mean, paired, where
 from hf_encls.reproduction.grid import PRESETS
 
-Sides = tuple[float | None, float | None, int]  # the figure of the choice, that of the other reading, runs
+Readings = dict[tuple[str, str], tuple[float | None, float | None, int]]  # (data set, input) -> two figures, runs
 AS_WRITTEN = {"preset": "paper", "protocol": "paper"}
 
 
@@ -26,43 +27,29 @@ def claims(
     rows = []
     scores = {_key(row): row for row in table}
     for row in convergence:
-        if row["input"] not in latents or row["mel"] is None or row["preset"] not in PRESETS:
+        mel, score = row["mel"], scores[_key(row)]
+        if row["input"] not in latents or mel is None or row["preset"] not in PRESETS:
             continue
-        about, mel, score = dict(zip(KEY, _key(row))), row["mel"], scores[_key(row)]
-        epochs = {name: mel[name] for name in ("pass_epoch", "pass_loss_epoch")}
-        last = mel["baseline_best_loss_epoch"]
+        cell = {name: row[name] for name in KEY}
+        epochs = {"pass_epoch": mel["pass_epoch"], "pass_loss_epoch": mel["pass_loss_epoch"]}
+        epochs |= {"mel_best_loss_epoch": mel["baseline_best_loss_epoch"], "runs": mel["runs"]}
         passed = mel["passed"] == mel["passed_loss"] == mel["runs"]
-        holds = passed and mel["pass_loss_epoch"] <= last
-        rows.append(
-            {"claim": "epochs", **about, **epochs, "mel_best_loss_epoch": last, "runs": mel["runs"], "holds": holds}
-        )
-        rows.append(
-            {
-                "claim": "accuracy",
-                **about,
-                "over_mel": score["over_mel"],
-                "epochs_above": row["above_mel"],
-                "over_log_mel": score["over_log_mel"],
-                "runs": score["over_mel_runs"],
-                "holds": score["over_mel"] > 0 and row["above_mel"] > 0.5,
-            }
-        )
+        sooner = passed and mel["pass_loss_epoch"] <= mel["baseline_best_loss_epoch"]
+        rows.append({"claim": "epochs", **cell, **epochs, "holds": sooner})
+        accuracy = {"over_mel": score["over_mel"], "epochs_above": row["above_mel"]}
+        accuracy |= {"over_log_mel": score["over_log_mel"], "runs": score["over_mel_runs"]}
+        better = score["over_mel"] > 0 and row["above_mel"] > 0.5
+        rows.append({"claim": "accuracy", **cell, **accuracy, "holds": better})
     times = {(row["dataset"], row["input"]): row for row in timing if "total" in row}
     for (dataset, entry), row in times.items():
         mel = times.get((dataset, "mel"))
         if entry in latents and mel is not None:
-            ratios = [_total(own) / _total(base) for own, base in zip(row["rounds"], mel["rounds"], strict=True)]
-            rows.append(
-                {
-                    "claim": "speed",
-                    "dataset": dataset,
-                    "input": entry,
-                    "times_mel_total": statistics.median(ratios),
-                    "times_mel_spread": [min(ratios), max(ratios)],
-                    "times_mel_classification": row["classification"] / mel["classification"],
-                    "holds": statistics.median(ratios) < 1,
-                }
-            )
+            pairs = zip(row["rounds"], mel["rounds"], strict=True)
+            ratios = [_total(latent_round) / _total(mel_round) for latent_round, mel_round in pairs]
+            speed = {"times_mel_total": statistics.median(ratios), "times_mel_spread": [min(ratios), max(ratios)]}
+            speed["times_mel_classification"] = row["classification"] / mel["classification"]
+            holds = speed["times_mel_total"] < 1
+            rows.append({"claim": "speed", "dataset": dataset, "input": entry, **speed, "holds": holds})
     return rows
 
 
@@ -71,58 +58,56 @@ def ambiguities(scores: pd.DataFrame, convergence: Sequence[Mapping]) -> list[di
 
     Both figures of a row are of the same folds and seeds; `runs` says how many.
     """
-    entries = []
+    rows = []
     for question in paper.AMBIGUITIES:
-        names, rows = None, {}
-        if question["measured"] is not None:
-            names, rows = _readings(question["measured"], scores, convergence)
-        found = [
-            {"dataset": dataset, "input": entry, "chosen": chosen, "other": other, "runs": runs}
-            for (dataset, entry), (chosen, other, runs) in rows.items()
-            if not chosen is other is None
+        names, readings = _readings(question["measured"], scores, convergence)
+        measured = [
+            {"dataset": dataset, "input": entry, "chosen": chosen, "other": second, "runs": runs}
+            for (dataset, entry), (chosen, second, runs) in readings.items()
+            if not chosen is second is None
         ]
         unit = "epoch" if question["measured"] == "smoothed" else "accuracy"
-        entries.append({**question, "found": found, "names": names, "unit": unit})
-    return entries
+        rows.append({**question, "found": measured, "names": names, "unit": unit})
+    return rows
 
 
 def _readings(
-    kind: str, scores: pd.DataFrame, convergence: Sequence[Mapping]
-) -> tuple[tuple[str, str], dict[tuple[str, str], Sides]]:
-    """What the two readings are called, and their figures by data set and input."""
+    kind: str | None, scores: pd.DataFrame, convergence: Sequence[Mapping]
+) -> tuple[tuple[str, str] | None, Readings]:
+    """What the two readings are called, and their figures."""
+    if kind is None:
+        return None, {}
     written = where(scores, **AS_WRITTEN)
     curves = {(row["dataset"], row["input"]): row for row in convergence if AS_WRITTEN.items() <= row.items()}
     if kind == "protocol":
         names = ("windows divided (recommended)", "clips divided (recommended)")
-        return names, _sides(where(scores, preset="recommended", protocol="paper"), scores, protocol="clip")
+        return names, _beside(where(scores, preset="recommended", protocol="paper"), scores, protocol="clip")
     if kind == "log_mel":
-        return ("power", "decibels"), _sides(where(written, input="mel"), scores, input="log_mel")
+        return ("power", "decibels"), _beside(where(written, input="mel"), scores, input="log_mel")
     if kind == "clip":
         groups = written.groupby(["dataset", "input"], sort=False)
-        return ("windows", "clips"), {
-            key: (mean(own.window_accuracy), mean(own.clip_accuracy), len(own)) for key, own in groups
-        }
+        units = {key: (mean(each.window_accuracy), mean(each.clip_accuracy), len(each)) for key, each in groups}
+        return ("windows", "clips"), units
     if kind == "best_epoch":
         names = ("validation accuracy of the last epoch", "of the best")
-        return names, {
-            key: (row["final_accuracy"], row["best_accuracy"], row["own"]["runs"]) for key, row in curves.items()
-        }
+        ends = {key: (row["final_accuracy"], row["best_accuracy"], row["own"]["runs"]) for key, row in curves.items()}
+        return names, ends
     if kind == "smoothed":
         both = {key: row["mel"]["both"] for key, row in curves.items() if row["mel"] and row["input"] != "mel"}
-        names = ("epoch on the raw curve", "on the smoothed one")
-        return names, {key: (one["raw"], one["smoothed"], one["runs"]) for key, one in both.items()}
-    return ("preset paper", f"variant {kind}"), _sides(written, scores, preset=f"paper+{kind}")
+        passed = {key: (each["raw"], each["smoothed"], each["runs"]) for key, each in both.items()}
+        return ("epoch on the raw curve", "on the smoothed one"), passed
+    return ("preset paper", f"variant {kind}"), _beside(written, scores, preset=f"paper+{kind}")
 
 
-def _sides(chosen: pd.DataFrame, scores: pd.DataFrame, **changed: str) -> dict[tuple[str, str], Sides]:
+def _beside(chosen: pd.DataFrame, scores: pd.DataFrame, **changed: str) -> Readings:
     """Each group of `chosen` beside the one that differs from it in `changed`, where they share folds and seeds."""
-    sides = {}
-    for key, own in chosen.groupby(KEY, sort=False):
-        about = dict(zip(KEY, key))
-        pair = paired(own, where(scores, **(about | changed)))
+    readings = {}
+    for key, group in chosen.groupby(KEY, sort=False):
+        names = dict(zip(KEY, key))
+        pair = paired(group, where(scores, **(names | changed)))
         if pair:
-            sides[about["dataset"], about["input"]] = (pair["first"], pair["second"], pair["runs"])
-    return sides
+            readings[names["dataset"], names["input"]] = (pair["first"], pair["second"], pair["runs"])
+    return readings
 
 
 def _total(part: Mapping[str, float]) -> float:

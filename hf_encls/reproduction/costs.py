@@ -83,11 +83,11 @@ def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     counts = {place: multiply_adds(cell.network()) for place, cell in cells.items()}
     rows = []
     for (dataset, entry), cell in cells.items():
-        own, mel = counts[dataset, entry], counts.get((dataset, "mel"))
-        row = {"dataset": dataset, "input": entry, **own, "per_s": own["forward"] / cell.network().step_s}
-        row |= {"train_windows": windows[cell.id], "per_epoch": own["training"] * windows[cell.id]}
-        row |= {"per_s_millions": row["per_s"] / 1e6, "per_epoch_billions": row["per_epoch"] / 1e9}
-        rows.append(row | {"of_mel": own["forward"] / mel["forward"] if mel else None})
+        count, mel = counts[dataset, entry], counts.get((dataset, "mel"))
+        per_s, per_epoch = count["forward"] / cell.network().step_s, count["training"] * windows[cell.id]
+        row = {"dataset": dataset, "input": entry, **count, "per_s": per_s, "train_windows": windows[cell.id]}
+        row |= {"per_epoch": per_epoch, "per_s_millions": per_s / 1e6, "per_epoch_billions": per_epoch / 1e9}
+        rows.append(row | {"of_mel": count["forward"] / mel["forward"] if mel else None})
     return rows
 
 
@@ -120,10 +120,9 @@ def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     rows, codecs = [], {}
     for (dataset, entry), cell in first_of_each(run.cell for run in runs).items():
         name = cell.input.codec
-        if name is None:
-            counts = mel_multiply_adds(cell.network())
-        else:
-            counts = codecs[name] = codecs.get(name) or codec_multiply_adds(load_codec(name))
+        if name is not None and name not in codecs:
+            codecs[name] = codec_multiply_adds(load_codec(name))
+        counts = mel_multiply_adds(cell.network()) if name is None else codecs[name]
         rows.append({"dataset": dataset, "input": entry, **counts, "per_s_billions": counts["per_s"] / 1e9})
     return rows
 

@@ -14,7 +14,7 @@ from hf_encls.files import write_json, write_text
 from hf_encls.files.records import read_record
 from hf_encls.report.codec_texts import has_heard
 from hf_encls.reproduction import costs, figures, paper, pictures
-from hf_encls.reproduction.cells import FinishedCell, finished, score_table
+from hf_encls.reproduction.cells import FinishedCell, finished_cells, score_table
 from hf_encls.reproduction.claims import ambiguities, claims
 from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import INPUTS, Cell, Input, Preset, not_run
@@ -25,9 +25,7 @@ from hf_encls.training.saving import versions
 
 REPORT, CURVES, PAGE = "report.json", "curves.json", "REPORT.md"
 TIMING = "timing"  # folder of what was measured, one file for each data set
-KEPT = (
-    "epochs best_epoch leak codec train validation test times_s device versions command".split()
-)  # of a cell's results
+OF_RESULTS = "epochs best_epoch leak codec train validation test times_s device versions command".split()
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,11 @@ def write_report(grid: Grid, compare: Sequence[str] = (), timing_clips: int = 8)
     """Measure what is left to measure, write `report/`, return the page's path."""
     target = grid.folder / "report"
     target.mkdir(parents=True, exist_ok=True)
-    runs = finished(grid.cells, grid.folder / "cells")
+    runs = finished_cells(grid.cells, grid.folder / "cells")
     timing = timing_rows(runs, timing_clips, grid.folder / TIMING)
     report = build(grid, runs, timing, compare_rows(runs, grid.datasets, compare))
-    labels, names = ({row["key"]: row["label"] for row in report[kind]} for kind in ("inputs", "datasets"))
-    report["pictures"] = pictures.figure_4(runs, target) + pictures.time_bars(timing, labels, names, target)
+    inputs, datasets = ({row["key"]: row["label"] for row in report[kind]} for kind in ("inputs", "datasets"))
+    report["pictures"] = pictures.figure_4(runs, target) + pictures.time_bars(timing, inputs, datasets, target)
     if runs:
         report["pictures"] += pictures.figure_2(runs[0].cell.dataset, grid.inputs, grid.presets[0], target)
     write_json(report, target / REPORT)
@@ -69,9 +67,9 @@ def build(grid: Grid, runs: Sequence[FinishedCell], timing: Sequence[Mapping], c
     convergence = figures.convergence_rows(scores)
     latents = {entry.key for entry in grid.inputs if entry.codec is not None}
     return {
-        "texts": yaml.safe_load((TEMPLATES / "sentences.yaml").read_text(encoding="utf-8")),
+        "sentences": yaml.safe_load((TEMPLATES / "sentences.yaml").read_text(encoding="utf-8")),
         "reference": paper.REFERENCE,
-        "made": made(grid, runs),
+        "made": provenance(grid, runs),
         "datasets": dataset_rows(grid),
         "inputs": input_rows(grid),
         "claim_texts": paper.CLAIMS,
@@ -99,21 +97,22 @@ def build(grid: Grid, runs: Sequence[FinishedCell], timing: Sequence[Mapping], c
     }
 
 
-def made(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
+def provenance(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     """How the report came about: command, versions, machine, how much of it is finished."""
     epochs = sorted({run.results.epochs for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
-    inputs = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
-    devices = sorted({run.results.device for run in runs}) or ["none"]
+    features = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
+    devices = ", ".join(sorted({run.results.device for run in runs})) or "none"
+    machine = {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": devices,
+    }
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
         "versions": versions(),
-        "machine": {
-            "processor": processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "device": ", ".join(devices),
-        },
+        "machine": machine,
         "seeds": list(grid.seeds),
         "epochs": epochs,
         "paper_epochs": paper.EPOCHS,
@@ -122,7 +121,7 @@ def made(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
         "other_hop": sorted(hops - set(paper.MEL_HOPS)),
         "not_run": not_run(grid.cells, grid.datasets, grid.presets),
         "no_paper": not any(cell.preset.name == "paper" for cell in grid.cells),
-        "inputs_left_out": [name for name in INPUTS if name not in inputs],
+        "inputs_left_out": [name for name in INPUTS if name not in features],
         "cells": len(grid.cells),
         "finished": len(runs),
         "unfinished": len(grid.cells) - len(runs),
@@ -132,27 +131,20 @@ def made(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
 
 def dataset_rows(grid: Grid) -> list[dict]:
     """The data sets in the paper's order, then the user's own; missing ones with the reason."""
-    rows = []
-    for dataset in grid.datasets:
-        place = paper.DATASETS.get(dataset.key)
-        rows.append(
-            {
-                "key": dataset.key,
-                "label": dataset.label,
-                "status": "used",
-                "name": dataset.name,
-                "stand_in_for": place["title"] if place and not dataset.is_original else None,
-                "clips": dataset.clips,
-                "classes": len(dataset.classes),
-                "seconds": dataset.seconds,
-                "sampling_rate": dataset.sampling_rate,
-                "left_out": dataset.left_out,
-            }
-        )
+    titles = {key: place["title"] for key, place in paper.DATASETS.items()}
+    rows = [
+        {
+            **{name: getattr(dataset, name) for name in ("key", "label", "name", "clips", "seconds", "sampling_rate")},
+            "status": "used",
+            "stand_in_for": None if dataset.is_original else titles.get(dataset.key),
+            "classes": len(dataset.classes),
+            "left_out": dataset.left_out,
+        }
+        for dataset in grid.datasets
+    ]
     for key, reason in grid.missing_datasets.items():
-        title = paper.DATASETS[key]["title"] if key in paper.DATASETS else key
-        rows.append({"key": key, "label": title, "status": "missing", "reason": reason})
-    order = list(paper.DATASETS)
+        rows.append({"key": key, "label": titles.get(key, key), "status": "missing", "reason": reason})
+    order = list(titles)
     return sorted(rows, key=lambda row: order.index(row["key"]) if row["key"] in order else len(order))
 
 
@@ -160,19 +152,16 @@ def input_rows(grid: Grid) -> list[dict]:
     """The inputs with their codecs; missing ones with the reason."""
     rows = []
     for entry in (*grid.inputs, *grid.missing_inputs):
-        original = paper.CODECS.get(entry.features)
-        facts = codec_facts(entry.codec) if entry.codec and entry not in grid.missing_inputs else None
+        original, is_missing = paper.CODECS.get(entry.features), entry in grid.missing_inputs
+        facts = codec_facts(entry.codec) if entry.codec and not is_missing else None
         rows.append(
             {
-                "key": entry.key,
-                "label": entry.label,
-                "features": entry.features,
+                **{name: getattr(entry, name) for name in ("key", "label", "features", "untrained")},
                 "codec": entry.codec_name,
-                "untrained": entry.untrained,
                 "trained_on": facts and facts.trained_on,
                 "heard": [dataset.label for dataset in grid.datasets if has_heard(facts, dataset.name)],
                 "stand_in_for": original if entry.codec not in (None, original) else None,
-                "status": "missing" if entry in grid.missing_inputs else "used",
+                "status": "missing" if is_missing else "used",
                 "reason": grid.missing_inputs.get(entry),
             }
         )
@@ -191,7 +180,7 @@ def cell_rows(grid: Grid, runs: Sequence[FinishedCell]) -> list[dict]:
             row["reason"] = grid.failed[cell.id]
         if cell.id in by_id:
             results = by_id[cell.id].results.as_dict()
-            row |= {name: results.get(name) for name in KEPT} | {"training_s": by_id[cell.id].training_s}
+            row |= {name: results[name] for name in OF_RESULTS} | {"training_s": by_id[cell.id].training_s}
         rows.append(row)
     return rows
 

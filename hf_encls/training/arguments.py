@@ -8,6 +8,8 @@ from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from hf_encls.training.recipe import Recipe
+
 
 @dataclass
 class EnclsTrainingArguments(TrainingArguments):
@@ -18,11 +20,27 @@ class EnclsTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "Replace the finished model in output_dir; it stays until the new one is finished."},
     )
-    num_train_epochs: float = field(default=15.0, metadata={"help": "Passes over the training windows."})
-    learning_rate: float = field(
-        default=1e-3, metadata={"help": "Adam's learning rate; constant unless a scheduler is named."}
+    recipe: str = field(
+        default="paper",
+        metadata={
+            "help": "How it is trained. paper: as in the paper. recommended: with random crops, masks, mixup, a schedule, "
+            "averaged weights. Changes may follow: recommended,mixup=0,class_weights=false."
+        },
     )
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
+    num_train_epochs: float | None = field(
+        default=None, metadata={"help": "Passes over the training windows. None: the recipe's (paper: 15)."}
+    )
+    learning_rate: float = field(default=1e-3, metadata={"help": "Adam's learning rate, the highest of its schedule."})
+    lr_scheduler_type: str | None = field(
+        default=None, metadata={"help": "Schedule of the learning rate. None: the recipe's (paper: constant)."}
+    )
+    warmup_steps: float | None = field(
+        default=None,
+        metadata={"help": "Steps in which the learning rate rises; below 1 a share. None: the recipe's (paper: 0)."},
+    )
+    label_smoothing_factor: float | None = field(
+        default=None, metadata={"help": "Share of a label that goes to all classes. None: the recipe's (paper: 0)."}
+    )
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Windows in a training batch."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Windows in an evaluation batch."})
     max_grad_norm: float = field(default=0.0, metadata={"help": "Gradients are clipped to this norm; 0: never."})
@@ -44,6 +62,11 @@ class EnclsTrainingArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})
 
     def __post_init__(self):
+        recipe = Recipe.parse(self.recipe)
+        self.recipe = recipe.text
+        for name, value in recipe.arguments.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
         if self.dataloader_num_workers:
             raise ValueError(
                 f"expected `dataloader_num_workers=0`, found {self.dataloader_num_workers}: the windows lie in memory "

@@ -114,6 +114,7 @@ class Results(Record):
     standardization: str | None = None
     head: str | None = None
     parameters: int | None = None  # of the head
+    recipe: str | None = None  # how it was trained, as `Recipe.parse` reads it
     protocol: str
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
@@ -131,6 +132,7 @@ class Results(Record):
     epochs: int | None = None
     best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
+    fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None
     device: str | None = None
     holds_codec: bool = True  # whether the model takes sounds, on the day of training
@@ -192,6 +194,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "confusion_matrix",
         "best_epoch",
         "history",
+        "fit",
         "processes",
         "device",
     )

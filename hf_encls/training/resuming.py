@@ -11,6 +11,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.files import move_into_place, write_json
 from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
+from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
@@ -224,7 +225,8 @@ def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several
 def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
-    there = {"head": "mnist"} | read_record(folder / SETTINGS)  # of version 0.1, which had no other
+    # Of version 0.1, which had no other.
+    there = {"head": "mnist", "recipe": Recipe().settings()} | read_record(folder / SETTINGS)
     # A name that is missing there was not written down yet when that run began.
     other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
     if other:

@@ -14,12 +14,14 @@ from transformers import PreTrainedModel, set_seed
 from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
-from hf_encls.features.store import FeatureStore, Windows, codebooks_of
+from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.fitting import fit
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.saving import save_model
@@ -137,22 +139,21 @@ def train(
     size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
-    trainer = EnclsTrainer(model=model, args=args, train_dataset=stores["train"], eval_dataset=stores["validation"])
+    training = _training_windows(stores["train"], splits["train"], model, args.recipe)
+    if Recipe.parse(args.recipe).crop and source.stream is not None:
+        said("no random crops: windows of a stream come without their neighbours")
+    trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
     trainer.clip_votes = clips_have_one_label(windows)
-    before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
-    training_s = before_s + time.monotonic() - started
-    epochs = history(trainer.state.log_history)
+    training_s, learned = _learn(trainer, start)
     results = Results(
         **_settings(config, protocol, fold, args.seed),
+        recipe=args.recipe,
         parameters=model.head.num_parameters(),
         classes=classes,
         leak=leak,
         clip_votes=trainer.clip_votes,
         **_scores(trainer, stores, classes),
-        epochs=len(epochs),
-        best_epoch=_best_epoch(epochs),
-        history=epochs,
+        **learned,
         processes=args.world_size,
         device=args.device.type,
         holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
@@ -179,6 +180,13 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
+    clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
+    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+
+
+def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
+    """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
     books = (
         codebooks_of(model.frontend.codec, model.config.num_codebooks)
         if model.config.representation.integers
@@ -190,8 +198,7 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
-    clip_ids = store.clip_ids if clips_have_one_label(windows) else None
-    return evaluate_split(torch.cat(rows).numpy(), store.labels, clip_ids, store.silent)
+    return torch.cat(rows).numpy()
 
 
 def run_settings(
@@ -215,6 +222,7 @@ def asked_settings(
         "protocol": protocol,
         "fold": fold,
         "seed": args.seed,
+        "recipe": Recipe.parse(args.recipe).settings(),
         **network,
         **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
         "batch_size": args.train_batch_size * devices,
@@ -263,6 +271,15 @@ def _stores(
     return {part: FeatureStore(kept, splits[part]) for part in PARTS}
 
 
+def _training_windows(
+    store: torch.utils.data.Dataset, rows: np.ndarray, model: EnclsForAudioClassification, recipe: str
+) -> torch.utils.data.Dataset:
+    """The windows of training as the recipe and the head need them; those of a stream come without their neighbours."""
+    if not Recipe.parse(recipe).crop or model.head.is_fitted or not isinstance(store, FeatureStore):
+        return store
+    return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
+
+
 def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
     """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
     names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
@@ -270,6 +287,27 @@ def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
+
+
+def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
+    """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
+    before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    if trainer.model.head.is_fitted:
+        how = {
+            "fit": fit(
+                trainer.model,
+                trainer.train_dataset,
+                trainer.eval_dataset,
+                trainer.recipe.class_weights,
+                trainer.clip_votes,
+            )
+        }
+    else:
+        how = {}
+        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+    epochs = history(trainer.state.log_history)
+    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
+    return before_s + time.monotonic() - started, how
 
 
 def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:

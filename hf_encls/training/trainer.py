@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk, writing
+from hf_encls.training.augmentation import augment, class_weights, soft_cross_entropy
+from hf_encls.training.averaging import WeightAverage
 from hf_encls.training.metrics import evaluate_split
+from hf_encls.training.recipe import Recipe
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
 
@@ -78,7 +82,7 @@ class EpochClock(TrainerCallback):
 
 
 class EnclsTrainer(Trainer):
-    """The Trainer, with scores of windows and clips, and the accuracy of training in its log."""
+    """The Trainer, with a recipe, scores of windows and clips, and the accuracy of training in its log."""
 
     clip_votes = True  # False: clips have no class of their own
 
@@ -92,10 +96,33 @@ class EnclsTrainer(Trainer):
         self._hits: torch.Tensor | None = None
         self._seen = 0
         self._evaluated: FeatureStore | None = None
+        self.recipe = Recipe.parse(getattr(self.args, "recipe", "paper"))
+        self._weights: torch.Tensor | None = None
+        if self.recipe.class_weights:
+            weights = class_weights(self.train_dataset.labels, self.model.config.num_labels)
+            self._weights = weights.to(self.args.device)
+        self._average: WeightAverage | None = None
+        if self.recipe.average:
+            self._average = WeightAverage(self.model, self.recipe.average)
+            self.add_callback(self._average)
+        self._step, self._parts = -1, 0
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        if self.recipe.changes_batches:
+            # A step may take several batches: each has numbers of its own.
+            self._parts = self._parts + 1 if self._step == self.state.global_step else 0
+            self._step = self.state.global_step
+            key = (self.args.seed, self._step, self._parts, self.args.process_index)
+            inputs = augment(self._prepare_inputs(inputs), self.recipe, self.model.config.representation, key)
+        return super().training_step(model, inputs, *args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         labels = inputs["labels"]  # with label smoothing, Trainer takes them out
-        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        if model.training and (self._weights is not None or "share" in inputs):
+            outputs = model(input_features=inputs["input_features"])
+            loss = soft_cross_entropy(outputs.logits, inputs, self._weights, self.args.label_smoothing_factor)
+        else:
+            loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training:
             # Summed on the device: reading it every step would make the device wait.
             hits = (outputs.logits.detach().argmax(-1) == labels).sum()
@@ -113,6 +140,7 @@ class EnclsTrainer(Trainer):
 
     def train(self, *args, **kwargs):
         output = super().train(*args, **kwargs)
+        self._finish_average()
         self._rotate()  # an earlier process may have been killed before it did
         return output
 
@@ -138,6 +166,28 @@ class EnclsTrainer(Trainer):
             hand_to_disk(checkpoint / STATE)
             self._rotate()
 
+    def _save(self, output_dir=None, state_dict=None) -> None:
+        if self._average is None:
+            super()._save(output_dir, state_dict)
+            return
+        with self._average.shown():
+            super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            self._average.save(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self._average is not None:
+            self._average.load(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        self._finish_average()  # the best one's takes its place
+        super()._load_best_model()
+
+    def _finish_average(self) -> None:
+        if self._average is not None:
+            self._average.finish()
+
     def _rotate(self) -> None:
         if self.args.should_save:
             drop_old_checkpoints(
@@ -146,7 +196,8 @@ class EnclsTrainer(Trainer):
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         self._evaluated = dataloader.dataset
-        return super().evaluation_loop(dataloader, *args, **kwargs)
+        with nullcontext() if self._average is None else self._average.shown():
+            return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def probabilities(self, store: FeatureStore) -> np.ndarray:
         """(n, num_labels) probabilities of the windows of `store`, in its order."""

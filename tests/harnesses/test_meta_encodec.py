@@ -52,7 +52,9 @@ def pair(request, meta):
     ours = EncodecModel(EncodecConfig(target_bandwidths=BANDWIDTHS[khz], **(STEREO if khz == 48 else {}))).eval()
     weights = {}
     for part in ("encoder", "decoder", "quantizer"):  # the layers of each are in the same order
-        names, values = ([(n, v) for n, v in model.state_dict().items() if n.startswith(part)] for model in (ours, theirs))
+        names, values = (
+            [(n, v) for n, v in model.state_dict().items() if n.startswith(part)] for model in (ours, theirs)
+        )
         assert [value.shape for _, value in names] == [value.shape for _, value in values]
         weights |= {name: value for (name, _), (_, value) in zip(names, values)}
     ours.load_state_dict(weights)

@@ -1,0 +1,170 @@
+"""Put codecs side by side on one data set: size, speed, and accuracy with each head, with intervals and paired tests.
+
+    python scripts/compare_codecs.py --data_dir my_sounds --codec facebook/encodec_24khz --codec mini --codec my_dac
+    python scripts/compare_codecs.py --data_dir ESC-10 --codec mini --protocol official --features mel latents codes
+
+log_mel is always there, the others are tested against it. Interrupted, the same command goes on where it was: a finished
+cell is not trained again. The table is in OUTPUT_DIR/codecs.md, with a picture, as CSV and as JSON.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+from hf_encls.commands.outputs import check_folder
+from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.files import writing
+from hf_encls.model.configuration_encls import HEADS
+
+KINDS = ("mel", "latents", "codes")
+PROTOCOLS = ("clip", "official")
+
+
+def main(args: list[str] | None = None) -> Path:
+    """Train what is not finished, write the table and return its path. Raises `ValueError` for what a user can mend."""
+    options = _parser().parse_args(args)
+    folder = Path(options.output_dir)
+    check_folder(folder, "--output_dir")
+    # Training takes seconds to import: not for --help.
+    from hf_encls.report.codec_table import table_rows, write_table
+    from hf_encls.reproduction.codecs import divisions, measure_speed, run_cells
+    from hf_encls.training.arguments import EnclsTrainingArguments
+
+    codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
+    clips, report, facts = load_clips(options.data_dir, options.data_name)
+    print(report.text(), flush=True)
+    dataset = facts.title if facts else Path(options.data_dir).resolve().name
+    ways = divisions(clips, options.protocol, options.folds, options.seeds)
+    with writing(folder):
+        all_features = _features(options, clips, codecs)
+        make = functools.partial(
+            EnclsTrainingArguments,
+            num_train_epochs=options.epochs,
+            bf16=options.bf16,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        speed = measure_speed(all_features, clips, folder)
+        cells = [
+            cell
+            for protocol in options.protocol
+            for head in options.heads
+            for each in all_features
+            for cell in run_cells(
+                each, [head], [way for way in ways if way.protocol == protocol], folder / "cells", make, _say
+            )
+        ]
+        told = {
+            each.name: each.costs() | {"x_real_time": speed[each.name]} | _told(each, dataset) for each in all_features
+        }
+        about = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
+        page = write_table(table_rows(cells, told), about, folder)
+    print(page.read_text(encoding="utf-8"))
+    print(f"The table is {page}", flush=True)
+    return page
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _codec(name: str) -> tuple:
+    from hf_encls.codec.facts import with_licence
+    from hf_encls.codec.loading import codec_facts, load_codec
+
+    return load_codec(name), with_licence(codec_facts(name))
+
+
+def _features(options: argparse.Namespace, clips, codecs: list) -> list:
+    """log_mel, then what was asked for, computed or from the cache. Raises `ValueError` where two have one name."""
+    from hf_encls.features.extraction import extract_features
+    from hf_encls.reproduction.codecs import Features
+
+    wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
+    for kind in ("latents", "codes"):
+        wanted += [(kind, codec) for codec in codecs if kind in options.features]
+    planned = [planned for kind, codec in wanted if (planned := _planned(options, clips, kind, codec))]
+    names = [each["name"] for each in planned]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(f"expected codecs of different names, found two called {twice.split()[0]}: rename a folder")
+    made = []
+    for each in planned:
+        print(each["name"], flush=True)
+        made.append(
+            Features(windows=extract_features(clips, each["config"], each["codec"], options.cache_dir), **each)
+        )
+    return made
+
+
+def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None) -> dict | None:
+    """All of one row's features but the windows; None for codes of a codec that has none."""
+    from hf_encls.features.extraction import feature_config
+    from hf_encls.model.codec_encls import codec_adapter
+
+    codec, facts = found or (None, None)
+    if kind == "codes" and not codec_adapter(codec).bandwidths:
+        return None
+    name = facts.id if facts else None
+    try:
+        config = feature_config(
+            kind, clips, codec, window_s=options.window_s, hop_length=options.hop_length, codec_id=name
+        )
+    except ValueError as error:
+        raise ValueError(f"{name or kind}: {error}") from error
+    return {"name": f"{name} {kind}" if name else kind, "config": config, "codec": codec, "facts": facts}
+
+
+def _told(features, dataset: str) -> dict:
+    """What stands beside a codec's name, and what a reader must know of it."""
+    from hf_encls.model.codec_encls import codec_adapter
+    from hf_encls.report.codec_texts import has_heard
+
+    facts = features.facts
+    if facts is None:
+        return {"tags": [], "notes": []}
+    tags, notes = [], [f"{codec_adapter(features.codec).name}, licence {facts.license or 'unknown'}."]
+    if facts.untrained:
+        tags.append("untrained")
+        notes.append("untrained, its weights are random: it stands in for a codec, and its score says nothing of one.")
+    if facts.anchored_latents:
+        anchored, size = facts.anchored_latents, features.config.num_bands
+        part = "half" if 2 * anchored == size else f"{anchored} of {size}"
+        tags.append(f"{part} log-mel")
+        notes.append(
+            f"{part} of its latents were drawn to a log-mel spectrum while it trained: beside log_mel it answers in part "
+            "whether log-mel beats log-mel."
+        )
+    if has_heard(facts, dataset):
+        tags.append("heard these sounds")
+        notes.append("it was itself trained on sounds of this data set, without their labels.")
+    return {"tags": tags, "notes": notes}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="compare_codecs.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
+    names = [*(facts.name for facts in KNOWN), FOLDER]
+    parser.add_argument("--data_name", choices=names, help="which data set it is (None: recognised)")
+    parser.add_argument(
+        "--codec", action="append", required=True, help="Hub id, folder or bundled name; may be given several times"
+    )
+    parser.add_argument(
+        "--features", nargs="+", choices=KINDS, default=["latents"], help="beside log_mel (default: latents)"
+    )
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=["mnist"], help="default: mnist")
+    parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=["clip"], help="default: clip")
+    parser.add_argument("--folds", nargs="+", type=int, help="test folds under official (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of split and training (default: 0)")
+    parser.add_argument("--epochs", type=float, default=30.0, help="default: 30")
+    parser.add_argument("--window_s", type=float, default=1.0, help="of all rows, so that they compare (default: 1)")
+    parser.add_argument("--hop_length", type=int, default=512, help="of mel, in samples (default: 512)")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16 (autocast)")
+    parser.add_argument("--output_dir", default="codecs", help="cells and table (default: codecs)")
+    parser.add_argument("--cache_dir", help="where features are cached (default: beside datasets' cache)")
+    return parser

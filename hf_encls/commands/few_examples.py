@@ -1,0 +1,131 @@
+"""Accuracy with a few clips of each class, for several inputs and heads: a table and a curve.
+
+    python scripts/few_examples.py --data_dir ESC-10 --fold 1 --hop_length 512 --output_dir few
+
+The test clips are those of the protocol, always the same. Interrupted, the same command goes on where it was; with more
+inputs, heads, numbers of clips or draws it adds them. The output folder gets few_examples.json, .md and .png.
+"""
+
+import argparse
+from pathlib import Path
+
+from hf_encls.commands.inputs import FeatureArguments, prepare
+from hf_encls.commands.outputs import check_folder
+from hf_encls.data.facts import copy_text
+from hf_encls.files import write_json, write_text, writing
+from hf_encls.files.records import read_record
+from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS
+from hf_encls.training.recipe import Recipe
+
+NAME = "few_examples"
+SHAPE = {
+    "settings": dict,
+    "rows": [{"kind": str, "clips": int, "draw": int, "accuracy": float, "macro_f1": float, "seconds": float}],
+}
+
+
+def main(args: list[str] | None = None) -> list[dict]:
+    """Measure, write table and curve, and return the points of the curve. Raises `ValueError` for what a user can mend."""
+    options = _parser().parse_args(args)
+    recipe, folder = Recipe.parse(options.recipe).text, Path(options.output_dir)
+    if min(options.clips) < 1 or options.draws < 1:
+        raise ValueError(f"expected --clips and --draws of 1 or more, found {min(*options.clips, options.draws)}")
+    check_folder(folder, "--output_dir")
+    features = [_features(options, name) for name in options.inputs]
+    from hf_encls.reproduction.few_examples import Division, Kind, measure, picture, summary, table
+
+    made = {name: prepare(each) for name, each in zip(options.inputs, features)}
+    first = next(iter(made.values()))
+    division = Division.of(first.windows, options.protocol, options.fold, options.seed)
+    if max(options.clips) > division.most:
+        raise ValueError(
+            f"expected --clips of at most {division.most}, the training clips of the smallest class, found "
+            f"{max(options.clips)}"
+        )
+    kinds = [
+        Kind.of(name, each.windows, each.config, head, each.codec)
+        for name, each in made.items()
+        for head in options.heads
+    ]
+    data = copy_text(first.dataset, first.num_clips, first.expected_clips)
+    names = ("protocol", "fold", "seed", "hop_length", "window_s")
+    settings = {name: getattr(options, name) for name in names} | {"recipe": recipe, "data": data}
+    file, plan = folder / f"{NAME}.json", {name: getattr(options, name) for name in ("clips", "draws", "seed")}
+    rows = _earlier(file, settings)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def keep(rows: list[dict]) -> None:
+            write_json({"settings": settings, "rows": rows}, file)
+            last = rows[-1]
+            print(f"{last['kind']}: {last['clips']} clips, draw {last['draw']}: {last['accuracy']:.3f}", flush=True)
+
+        rows = measure(kinds, division, plan | {"recipe": recipe}, rows, keep)
+        points = summary(rows)
+        fold = "" if options.fold is None else f", fold {options.fold}"
+        title = f"{data}: protocol {options.protocol}{fold}, recipe {recipe}"
+        note = "Mean accuracy of test clips over draws of the training clips, and its interval of 95 %."
+        write_text(f"{title}. {note}\n\n{table(points)}\n", folder / f"{NAME}.md")
+        picture(points, folder / f"{NAME}.png", title)
+    print(table(points))
+    return points
+
+
+def _features(options: argparse.Namespace, name: str) -> FeatureArguments:
+    """The features of `log_mel`, or of a codec, `mini`, or of both, `encodec_24khz_codes:mini`."""
+    features, _, codec = name.partition(":")
+    if not codec and features not in REPRESENTATIONS and not features.startswith(("encodec_", "dac_", "mimi_")):
+        features, codec = "latents", features
+    mel = features in ("mel", "log_mel")
+    return FeatureArguments(
+        data_dir=options.data_dir,
+        data_name=options.data_name,
+        features=features,
+        codec=codec or None,
+        hop_length=options.hop_length if mel else None,
+        window_s=options.window_s,
+        cache_dir=options.cache_dir,
+    )
+
+
+def _earlier(file: Path, settings: dict) -> list[dict]:
+    """The rows of an earlier start. Raises `ValueError` where they were measured in another way."""
+    if not file.is_file():
+        return []
+    there = read_record(file, SHAPE)
+    other = [name for name, value in settings.items() if there["settings"].get(name) != value]
+    if other:
+        raise ValueError(
+            f"what is in {file} was measured with another {', '.join(other)}: take the same settings, or another "
+            "--output_dir"
+        )
+    return there["rows"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"{NAME}.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
+    parser.add_argument("--data_name", help="which data set it is, as for training (None: recognised)")
+    parser.add_argument(
+        "--inputs",
+        nargs="+",
+        default=["log_mel", "mini"],
+        help="features (log_mel), a codec (mini) whose latents are taken, or both (codes:mini); default: log_mel mini",
+    )
+    parser.add_argument("--heads", nargs="+", choices=list(HEADS), default=list(HEADS), help="default: all")
+    parser.add_argument("--clips", nargs="+", type=int, default=[1, 2, 5, 10, 20], help="of each class; 1 2 5 10 20")
+    parser.add_argument("--draws", type=int, default=20, help="draws of the training clips; default: 20")
+    parser.add_argument("--protocol", choices=("official", "clip"), default="official", help="default: official")
+    parser.add_argument("--fold", type=int, help="the test fold under official, where the data set has several")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws, and of the division under clip; default: 0")
+    parser.add_argument("--recipe", default="recommended", help="as for training; default: recommended")
+    parser.add_argument("--hop_length", type=int, help="of mel, as for training")
+    parser.add_argument("--window_s", type=float, default=1.0, help="as for training; default: 1")
+    parser.add_argument("--cache_dir", help="where features are cached, as for training")
+    parser.add_argument("--output_dir", default="few_examples", help="default: few_examples")
+    return parser

@@ -1,0 +1,192 @@
+"""Codecs side by side: the same clips, heads and divisions for the features of each, every cell trained once."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from hf_encls.audio import load
+from hf_encls.codec.facts import CodecFacts
+from hf_encls.data.splits import make_splits, official_folds
+from hf_encls.features.extraction import feature_identity, frontend_of
+from hf_encls.files import write_json
+from hf_encls.files.records import read_record
+from hf_encls.model.codec_encls import codec_adapter
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.metrics import clip_probabilities
+from hf_encls.training.resuming import last_checkpoint
+from hf_encls.training.run import probabilities, train
+
+CELL = "cell.json"  # the last file of a cell: it says that all of it is there
+SPEED = "speed.json"
+SPEED_S = 20.0  # seconds of audio whose features are timed
+TURNS = 3
+CELL_SHAPE = {
+    **{"settings": dict, "window_accuracy": float, "clip_accuracy": float, "right": {"*": bool}},
+    "training_s": float,
+}
+
+
+@dataclass
+class Features:
+    """One row's features of a data set.
+
+    Args:
+        name: what tables call them: the kind, and the codec.
+        windows: as `extract_features` makes them.
+        config: how they were made.
+        codec: what made them; None for mel.
+        facts: what is known of the codec.
+    """
+
+    name: str
+    windows: Dataset
+    config: EnclsConfig
+    codec: PreTrainedModel | None = None
+    facts: CodecFacts | None = None
+
+    def costs(self) -> dict:
+        """`kbytes_per_s` of the stored features, and `kbits_per_s` of all the codec's codes; None where it has none."""
+        config = self.config
+        size = np.prod(config.stored_shape) * np.dtype(config.representation.stored_dtype).itemsize / config.window_s
+        bandwidths = codec_adapter(self.codec).bandwidths if self.codec is not None else ()
+        kbits = config.bandwidth if config.representation.integers else max(bandwidths, default=None)
+        return {"kbytes_per_s": float(size) / 1000, "kbits_per_s": kbits}
+
+
+@dataclass(frozen=True)
+class Division:
+    """One way to divide the clips: protocol, test fold (None where there is none) and seed."""
+
+    protocol: str
+    fold: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        fold = "" if self.fold is None else f"-fold{self.fold}"
+        return f"{self.protocol}{fold}-seed{self.seed}"
+
+
+def divisions(
+    windows: Dataset, protocols: Sequence[str], folds: Sequence[int] | None, seeds: Sequence[int]
+) -> list[Division]:
+    """Every protocol with its folds and seeds. Raises `ValueError` where the data set has no such division."""
+    found = []
+    for protocol in protocols:
+        there = official_folds(windows) if protocol == "official" else [None]
+        unknown = sorted(set(folds or ()) - set(there)) if protocol == "official" else []
+        if unknown:
+            raise ValueError(f"expected --folds among {', '.join(map(str, there))}, found {unknown[0]}")
+        chosen = [fold for fold in there if fold is None or folds is None or fold in folds]
+        found += [Division(protocol, fold, seed) for seed in seeds for fold in chosen]
+    return found
+
+
+def run_cells(
+    features: Features,
+    heads: Sequence[str],
+    ways: Sequence[Division],
+    folder: Path,
+    args: Callable[..., EnclsTrainingArguments],
+    say: Callable[[str], object] = print,
+) -> Iterator[dict]:
+    """Train what is not finished of one row's cells, and yield each as its `cell.json` has it.
+
+    `args` makes the arguments of training, given an `output_dir`, a `seed` and `resume_from_checkpoint`. A cell that was
+    broken off goes on from its last checkpoint. Raises `ValueError` where a finished cell has other settings.
+    """
+    for head in heads:
+        config = EnclsConfig.of(features.config, head=head)
+        for way in ways:
+            place = folder / features.name.replace("/", "--").replace(" ", "-") / head / way.name
+            made = args(output_dir=str(place / "run"), seed=way.seed, resume_from_checkpoint=None)
+            settings = _settings(features, config, way, made)
+            if (place / CELL).is_file():
+                cell = read_record(place / CELL, CELL_SHAPE)
+                _check_same(cell["settings"], settings, place)
+            else:
+                started = time.monotonic()
+                if last_checkpoint(place / "run"):
+                    made.resume_from_checkpoint = "last"
+                cell = _train(features, config, way, made) | {"settings": settings}
+                write_json(cell, place / CELL)
+                shutil.rmtree(place / "run", ignore_errors=True)
+                say(
+                    f"{features.name}, {head}, {way.name}: {cell['clip_accuracy']:.3f} of clips, "
+                    f"{time.monotonic() - started:.0f} s"
+                )
+            yield {"features": features.name, "head": head, **vars(way), **cell}
+
+
+def _train(features: Features, config: EnclsConfig, way: Division, args: EnclsTrainingArguments) -> dict:
+    codec = features.codec if config.representation.integers else None  # latents need none to be trained on
+    run = train(features.windows, config, protocol=way.protocol, fold=way.fold, codec=codec, args=args)
+    test = features.windows.select(make_splits(features.windows, way.protocol, seed=way.seed, fold=way.fold)["test"])
+    windows, labels = probabilities(run.model, test), np.asarray(test["label"][:])
+    clips, truth, ids = clip_probabilities(windows, labels, test["clip_id"][:])
+    right = clips.argmax(axis=1) == truth
+    return {
+        "window_accuracy": float((windows.argmax(axis=1) == labels).mean()),
+        "clip_accuracy": float(right.mean()),
+        "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
+        "training_s": float(run.results.times_s["training"]),
+    }
+
+
+def _settings(features: Features, config: EnclsConfig, way: Division, args: EnclsTrainingArguments) -> dict:
+    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
+    return {
+        **{"features": feature_identity(features.config), "windows": len(features.windows), **network, **vars(way)},
+        **{name: getattr(args, name) for name in ("num_train_epochs", "learning_rate", "bf16")},
+        "batch_size": args.per_device_train_batch_size,
+    }
+
+
+def _check_same(before: dict, now: dict, place: Path) -> None:
+    changed = sorted(name for name in now if before.get(name) != now[name])
+    if changed:
+        raise ValueError(
+            f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or another "
+            "--output_dir"
+        )
+
+
+def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path, device: str | None = None) -> dict:
+    """Seconds of audio that each makes features of in a second: the rows in turns, the median of `TURNS`, in one run.
+
+    Decoding and resampling are not in it. What was measured of the same rows before is kept, in `speed.json`.
+    """
+    hashes = {each.name: str(sorted(feature_identity(each.config).items())) for each in all_features}
+    file = folder / SPEED
+    if file.is_file() and (there := read_record(file, {"of": dict, "x_real_time": dict}))["of"] == hashes:
+        return there["x_real_time"]
+    chosen, seconds = [], 0.0
+    for row in clips:
+        if seconds >= SPEED_S:
+            break
+        chosen.append(row["audio"])
+        seconds += row["duration_s"]
+    works = {}
+    for each in all_features:
+        frontend = frontend_of(each.config, each.codec).to(device or "cpu").eval()
+        waves = [torch.from_numpy(load(audio, each.config.sampling_rate)).to(device or "cpu") for audio in chosen]
+        works[each.name] = lambda frontend=frontend, waves=waves: frontend.stored_windows(waves)
+    times: dict[str, list[float]] = {name: [] for name in works}
+    with torch.inference_mode():
+        for turn in range(TURNS + 1):
+            for name, work in works.items():
+                started = time.perf_counter()
+                work()
+                if turn:  # the first one makes ready
+                    times[name].append(time.perf_counter() - started)
+    rates = {name: seconds / float(np.median(each)) for name, each in times.items()}
+    write_json({"of": hashes, "x_real_time": rates, "audio_s": seconds, "turns": TURNS}, file)
+    return rates

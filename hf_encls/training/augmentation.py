@@ -1,0 +1,99 @@
+"""What a recipe does to a training batch (B, C, T), and the loss of labels that are mixed, weighted or smoothed.
+
+All of it is vectorised and happens where the batch lies. The random numbers, a handful for each window, are drawn on the
+host by NumPy from the run's seed, the step and the process: they are the same on every device, and a run that goes on
+after it was killed draws what it would have drawn.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hf_encls.model.representation_encls import Representation
+from hf_encls.training.recipe import Recipe
+
+Batch = dict[str, torch.Tensor]
+
+
+def augment(batch: Batch, recipe: Recipe, representation: type[Representation], key: Sequence[int]) -> Batch:
+    """A batch as the recipe changes it; `key` is what its random numbers are drawn from.
+
+    `batch` has `input_features` (B, C, T) and `labels` (B,); from a `NeighbourStore` also `following` (B, C, T) and
+    `shift` (B,). Returns `input_features` (B, C, T) in float32 and `labels`; after mixup also `other_labels` (B,) and
+    `share` (B,), how much of each window is of its own label: at least half.
+    """
+    random = np.random.default_rng(key)
+    windows, labels = batch["input_features"], batch["labels"]
+    if "following" in batch:
+        shift = batch["shift"]
+        start = random.integers(0, shift.cpu().numpy() + 1)
+        windows = crop(windows, batch["following"], shift, torch.from_numpy(start).to(windows.device))
+    windows, count = windows.float(), len(windows)
+
+    def drawn(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(windows.device)
+
+    if recipe.gain_db:
+        gain = random.uniform(-recipe.gain_db, recipe.gain_db, count).astype(np.float32)
+        windows = representation.louder(windows, drawn(gain)[:, None, None])
+    out = {"labels": labels}
+    if recipe.mixup:
+        share = random.beta(recipe.mixup, recipe.mixup, count).astype(np.float32)
+        share = drawn(np.maximum(share, 1 - share))
+        other = drawn(random.permutation(count))
+        windows = torch.lerp(windows[other], windows, share[:, None, None])
+        out |= {"other_labels": labels[other], "share": share}
+    hidden = _masks(random, count, recipe.time_masks, windows.shape[2], recipe.mask_share)[:, None, :]
+    hidden = hidden | _masks(random, count, recipe.band_masks, windows.shape[1], recipe.mask_share)[:, :, None]
+    if recipe.time_masks or recipe.band_masks:
+        windows = torch.where(drawn(hidden), windows.mean(dim=(0, 2))[:, None], windows)
+    return out | {"input_features": windows}
+
+
+def crop(windows: torch.Tensor, following: torch.Tensor, shift: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Windows (B, C, T) cut from neighbours: `following` begins `shift` frames (B,), at most T, after `windows`.
+
+    `start` (B,), from 0 to `shift`, is the frame at which each is cut: 0 gives `windows`, `shift` gives `following`.
+    """
+    frames = windows.shape[2]
+    index = start[:, None] + torch.arange(frames, device=windows.device)
+    # What both of them have is taken from the first.
+    index = torch.where(index < frames, index, index - shift[:, None] + frames)
+    both = torch.cat([windows, following], dim=2)
+    return both.gather(2, index[:, None].expand_as(windows))
+
+
+def soft_cross_entropy(
+    logits: torch.Tensor, batch: Batch, weights: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """The loss of a batch from `augment`, logits (B, L): torch's `cross_entropy(weight=..., label_smoothing=...)`.
+
+    A mixed window has each of its two labels in its share, in the loss and in the sum of weights that divides it.
+    """
+    classes = logits.shape[1]
+    target = torch.nn.functional.one_hot(batch["labels"], classes).to(logits.dtype)
+    if "share" in batch:
+        other = torch.nn.functional.one_hot(batch["other_labels"], classes).to(logits.dtype)
+        target = torch.lerp(other, target, batch["share"].to(logits.dtype)[:, None])
+    weights = logits.new_ones(classes) if weights is None else weights.to(logits.dtype)
+    smooth = (1 - smoothing) * target + smoothing / classes
+    loss = -(smooth * weights * logits.log_softmax(-1)).sum()
+    return loss / (target * weights).sum()
+
+
+def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+    """(L,) n / (L * n_c) for n labels of which n_c are c: scikit-learn's `balanced`. A class without any counts once."""
+    counts = np.bincount(labels, minlength=classes).clip(min=1)
+    return torch.from_numpy(len(labels) / (classes * counts)).float()
+
+
+def _masks(random: np.random.Generator, count: int, masks: int, size: int, share: float) -> np.ndarray:
+    """(count, size) which of `size` places are hidden by `masks` stretches of up to `share` of them."""
+    hidden = np.zeros((count, size), bool)
+    for _ in range(masks):
+        length = random.integers(0, int(share * size) + 1, count)
+        first = random.integers(0, size - length + 1)
+        places = np.arange(size)
+        hidden |= (places >= first[:, None]) & (places < (first + length)[:, None])
+    return hidden

@@ -1,0 +1,87 @@
+"""Heads that are fitted at once: what they measure of the training windows, then a logistic regression."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast
+from sklearn.linear_model import LogisticRegression
+from torch.utils.data import DataLoader
+
+from hf_encls.features.store import FeatureStore
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.training.metrics import evaluate_split
+from hf_encls.training.trainer import collate
+
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # scikit-learn's C: the larger, the freer
+MOST_ITERATIONS = 500
+WINDOWS = 256  # in a block
+
+
+def fit(
+    model: EnclsForAudioClassification,
+    train: FeatureStore,
+    validation: FeatureStore,
+    balanced: bool = False,
+    clip_votes: bool = True,
+) -> dict[str, float]:
+    """Fit the head of `model` to the windows of `train`; how free the regression is, the clips of `validation` decide.
+
+    `balanced`: a class counts by the inverse of its share of the training windows, as the recipe's `class_weights`.
+    `clip_votes`: False where clips have no class of their own, so that the windows decide. Returns `C`, what was chosen,
+    and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all
+    get its weights.
+    """
+    chosen: dict[str, float] = {}
+    state = PartialState()
+    if state.is_main_process:
+        model.eval()
+        model.head.measure(lambda: _blocks(model, train))
+        chosen = _fit_classifier(model, train, validation, balanced, clip_votes)
+    if state.num_processes > 1:
+        broadcast(list(model.head.state_dict().values()))
+    return chosen
+
+
+def _fit_classifier(
+    model: EnclsForAudioClassification,
+    train: FeatureStore,
+    validation: FeatureStore,
+    balanced: bool,
+    clip_votes: bool,
+) -> dict:
+    vectors, held_out = _vectors(model, train), _vectors(model, validation)
+    # Freer and freer, each from where the last one ended.
+    regression = LogisticRegression(
+        max_iter=MOST_ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None
+    )
+    best: dict = {}
+    for strength in STRENGTHS:
+        regression.set_params(C=strength).fit(vectors, train.labels)
+        clip_ids = validation.clip_ids if clip_votes else None
+        scores = evaluate_split(regression.predict_proba(held_out), validation.labels, clip_ids)
+        loss = (scores.clip or scores.window).loss
+        if not best or loss < best["validation_loss"]:
+            best = {"C": strength, "validation_loss": loss}
+            weights = regression.coef_.copy(), regression.intercept_.copy()
+    weight, bias = (torch.from_numpy(np.asarray(each)).float() for each in weights)
+    if len(weight) == 1:  # of two classes it has the second one's
+        weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
+    with torch.no_grad():
+        model.head.classifier.weight.copy_(weight)
+        model.head.classifier.bias.copy_(bias)
+    return best
+
+
+def _vectors(model: EnclsForAudioClassification, part: FeatureStore) -> np.ndarray:
+    """What the classifier sees of the windows of a part, (n, D), float64, in the order of its labels."""
+    with torch.inference_mode():
+        return torch.cat([model.head.features(windows).cpu() for windows in _blocks(model, part)]).double().numpy()
+
+
+def _blocks(model: EnclsForAudioClassification, part: FeatureStore) -> Iterator[torch.Tensor]:
+    """The standardised windows of a part (W, C, T), block by block, in the order of its labels."""
+    part = part.in_order() if hasattr(part, "in_order") else part
+    for batch in DataLoader(part, batch_size=WINDOWS, collate_fn=collate):
+        yield model.standardized(batch["input_features"].to(model.device))
