@@ -65,6 +65,7 @@ def _register() -> None:
     EnclsConfig.register_for_auto_class()
     EnclsFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
     EnclsForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+    EnclsModel.register_for_auto_class("AutoModel")
 
 
 class _AfterTransformers(MetaPathFinder):

@@ -1,4 +1,4 @@
-"""EnclsModel: a checkpoint as a source of features, for AutoModel. It does not travel: a checkpoint names the classifier."""
+"""EnclsModel: a checkpoint as a source of features, for AutoModel. It travels with what is saved as such."""
 
 from dataclasses import dataclass
 
