@@ -96,7 +96,7 @@ def test_files_both_ways(pair, meta, monkeypatch, says):
             for one, two in zip(read.chunks, mine.chunks, strict=True):
                 assert np.array_equal(one, two)
             heard, rate = meta.decompress(pack(mine))
-            expected = torch.from_numpy(decode(ours, mine)).reshape(heard.shape)
+            expected = torch.from_numpy(decode(ours, mine)).T  # (channels, N)
             torch.testing.assert_close(heard, expected, atol=1e-4, rtol=1e-3)
             assert rate == khz * 1000
             agreed += 1
