@@ -1,6 +1,6 @@
 """The table of the README: runs on GTZAN music/speech beside the paper's figures.
 
-    python scripts/runs/gtzan_music_speech_table.py RESULTS.json ...
+python scripts/runs/gtzan_music_speech_table.py RESULTS.json ...
 """
 
 import argparse
@@ -19,7 +19,9 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS.json")
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in parser.parse_args().results]
     by = {(run["features"], run["protocol"]): run for run in runs}
-    print("| input | `paper`: test windows | the paper, with Meta's codec | `clip`: test windows | `clip`: test clips |")
+    print(
+        "| input | `paper`: test windows | the paper, with Meta's codec | `clip`: test windows | `clip`: test clips |"
+    )
     print("| --- | ---: | ---: | ---: | ---: |")
     for features, name in NAMES.items():
         paper, clip = by[features, "paper"]["test"], by[features, "clip"]["test"]
@@ -29,7 +31,9 @@ def main() -> None:
             f"| {clip['window']['accuracy']:.3f} | {clip['clip']['accuracy']:.3f} |"
         )
     example = next(iter(by.values()))
-    print(f"\n{example['epochs']} epochs, seed {example['seed']}, hf_encls {example['versions']['hf_encls']}.", end=" ")
+    print(
+        f"\n{example['epochs']} epochs, seed {example['seed']}, hf_encls {example['versions']['hf_encls']}.", end=" "
+    )
     print(", ".join(f"`{p}`: {by['mel', p]['test']['num_windows']} test windows" for p in ("paper", "clip")))
     for run in by.values():
         print(f"\n    {shlex.join(['python', *run['command']])}", end="")

@@ -16,10 +16,10 @@ import torch
 
 import hf_encls
 from hf_encls.audio import load
+from hf_encls.report.canvas import COLOURS
 
 SECONDS = 2.0  # of each clip
 STEP_S = 0.25  # between labels
-COLOURS = ["#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377"]  # P. Tol's bright scheme
 
 
 def main() -> None:
@@ -62,7 +62,9 @@ def draw(waveform: np.ndarray, rate: int, latents: np.ndarray, segments: list[di
     wave.plot(np.arange(len(waveform)) / rate, waveform, color="#444444", linewidth=0.3)
     wave.set_ylabel("sound")
     scaled = (latents - latents.mean(1, keepdims=True)) / latents.std(1, keepdims=True).clip(1e-6)
-    grid.imshow(scaled, aspect="auto", origin="lower", extent=(0, length, 0, len(latents)), vmin=-2.5, vmax=2.5, cmap="magma")
+    grid.imshow(
+        scaled, aspect="auto", origin="lower", extent=(0, length, 0, len(latents)), vmin=-2.5, vmax=2.5, cmap="magma"
+    )
     grid.set_ylabel(f"latents\n{len(latents)} x {latents.shape[1] / length:.0f} a second")
     for segment in segments:
         colour = COLOURS[sorted(labels).index(segment["label"])]
