@@ -18,9 +18,11 @@ from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
+from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
+from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
@@ -108,6 +110,9 @@ class FeatureArguments:
     cache_dir: str | None = field(
         default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
     )
+    rescan: bool = field(
+        default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
+    )
 
     def time_labels(self) -> TimeLabels | None:
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
@@ -163,7 +168,10 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     labels = args.time_labels()
-    clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+    cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
+    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
+        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+        clips = with_digests(clips)
     if args.groups is not None:
         clips = with_groups(clips, args.groups)
     if state.is_main_process:
@@ -176,7 +184,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
+    with writing(cache_dir):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
     return Inputs(
