@@ -49,6 +49,9 @@ def test_draws_are_nested_and_the_test_stays():
 def test_the_interval_is_of_the_mean():
     low, high = interval([0.5] * 20)
     assert low == high == 0.5
+    one = {"kind": "a", "clips": 1, "draw": 0, "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1.0}
+    assert "| a | 0.500 |" in table(summary([one]))  # one draw has none
+    assert "| a | 0.600 (0.500 to 0.700) |" in table(summary([one, one | {"draw": 1, "accuracy": 0.7}]))
     values = np.random.default_rng(0).normal(0.7, 0.1, 400)
     low, high = interval(values)
     assert low < values.mean() < high and high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
