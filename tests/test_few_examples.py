@@ -8,8 +8,11 @@ import pytest
 from datasets import Dataset
 from small_runs import write_tones
 
-from hf_encls.commands.few_examples import main
+from hf_encls.codec.loading import codec_facts, load_codec
+from hf_encls.commands.few_examples import _warning, main
+from hf_encls.commands.inputs import Inputs
 from hf_encls.data.splits import TEST, make_splits
+from hf_encls.features.extraction import feature_config
 from hf_encls.reproduction import few_examples
 from hf_encls.reproduction.few_examples import Division, interval, summary, table
 
@@ -90,3 +93,10 @@ def test_the_parts_are_those_of_the_protocol():
     splits = make_splits(windows, "clip", seed=3)
     tested = {clip for clip, part in division.parts.items() if part == TEST}
     assert tested == set(np.asarray(windows["clip_id"][:])[splits["test"]])
+
+
+def test_a_codec_that_has_heard_the_sounds_is_called_so(tmp_path):
+    codec, config = load_codec("mini"), feature_config("encodec_24khz", None, load_codec("mini"), codec_id="mini")
+    inputs = Inputs(small_windows(), config, "ESC-10", codec, codec_facts=codec_facts("mini"))
+    assert _warning("mini", inputs).startswith("mini: ") and "heard" in _warning("mini", inputs)
+    assert not _warning("log_mel", Inputs(small_windows(), feature_config("log_mel"), "ESC-10"))
