@@ -192,6 +192,16 @@ def test_training_from_a_stream(published, tmp_path, capsys):
     assert (tmp_path / "streamed" / "model.safetensors").is_file()
 
 
+def test_a_head_is_fitted_to_a_stream_as_to_what_lies_in_memory(published, tmp_path):
+    common = ["--dataset", published, "--features", "log_mel", "--window_s", "0.5", "--report_to", "none"]
+    common += ["--head", "statistics"]
+    streamed = main([*common, "--streaming", "--output_dir", str(tmp_path / "streamed")])
+    whole = main([*common, "--output_dir", str(tmp_path / "whole")])
+    assert streamed.epochs == 0 and streamed.fit == pytest.approx(whole.fit, rel=1e-3)
+    assert streamed.test.window.loss == pytest.approx(whole.test.window.loss, rel=1e-3)
+    assert streamed.test.window.accuracy > 0.9
+
+
 def test_a_recipe_on_a_stream_leaves_the_crops_out_and_says_so(published, tmp_path, capsys):
     common = [
         "--dataset",
