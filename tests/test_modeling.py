@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
-from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification, EnclsModel
 from hf_encls.model import precision_encls
 from hf_encls.model.modeling_encls import PART_BYTES
 
@@ -227,8 +227,38 @@ def test_a_convolution_that_is_wrong_in_a_reduced_precision_computes_in_float32(
     assert len(messages) == 1 and "conv2 (off by" in messages[0]
 
 
+def test_the_convnet_computes_channels_last_what_the_paper_says(monkeypatch, tmp_path):
+    """Scores to 1e-5 of the largest, gradients to 1e-3: where two values of a pool are equal to rounding, either may win."""
+    model = small_model("encodec_24khz", dropout=0.0).train()
+    windows = torch.randn(5, *model.config.stored_shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    seen = []
+    model.head.conv2.register_forward_hook(lambda conv, inputs, out: seen.append((inputs[0].stride(1), out.stride(1))))
+
+    def step() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        model.zero_grad()
+        out = model(input_features=windows, labels=labels)
+        out.loss.backward()
+        return out.logits, [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+    found, gradients = step()
+    assert seen == [(1, 1)]
+
+    def plain(head, windows):
+        hidden = head.pool(head.conv1(windows[:, None]).relu())
+        return head.pool(head.conv2(hidden).relu()).flatten(1)
+
+    monkeypatch.setattr(type(model.head), "features", plain)
+    expected, wanted = step()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    for gradient, each in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, each, rtol=0, atol=1e-3 * each.abs().max().item())
+        assert gradient.is_contiguous()
+    assert all(each.is_contiguous() for each in model.head.parameters())
+
+
 def test_trainer_is_told_to_gather_the_logits_only():
-    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows"]
+    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows", "hidden_states"]
     assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()
 
 
@@ -261,6 +291,62 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 1 or (node.module or "").split(".")[0] != "hf_encls", file
                 assert node.level != 1 or (node.module and "." not in node.module), f"{file}: not flat"
+
+
+@pytest.mark.parametrize("features", ["log_mel", "encodec_24khz"])
+def test_the_backbone_gives_what_the_classifier_sees(features, tmp_path):
+    folder = save_small_model(tmp_path / "model", features)
+    model, backbone = small_model(features), AutoModel.from_pretrained(folder).eval()
+    assert type(backbone) is EnclsModel
+    values, mask = waves(model.config.sampling_rate * 2, model.config.sampling_rate // 2)
+    with torch.no_grad():
+        seen = backbone(input_values=values, attention_mask=mask)
+        windows = model.windows(values, mask)[0]
+        assert torch.equal(model.head(seen.last_hidden_state[0]), model.classify(windows))
+    assert seen.num_windows.tolist() == [2, 1] and not seen.last_hidden_state[1, 1].any()
+    assert seen.pooler_output.shape == (2, model.config.hidden_size)
+    torch.testing.assert_close(seen.pooler_output[1], seen.last_hidden_state[1, 0])
+    backbone.save_pretrained(tmp_path / "again")
+    names = AutoConfig.from_pretrained(tmp_path / "again").auto_map
+    assert names["AutoModel"] == "backbone_encls.EnclsModel" and (tmp_path / "again" / "backbone_encls.py").is_file()
+    assert names.get("AutoModelForAudioClassification", "modeling_encls.EnclsForAudioClassification").startswith("modeling")
+    again = EnclsForAudioClassification.from_pretrained(tmp_path / "again").eval()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_hidden_states_are_the_maps_of_the_convolutions():
+    model = small_model("log_mel")
+    windows = torch.randn(2, *model.config.stored_shape, generator=torch.Generator().manual_seed(0))
+    bands, frames = model.config.stored_shape
+    plain, asked = model(input_features=windows), model(input_features=windows, output_hidden_states=True)
+    assert plain.hidden_states is None and torch.equal(plain.logits, asked.logits)
+    first, second = asked.hidden_states
+    assert first.shape == (2, 32, bands - 2, frames - 2) and second.shape[:2] == (2, 64)
+    values, mask = waves(model.config.sampling_rate * 2, model.config.sampling_rate)
+    with torch.no_grad():
+        assert len(model(input_values=values, attention_mask=mask, output_hidden_states=True).hidden_states[0]) == 3
+    assert not model.head.conv1._forward_hooks
+    with pytest.raises(ValueError, match="does not support activation checkpointing"):
+        model.gradient_checkpointing_enable()
+
+
+@pytest.mark.parametrize("features", ["mel", "log_mel"])
+def test_constants_are_made_again_on_a_model_without_values(features):
+    config = small_model(features).config
+    with torch.device("meta"):
+        model = EnclsForAudioClassification(config)
+    model.to_empty(device="cpu")
+    for buffer in model.frontend.buffers():
+        buffer.fill_(7)
+    model.init_weights()
+    for name, buffer in EnclsForAudioClassification(config).frontend.named_buffers():
+        assert torch.equal(model.frontend.get_buffer(name), buffer), name
+
+
+def test_a_configuration_says_the_same_after_a_round_trip(tmp_path):
+    config = EnclsConfig(features="mel", num_labels=3)
+    config.save_pretrained(tmp_path)
+    assert EnclsConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
 # What stays in transformers when its feature extractors become audio processors; `Preprocessor` has both names.
