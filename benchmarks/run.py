@@ -22,6 +22,7 @@ ROWS = {
     "extract_24khz": "extraction",
     "bfloat16": "inference",
     "extract_48khz": "extraction",
+    "families": "families",
     "mel": "extraction",
     "second_start": "extraction",
     "workers": "workers",

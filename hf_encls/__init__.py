@@ -17,6 +17,7 @@ _PLACES = {
     "EnclsConfig": "hf_encls.model.configuration_encls",
     "EnclsFeatureExtractor": "hf_encls.model.feature_extraction_encls",
     "EnclsForAudioClassification": "hf_encls.model.modeling_encls",
+    "EnclsModel": "hf_encls.model.backbone_encls",
     "EnclsPipeline": "hf_encls.inference.pipeline",
     "EnclsTrainingArguments": "hf_encls.training.arguments",
     "FeatureConfig": "hf_encls.model.configuration_encls",
@@ -49,19 +50,22 @@ def __dir__() -> list[str]:
 
 def _register() -> None:
     """Make the classes known to transformers' Auto classes; a second time changes nothing."""
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
 
+    from hf_encls.model.backbone_encls import EnclsModel
     from hf_encls.model.configuration_encls import EnclsConfig
     from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
     from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
     AutoConfig.register(EnclsConfig.model_type, EnclsConfig, exist_ok=True)
     AutoFeatureExtractor.register(EnclsConfig, EnclsFeatureExtractor, exist_ok=True)
+    AutoModel.register(EnclsConfig, EnclsModel, exist_ok=True)
     AutoModelForAudioClassification.register(EnclsConfig, EnclsForAudioClassification, exist_ok=True)
     # Their files travel with every checkpoint that is saved, for interpreters where hf_encls is not installed.
     EnclsConfig.register_for_auto_class()
-    EnclsFeatureExtractor.register_for_auto_class()
+    EnclsFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
     EnclsForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+    EnclsModel.register_for_auto_class("AutoModel")
 
 
 class _AfterTransformers(MetaPathFinder):

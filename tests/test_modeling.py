@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
 from transformers.dynamic_module_utils import check_imports, get_relative_import_files
 
-from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification, EnclsModel
 from hf_encls.model import precision_encls
 from hf_encls.model.modeling_encls import PART_BYTES
 
@@ -258,7 +258,7 @@ def test_the_convnet_computes_channels_last_what_the_paper_says(monkeypatch, tmp
 
 
 def test_trainer_is_told_to_gather_the_logits_only():
-    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows"]
+    assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows", "hidden_states"]
     assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()
 
 
@@ -291,6 +291,62 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
             if isinstance(node, ast.ImportFrom):
                 assert node.level == 1 or (node.module or "").split(".")[0] != "hf_encls", file
                 assert node.level != 1 or (node.module and "." not in node.module), f"{file}: not flat"
+
+
+@pytest.mark.parametrize("features", ["log_mel", "encodec_24khz"])
+def test_the_backbone_gives_what_the_classifier_sees(features, tmp_path):
+    folder = save_small_model(tmp_path / "model", features)
+    model, backbone = small_model(features), AutoModel.from_pretrained(folder).eval()
+    assert type(backbone) is EnclsModel
+    values, mask = waves(model.config.sampling_rate * 2, model.config.sampling_rate // 2)
+    with torch.no_grad():
+        seen = backbone(input_values=values, attention_mask=mask)
+        windows = model.windows(values, mask)[0]
+        assert torch.equal(model.head(seen.last_hidden_state[0]), model.classify(windows))
+    assert seen.num_windows.tolist() == [2, 1] and not seen.last_hidden_state[1, 1].any()
+    assert seen.pooler_output.shape == (2, model.config.hidden_size)
+    torch.testing.assert_close(seen.pooler_output[1], seen.last_hidden_state[1, 0])
+    backbone.save_pretrained(tmp_path / "again")
+    names = AutoConfig.from_pretrained(tmp_path / "again").auto_map
+    assert names["AutoModel"] == "backbone_encls.EnclsModel" and (tmp_path / "again" / "backbone_encls.py").is_file()
+    assert names.get("AutoModelForAudioClassification", "modeling_encls.EnclsForAudioClassification").startswith("modeling")
+    again = EnclsForAudioClassification.from_pretrained(tmp_path / "again").eval()
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_hidden_states_are_the_maps_of_the_convolutions():
+    model = small_model("log_mel")
+    windows = torch.randn(2, *model.config.stored_shape, generator=torch.Generator().manual_seed(0))
+    bands, frames = model.config.stored_shape
+    plain, asked = model(input_features=windows), model(input_features=windows, output_hidden_states=True)
+    assert plain.hidden_states is None and torch.equal(plain.logits, asked.logits)
+    first, second = asked.hidden_states
+    assert first.shape == (2, 32, bands - 2, frames - 2) and second.shape[:2] == (2, 64)
+    values, mask = waves(model.config.sampling_rate * 2, model.config.sampling_rate)
+    with torch.no_grad():
+        assert len(model(input_values=values, attention_mask=mask, output_hidden_states=True).hidden_states[0]) == 3
+    assert not model.head.conv1._forward_hooks
+    with pytest.raises(ValueError, match="does not support activation checkpointing"):
+        model.gradient_checkpointing_enable()
+
+
+@pytest.mark.parametrize("features", ["mel", "log_mel"])
+def test_constants_are_made_again_on_a_model_without_values(features):
+    config = small_model(features).config
+    with torch.device("meta"):
+        model = EnclsForAudioClassification(config)
+    model.to_empty(device="cpu")
+    for buffer in model.frontend.buffers():
+        buffer.fill_(7)
+    model.init_weights()
+    for name, buffer in EnclsForAudioClassification(config).frontend.named_buffers():
+        assert torch.equal(model.frontend.get_buffer(name), buffer), name
+
+
+def test_a_configuration_says_the_same_after_a_round_trip(tmp_path):
+    config = EnclsConfig(features="mel", num_labels=3)
+    config.save_pretrained(tmp_path)
+    assert EnclsConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
 
 
 # What stays in transformers when its feature extractors become audio processors; `Preprocessor` has both names.

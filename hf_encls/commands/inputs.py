@@ -17,6 +17,7 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
+from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
@@ -65,14 +66,18 @@ class FeatureArguments:
     )
     tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
     label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
+    groups: str | None = field(
+        default=None,
+        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
+    )
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
     features: str = field(
         default="encodec_24khz",
         metadata={
-            "help": "latents or codes (of --codec), mel, log_mel; encodec_24khz, encodec_48khz: latents at that rate; "
-            "encodec_24khz_codes, ...: codes."
+            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
+            "rate; encodec_24khz_codes, ...: codes."
         },
     )
     window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
@@ -167,6 +172,8 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
         clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
         clips = with_digests(clips)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
     if state.is_main_process:
         print(as_options(report.text()), flush=True)
     if check_clips is not None:
@@ -224,9 +231,9 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
-        made = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
+        precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
-        checked_config(features=args.features, **rate, **lengths, **made, **network)
+        checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
 

@@ -24,9 +24,9 @@ def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list
 
     Files beside the class folders have no label.
     """
-    found = find_files(root, lambda path: path.parent != root and _may_be_audio(path.name))
-    rows = [(path, path.relative_to(root).parts[0]) for path in found.files]
-    return sorted(rows, key=lambda row: _order(row[0].relative_to(root))), found.left_out, found.warnings
+    below = find_files(root, lambda path: path.parent != root and _may_be_audio(path.name))
+    rows = [(path, path.relative_to(root).parts[0]) for path in below.files]
+    return sorted(rows, key=lambda row: _order(row[0].relative_to(root))), below.left_out, below.warnings
 
 
 def _may_be_audio(name: str) -> bool:

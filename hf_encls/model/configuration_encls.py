@@ -241,7 +241,7 @@ class EnclsConfig(FeatureConfig):
 
     model_type = "encls"
     # Windows' scores are for people; Trainer, which looks here, needs the logits only.
-    keys_to_ignore_at_inference = ["window_logits", "num_windows"]
+    keys_to_ignore_at_inference = ["window_logits", "num_windows", "hidden_states"]
 
     standardization: str = "band"
     head: str = "mnist"
@@ -258,12 +258,21 @@ class EnclsConfig(FeatureConfig):
                     setattr(self, name, value)
         super().__post_init__(**kwargs)
 
+    @property
+    def hidden_size(self) -> int:
+        """Numbers of a window that the classifier sees."""
+        return self.head_class.num_features(self)
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         """As [`PreTrainedConfig.from_pretrained`]. Raises `ValueError` that names the file where it is no such one."""
-        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)
+        named = "name_or_path" in kwargs
+        kwargs.setdefault("name_or_path", pretrained_model_name_or_path)  # for errors
         check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "config.json"))
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        if not named:
+            (found[0] if isinstance(found, tuple) else found).name_or_path = ""
+        return found
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):

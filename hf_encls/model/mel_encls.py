@@ -34,11 +34,18 @@ class Mel(Representation):
         filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
         # Persistent: from_pretrained leaves non-persistent buffers unset.
         self.filters = nn.Buffer(torch.from_numpy(filters).float())  # (n_fft // 2 + 1, bands)
-        self.taper = nn.Buffer(
-            torch.hamming_window(config.n_fft, dtype=torch.float32)
-        )  # periodic, as scipy's get_window
+        self.taper = nn.Buffer(_taper(config))
         self.groups = list(_filter_groups(filters))
         self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
+
+    def reset(self) -> None:
+        config = self.config
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when it was made
+            filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
+        for buffer, value in ((self.filters, torch.from_numpy(filters)), (self.taper, _taper(config))):
+            if not getattr(buffer, "_is_hf_initialized", False):  # else it came from a checkpoint
+                buffer.copy_(value)
 
     @classmethod
     def samples_per_unit(cls, config: PreTrainedConfig) -> int:
@@ -156,6 +163,10 @@ class LogMel(Mel):
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         return power.clamp_min_(MIN_POWER).log10_().mul_(10)
+
+
+def _taper(config: PreTrainedConfig) -> torch.Tensor:
+    return torch.hamming_window(config.n_fft, dtype=torch.float32)  # periodic, as scipy's get_window
 
 
 def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = False) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from .configuration_encls import EnclsConfig
 from .head_encls import Head
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
+from .representation_encls import Representation
 
 LAYERS_0_1 = ("conv1", "conv2", "classifier")  # of version 0.1's checkpoints, where the one head was the model itself
 WINDOWS_PER_PASS = 64  # in inference, so that memory does not grow with the clip
@@ -36,12 +38,16 @@ class EnclsOutput(ModelOutput):
             Log-probabilities of each clip's windows; only for `input_values`. Rows beyond a clip's windows are zero.
         num_windows (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Windows of each clip; only for `input_values`.
+        hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned with `output_hidden_states=True`):
+            One map of shape `(num_windows, channels, height, width)` for each convolution of the head, in their order, of
+            all clips' windows one after the other.
     """
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     window_logits: torch.FloatTensor | None = None
     num_windows: torch.LongTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
 class EnclsPreTrainedModel(PreTrainedModel):
@@ -49,7 +55,7 @@ class EnclsPreTrainedModel(PreTrainedModel):
 
     config_class = EnclsConfig
     base_model_prefix = "encls"
-    main_input_name = "input_values"
+    main_input_name = "input_features"  # what is trained on, and the first argument
     input_modalities = "audio"
 
     @torch.no_grad()
@@ -57,7 +63,7 @@ class EnclsPreTrainedModel(PreTrainedModel):
         # PyTorch's own initialisation, as in the paper; the library's N(0, 0.02) trains differently.
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
             module.reset_parameters()
-        elif isinstance(module, Head):
+        elif isinstance(module, Head | Representation):
             module.reset()
         elif isinstance(module, EnclsForAudioClassification):
             nn.init.zeros_(module.feature_mean)
@@ -118,6 +124,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> EnclsOutput | tuple:
         r"""
@@ -130,6 +137,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 1 for samples, 0 for padding on the right. Padding never changes a score.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
                 Labels of the windows or clips.
+            output_hidden_states (`bool`, *optional*):
+                Whether to return the maps of the head's convolutions; the configuration's setting where not given.
 
         Raises `ValueError` when neither or both inputs are given, on shapes that do not fit, and on waveforms given to a
         checkpoint that was saved without its codec; without gradients also where the scores of waveforms are not finite.
@@ -140,17 +149,46 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             )
         window_logits = num_windows = None
         if input_features is not None:
-            logits = self.classify(input_features)
+            with self._maps(output_hidden_states) as maps:
+                logits = self.classify(input_features)
         else:
             windows = self.windows(input_values, attention_mask)
             counts = [len(clip) for clip in windows]
-            scores = self.classify_in_parts(torch.cat(windows)).float().log_softmax(-1).split(counts)
+            with self._maps(output_hidden_states) as maps:
+                scores = self.classify_in_parts(torch.cat(windows))
+            scores = scores.float().log_softmax(-1).split(counts)
             logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
             window_logits = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
             num_windows = torch.tensor(counts, device=logits.device)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels.long())
-        output = EnclsOutput(loss=loss, logits=logits, window_logits=window_logits, num_windows=num_windows)
-        return output if return_dict is None or return_dict else output.to_tuple()
+        output = EnclsOutput(loss, logits, window_logits, num_windows, maps())
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    @contextmanager
+    def _maps(self, wanted: bool | None) -> Iterator[Callable[[], tuple[torch.Tensor, ...] | None]]:
+        """While it is open, what the head's convolutions give is kept where it is wanted, and can then be asked for."""
+        if not (self.config.output_hidden_states if wanted is None else wanted):
+            yield lambda: None
+            return
+        maps = {layer: [] for layer in self.head.modules() if isinstance(layer, nn.Conv2d)}
+
+        def kept(layer: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            maps[layer].append(output)
+
+        def asked() -> tuple[torch.Tensor, ...]:
+            if not all(maps.values()):
+                raise ValueError(
+                    "expected float32 for hidden states: this processor's reduced precision is wrong for the head"
+                )
+            return tuple(parts[0] if len(parts) == 1 else torch.cat(parts) for parts in maps.values())
+
+        hooks = [layer.register_forward_hook(kept) for layer in maps]
+        try:
+            yield asked
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def windows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Waveforms (B, N) -> each clip's windows of features (W, C, T), before standardisation."""
@@ -174,6 +212,10 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
 
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits (W, num_labels)."""
+        return self.head(self.seen(windows))
+
+    def seen(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows of features (W, C, T), or of codes (W, K, T) as integers -> what the classifier sees (W, hidden_size)."""
         if self.config.representation.integers and not windows.is_floating_point():
             if self.frontend is None:
                 raise ValueError("expected windows of embeddings: this checkpoint was saved without its codebooks")
@@ -185,7 +227,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 "were made with another window length or kind of features than this model's"
             )
         seen = [self.head.features(self.standardized(part)) for part in self._parts(windows)]
-        return self.head(seen[0] if len(seen) == 1 else torch.cat(seen))
+        return seen[0] if len(seen) == 1 else torch.cat(seen)
 
     def standardized(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T) -> the same by the statistics of the training windows, float32."""
@@ -196,8 +238,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
         if graph or windows.device.type != "cpu":
             return [windows]
-        one = 4 * self.head.num_values(self.config)
-        return windows.split(max(1, PART_BYTES // one))
+        window_bytes = 4 * self.head.num_values(self.config)
+        return windows.split(max(1, PART_BYTES // window_bytes))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Keep statistics (C,) of the training windows. A band that never changes (std 0) is shifted, not scaled."""

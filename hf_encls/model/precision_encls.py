@@ -35,10 +35,10 @@ def error_of(reduced: Operator, exact: Operator, sample: torch.Tensor) -> float:
     with torch.autocast(sample.device.type, enabled=False):
         pairs = list(zip(reduced(sample), exact(sample), strict=True))
     worst = 0.0
-    for found, expected in pairs:
+    for actual, expected in pairs:
         largest = expected.abs().max().item()
         if math.isfinite(largest):
-            error = (found.float() - expected).abs().max().item() / max(largest, torch.finfo(torch.float32).tiny)
+            error = (actual.float() - expected).abs().max().item() / max(largest, torch.finfo(torch.float32).tiny)
             worst = max(worst, error if math.isfinite(error) else math.inf)
     return worst
 

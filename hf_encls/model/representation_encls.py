@@ -95,6 +95,9 @@ class Representation(nn.Module, ABC):
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
 
+    def reset(self) -> None:
+        """Fill buffers that follow from the settings, where they were made without values (on the meta device)."""
+
     @classmethod
     def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
         """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""

@@ -1,0 +1,37 @@
+"""Other projects' own tests, fetched when they are asked for: a source archive from the registry, checked, unpacked."""
+
+import hashlib
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+# SHA-256 of the archives as the registry states them. A version that is not here is not run.
+ARCHIVES = {("transformers", "5.23.0"): "19d647a4d5d903a7c644ca5cde2d86efc3dde7d8c687ae7988806ff2205efa71"}
+
+
+class NotThereError(Exception):
+    """Why an archive could not be had: no network, or a version that is not listed."""
+
+
+def unpacked(package: str, version: str, place: Path) -> Path:
+    """The folder of a package's source archive below `place`. Raises `NotThereError`; `ValueError` for a wrong one."""
+    folder = place / f"{package}-{version}"
+    if folder.is_dir():
+        return folder
+    if (package, version) not in ARCHIVES:
+        raise NotThereError(f"no checksum of {package} {version} is listed in {Path(__file__).name}")
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(place)]
+    run = subprocess.run([*command, f"{package}=={version}"], capture_output=True, text=True)
+    archive = place / f"{package}-{version}.tar.gz"
+    if not archive.is_file():
+        raise NotThereError(f"{package} {version} could not be downloaded: {run.stderr.strip().splitlines()[-1:]}")
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != ARCHIVES[package, version]:
+        archive.unlink()
+        raise ValueError(f"expected SHA-256 {ARCHIVES[package, version]} of {archive.name}, found {found}")
+    work = place / f"{folder.name}.part"
+    with tarfile.open(archive) as file:
+        file.extractall(work, filter="data")
+    (work / folder.name).rename(folder)
+    return folder
