@@ -309,7 +309,9 @@ def test_the_backbone_gives_what_the_classifier_sees(features, tmp_path):
     backbone.save_pretrained(tmp_path / "again")
     names = AutoConfig.from_pretrained(tmp_path / "again").auto_map
     assert names["AutoModel"] == "backbone_encls.EnclsModel" and (tmp_path / "again" / "backbone_encls.py").is_file()
-    assert names.get("AutoModelForAudioClassification", "modeling_encls.EnclsForAudioClassification").startswith("modeling")
+    assert names.get("AutoModelForAudioClassification", "modeling_encls.EnclsForAudioClassification").startswith(
+        "modeling"
+    )
     again = EnclsForAudioClassification.from_pretrained(tmp_path / "again").eval()
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
