@@ -7,6 +7,7 @@ from argparse import Namespace
 import datasets
 import librosa
 import numpy as np
+import soundfile
 import torch
 from datasets import Dataset
 from timing import ENCODER_GFLOP_PER_S, Row, full_size, in_turns, matrix_peak, work_folder, write_clips
@@ -14,6 +15,8 @@ from transformers import EncodecModel
 
 from hf_encls.audio import load
 from hf_encls.data.folders import scan_folder
+from hf_encls.data.known_files import SETTLED_S, remembering
+from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import extract_features, feature_config, frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.mel_encls import Mel
@@ -166,6 +169,28 @@ def _stft(frontend: Mel, wave: torch.Tensor, kind: str) -> torch.Tensor:
     bins = torch.stft(pieces, 512, 128, window=frontend.taper, center=False, return_complex=True)
     power = frontend.filters.T @ bins.abs().square()
     return power if kind == "mel" else 10 * power.clamp_min(1e-10).log10()
+
+
+def second_start(options: Namespace) -> list[Row]:
+    """Scanning and hashing a folder that was scanned before, against the first time. CPU time, MP3 of 30 s."""
+    rng = np.random.default_rng(0)
+    with work_folder() as folder:
+        for index in range(40):
+            path = folder / "clips" / "ab"[index % 2] / f"{index:03d}.mp3"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, 0.1 * rng.standard_normal(30 * 44_100), 44_100)
+        time.sleep(SETTLED_S + 0.1)
+
+        def start(rescan: bool) -> None:
+            with remembering(folder / "clips", folder, rescan):
+                with_digests(scan_folder(folder / "clips")[0])
+
+        sides = {"first": lambda: start(True), "second": lambda: start(False)}
+        times = in_turns(sides, options.repeats, clock=time.process_time)
+    details = {"milliseconds": {name: round(1e3 * value, 1) for name, value in times.items()}}
+    return [
+        Row("start on an unchanged folder", "first start", times["first"] / times["second"], 20.0, details=details)
+    ]
 
 
 def _librosa(wave: np.ndarray) -> np.ndarray:

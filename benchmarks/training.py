@@ -16,6 +16,7 @@ from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import StreamedPart, small_table
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.mnist_encls import MnistHead
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.trainer import EnclsTrainer, collate
@@ -33,11 +34,14 @@ def reading(options: Namespace) -> list[Row]:
         in_memory = FeatureStore(Windows(features), np.arange(len(features)))
         on_disk = FeatureStore(Windows(features, memory_limit_bytes=0), np.arange(len(features)))
         few = batches[:4]
+        np.save(folder / "windows.npy", in_memory.windows.block.numpy())
+        mapped, labels = np.load(folder / "windows.npy", mmap_mode="r"), in_memory.windows.labels
         times = in_turns(
             {
                 "plain": lambda: [plain[batch] for batch in few],
                 "memory": lambda: [in_memory.__getitems__(batch) for batch in batches],
                 "disk": lambda: [on_disk.__getitems__(batch) for batch in batches],
+                "memmap": lambda: [(torch.from_numpy(mapped[batch]), labels[batch]) for batch in batches],
             },
             3 * options.repeats,
         )
@@ -45,12 +49,14 @@ def reading(options: Namespace) -> list[Row]:
             "plain": 128 * len(few) / times["plain"],
             "memory": 128 * len(batches) / times["memory"],
             "disk": 128 * len(batches) / times["disk"],
+            "memmap": 128 * len(batches) / times["memmap"],
         }
     details = {"windows_per_s": {name: round(rate) for name, rate in rates.items()}}
     name = "reading training batches"
     return [
         Row(f"{name}, in memory", 'with_format("torch")', rates["memory"] / rates["plain"], 5.0, details=details),
         Row(f"{name}, memory-mapped", 'with_format("torch")', rates["disk"] / rates["plain"], 5.0, details=details),
+        Row(f"{name}, memory-mapped", "numpy's memmap", rates["disk"] / rates["memmap"], 0.9, details=details),
     ]
 
 
@@ -90,6 +96,40 @@ def trainer_step(options: Namespace) -> list[Row]:
     details = {"milliseconds": {"bare": round(1e3 * bare_s, 2), "trainer": round(1e3 * trainer_s, 2)}}
     details["trainer_windows_per_s"] = round(128 / trainer_s)
     return [Row("Trainer step, batch 128", "a bare loop", trainer_s / bare_s, 1.10, at_most=True, details=details)]
+
+
+def cnn_step(options: Namespace) -> list[Row]:
+    """Training steps and inference of the CNN on 64 windows, and the same network in the order of the paper. CPU time."""
+    keep_freed_memory()
+    model = network().train()
+    batch = {"input_features": torch.randn(64, 128, 75), "labels": torch.randint(0, CLASSES, (64,))}
+    ours = MnistHead.features
+
+    def plain(head: MnistHead, windows: torch.Tensor) -> torch.Tensor:
+        hidden = head.pool(head.conv1(windows[:, None]).relu())
+        return head.pool(head.conv2(hidden).relu()).flatten(1)
+
+    def run(features, train: bool, bf16: bool) -> None:
+        MnistHead.features = features
+        with torch.set_grad_enabled(train), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = model(**batch).loss
+        if train:
+            loss.backward()
+
+    rows = []
+    for work, train, targets in (("training step", True, (1.5, 2.5)), ("inference", False, (2.4, 4.5))):
+        sides = {"plain": (plain, False), "float32": (ours, False), "bfloat16": (ours, True)}
+        times = in_turns(
+            {name: (lambda side=side, train=train: run(side[0], train, side[1])) for name, side in sides.items()},
+            3 * options.repeats,
+            clock=time.process_time,
+        )
+        details = {"milliseconds": {name: round(1e3 * value, 1) for name, value in times.items()}}
+        for dtype, target in zip(("float32", "bfloat16"), targets, strict=True):
+            name = f"CNN {work}, {dtype}, 64 windows"
+            rows.append(Row(name, "channels first, float32", times["plain"] / times[dtype], target, details=details))
+    MnistHead.features = ours
+    return rows
 
 
 def streaming(options: Namespace) -> list[Row]:

@@ -159,6 +159,12 @@ def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10
                 yield rest
 
 
+def blocks(source: Source) -> Iterator[np.ndarray]:
+    """A source's own samples (n, channels) block by block. Raises `AudioError` where it cannot be read."""
+    with _open(source) as file:
+        yield from _blocks(file, BLOCK_SAMPLES)
+
+
 def header_duration_s(source: Source) -> float | None:
     """What a source's header says of its length in seconds, without decoding; None where it does not know.
 

@@ -56,3 +56,20 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
         yield hub
         HfFileSystem.clear_instance_cache()
         huggingface_hub.close_session()
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of short tones of three classes."""
+    from small_runs import write_tones  # brings the trainer, which few tests have a use for
+
+    return write_tones(tmp_path_factory.mktemp("data") / "tones")
+
+
+@pytest.fixture(scope="module")
+def trained(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """The folder of a short run on the tones, and its results."""
+    from small_runs import train
+
+    folder = tmp_path_factory.mktemp("runs") / "model"
+    return folder, train(tones, folder)

@@ -460,11 +460,11 @@ def test_codes_fit_by_their_identity():
     ("codes", "settings_", "message"),
     [
         (codes_24(digest="b" * 64), {}, "encode the audio again with mini"),
-        (codes_24(digest=None), {}, "--assume_codec"),
+        (codes_24(digest=None), {}, "`assume_codec=True`"),
         (codes_24(digest="b" * 64), {"codec_id": "facebook/encodec_24khz"}, "found codes of bbbbbbbbbbbb"),
         (codes_24(codebooks=2), {}, "at least 4 codebooks"),
-        (codes_24(), {"features": "encodec_24khz"}, "--features encodec_24khz_codes"),
-        (codes_24(), {"features": "log_mel", "codec_policy": None}, "--features encodec_24khz_codes"),
+        (codes_24(), {"features": "encodec_24khz"}, "`features=encodec_24khz_codes`"),
+        (codes_24(), {"features": "log_mel", "codec_policy": None}, "`features=encodec_24khz_codes`"),
         (codes_24(), {"khz": 48}, "expected codes of encodec_48khz"),
     ],
 )

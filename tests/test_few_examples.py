@@ -1,22 +1,15 @@
 """Accuracy with few clips: which clips train, what is left alone, the table and the curve, and going on."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import Dataset
-from small_runs import write_tones
 
 from hf_encls.commands.few_examples import main
 from hf_encls.data.splits import TEST, make_splits
 from hf_encls.reproduction import few_examples
 from hf_encls.reproduction.few_examples import Division, interval, summary, table
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones")
 
 
 def small_windows(clips: int = 10) -> Dataset:

@@ -12,7 +12,7 @@ import torch
 from datasets import ClassLabel, Dataset
 from safetensors.torch import load_file
 from small_models import CLASSES, save_small_model, small_model
-from small_runs import SMALL, train, write_tones
+from small_runs import SMALL, train
 from transformers import AutoModelForAudioClassification, pipeline
 
 import hf_encls
@@ -196,6 +196,14 @@ def test_any_size_of_window_goes_through(head, shape):
     assert model.eval()(input_features=noise(2, config.num_bands, config.num_frames)).logits.isfinite().all()
 
 
+def test_a_batch_of_one_frame_trains():
+    config = EnclsConfig(head="conv", features="latents", num_labels=2, window_s=1 / 75, step_s=1 / 75)
+    model = EnclsForAudioClassification(config).train()
+    loss = model(input_features=noise(1, 128, 1), labels=torch.tensor([1])).loss
+    loss.backward()
+    assert loss.isfinite() and all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
 @each_head
 def test_silence_and_bands_that_never_change_are_finite(head):
     model = made("log_mel", head)
@@ -264,11 +272,6 @@ def test_training_reaches_what_can_be_heard(head, tmp_path):
     assert hf_encls.evaluate(run.model, windows_of(config)).window.accuracy > 0.8
 
 
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones")
-
-
 def test_a_fitted_head_leaves_what_a_trained_one_leaves(tones, tmp_path):
     folder = tmp_path / "m"
     results = train(tones, folder, "--head", "statistics")
@@ -312,13 +315,18 @@ def test_two_processes_have_the_fit_of_one(tones, tmp_path):
         ({"head": "statistics", "num_directions": -1}, "num_directions from 0 to 256"),
         ({"head": "conv", "kernel_size": 4}, "odd kernel_size"),
         ({"head": "conv", "conv_channels": [8]}, "2 to 8 conv_channels"),
+        ({"head": "conv", "conv_channels": [1 << 14] * 8}, "layers with at most"),
+        (
+            {"head": "conv", "features": "log_mel", "conv_channels": [1 << 14, 8], "kernel_size": 1023},
+            "layers with at",
+        ),
         ({"head": "statistics", "num_bands": 60_000, "num_labels": 5000}, "a last layer of at most"),
     ],
     ids=str,
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        checked_config(**settings)
+        checked_config(**{"features": "latents"} | settings)
 
 
 def test_options_that_do_not_fit_are_refused():

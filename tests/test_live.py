@@ -19,7 +19,7 @@ from hf_encls.commands.cli import main
 from hf_encls.inference.live import Listener, LiveTimeline
 from hf_encls.inference.live_sources import Stop, microphone_blocks, raw_blocks
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.inference.timeline import make_timeline
+from hf_encls.inference.timeline import Times, make_timeline
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.timelines.reading import read_timeline
 
@@ -107,7 +107,7 @@ def test_segments_are_those_of_a_recording(window_s, step_s, duration_s):
     grid = {"window_s": window_s, "step_s": step_s}
     timeline = LiveTimeline("abc", **grid)
     segments = [each for row in rows for each in timeline.push(row)] + timeline.finish(duration_s)
-    expected = make_timeline(rows, "abc", duration_s=duration_s, **grid)
+    expected = make_timeline(rows, "abc", Times(duration_s=duration_s, **grid))
     assert [each["label"] for each in segments] == [each["label"] for each in expected]
     for name in ("start", "end", "score"):
         assert [each[name] for each in segments] == pytest.approx([each[name] for each in expected])

@@ -227,6 +227,36 @@ def test_a_convolution_that_is_wrong_in_a_reduced_precision_computes_in_float32(
     assert len(messages) == 1 and "conv2 (off by" in messages[0]
 
 
+def test_the_convnet_computes_channels_last_what_the_paper_says(monkeypatch, tmp_path):
+    """Scores to 1e-5 of the largest, gradients to 1e-3: where two values of a pool are equal to rounding, either may win."""
+    model = small_model("encodec_24khz", dropout=0.0).train()
+    windows = torch.randn(5, *model.config.stored_shape, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    seen = []
+    model.head.conv2.register_forward_hook(lambda conv, inputs, out: seen.append((inputs[0].stride(1), out.stride(1))))
+
+    def step() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        model.zero_grad()
+        out = model(input_features=windows, labels=labels)
+        out.loss.backward()
+        return out.logits, [each.grad.clone() for each in model.parameters() if each.grad is not None]
+
+    found, gradients = step()
+    assert seen == [(1, 1)]
+
+    def plain(head, windows):
+        hidden = head.pool(head.conv1(windows[:, None]).relu())
+        return head.pool(head.conv2(hidden).relu()).flatten(1)
+
+    monkeypatch.setattr(type(model.head), "features", plain)
+    expected, wanted = step()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+    for gradient, each in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, each, rtol=0, atol=1e-3 * each.abs().max().item())
+        assert gradient.is_contiguous()
+    assert all(each.is_contiguous() for each in model.head.parameters())
+
+
 def test_trainer_is_told_to_gather_the_logits_only():
     assert EnclsConfig.keys_to_ignore_at_inference == ["window_logits", "num_windows", "hidden_states"]
     assert "keys_to_ignore_at_inference" not in EnclsConfig().to_dict()

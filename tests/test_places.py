@@ -12,24 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, arguments, equal, files_of, newest, train, weights, write_tones
+from small_runs import SMALL, arguments, equal, files_of, newest, train, weights
 
 from hf_encls.commands.train import main
 from hf_encls.training.places import occupied, put_in_place, settle
-from hf_encls.training.results import Results
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones")
-
-
-@pytest.fixture(scope="module")
-def trained(tones, tmp_path_factory) -> tuple[Path, Results]:
-    folder = tmp_path_factory.mktemp("runs") / "model"
-    return folder, train(tones, folder)
 
 
 def nothing_is_read(monkeypatch) -> None:

@@ -1,7 +1,10 @@
 """Recipes of training: what they do to batches, losses and weights, and that a run with one goes on to the bit."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import torch
 from datasets import Dataset, Features
 from safetensors.torch import load_file
-from small_runs import equal, newest, train, weights, write_tones
+from small_runs import arguments, equal, newest, train, weights, write_tones
 
 from hf_encls.features.extraction import feature_columns, feature_config
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, neighbours
@@ -21,6 +24,7 @@ from hf_encls.training.augmentation import augment, class_weights, crop, soft_cr
 from hf_encls.training.averaging import TRAINING_WEIGHTS
 from hf_encls.training.recipe import RECIPES, Recipe
 
+ROOT = Path(__file__).parents[1]
 ALL = "recommended,mixup=0.4,time_masks=2,band_masks=2,average=0.9,class_weights=true,epochs=2"
 
 
@@ -272,3 +276,29 @@ def test_windows_as_they_are_are_scored(tones, tmp_path):
         context.setattr(FeatureStore, "statistics", kept)
         results = train(tones, tmp_path / "model", "--recipe", "recommended", "--num_train_epochs", "1")
     assert type(store["train"]) is FeatureStore and results.train.num_windows == len(store["train"])
+
+
+def test_a_fitted_head_takes_class_weights_and_nothing_else(tmp_path):
+    data = imbalanced(tmp_path / "tones")
+    for name in ("paper", "recommended,class_weights=false", "paper,class_weights=true"):
+        train(data, tmp_path / name, "--head", "statistics", "--recipe", name)
+    assert equal(tmp_path / "paper", tmp_path / "recommended,class_weights=false")
+    assert not equal(tmp_path / "paper", tmp_path / "paper,class_weights=true")
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_bit(tones, tmp_path):
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    program += [str(ROOT / "scripts/train.py"), "--recipe", ALL, "--per_device_train_batch_size", "8"]
+
+    def run(name: str, *more: str) -> Path:
+        command = [*program, *arguments(tones, tmp_path / name), "--save_total_limit", "9", *more]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-3000:]
+        return tmp_path / name
+
+    whole = run("whole")
+    shutil.copytree(whole, tmp_path / "broken")
+    shutil.rmtree(newest(tmp_path / "broken"))
+    (tmp_path / "broken" / "results.json").unlink()
+    assert equal(whole, run("broken", "--resume_from_checkpoint", "last"))

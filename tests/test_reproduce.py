@@ -19,7 +19,7 @@ from hf_encls.reproduction import runner
 from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
 from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, not_run, plan, read_preset, read_variants
-from hf_encls.reproduction.timing import in_turns, inference_times, shown
+from hf_encls.reproduction.timing import in_turns, inference_times, summary
 from hf_encls.training.resuming import drop_broken_checkpoints
 
 MEL, LOG_MEL, LATENTS = Input("mel"), Input("log_mel"), Input("encodec_24khz", "mini", "mini")
@@ -168,7 +168,7 @@ def test_cells_of_version_0_1_kept_their_command_line_and_count(tmp_path: Path):
         write_json(before, tmp_path / cell.id / SETTINGS)
         assert CellSettings.read(tmp_path / cell.id / SETTINGS) == cell.settings
     runner.check_settings(cells, tmp_path)
-    with pytest.raises(ValueError, match=r"other settings \(--seed 0, now 1\)"):
+    with pytest.raises(ValueError, match=r"other settings \(`seed` 0, now 1\)"):
         (tmp_path / cells[0].id).rename(tmp_path / replace(cells[0], seed=1).id)
         runner.check_settings([replace(cells[0], seed=1)], tmp_path)
 
@@ -312,7 +312,7 @@ def test_times_are_taken_in_turns_and_shown_as_median_and_spread():
     times = in_turns(works, 2)
     assert order == ["mel", "latents"] * 3 and [len(each) for each in times.values()] == [2, 2]
     rounds = [{"representation": r, "classification": c} for r, c in ((1.0, 5.0), (9.0, 2.0), (2.0, 3.0))]
-    row = shown({"rounds": rounds})
+    row = summary({"rounds": rounds})
     assert (row["representation"], row["classification"], row["total"]) == (2.0, 3.0, 6.0)
     assert row["spread"] == {"representation": [1.0, 9.0], "classification": [2.0, 5.0], "total": [5.0, 11.0]}
     assert (row["ms"]["total"], row["real_time"], row["repeats"]) == (6000, 1 / 6, 3)
@@ -340,7 +340,7 @@ def test_claims_are_judged_by_what_was_measured(tmp_path: Path):
     rounds = {"mel": [(2.0, 2.0), (9.0, 2.0)], LATENTS.key: [(5.0, 1.0), (9.0, 1.0)], "log_mel": [(1.0, 1.0)] * 2}
     times = [
         {"dataset": "esc50", "input": name}
-        | shown({"rounds": [{"representation": r, "classification": c} for r, c in each]})
+        | summary({"rounds": [{"representation": r, "classification": c} for r, c in each]})
         for name, each in rounds.items()
     ]
     # A measurement that could not be made, of whatever input, is a row without a time.

@@ -110,7 +110,7 @@ def test_finished_cells_are_not_run_again_and_other_settings_are_refused(grid):
     assert len(before) == 2 and not list(folder.glob("cells/**/checkpoint-*"))
     main([*arguments, "--timing_clips", "0"])
     assert before == {file: file.stat().st_mtime_ns for file in before}
-    with pytest.raises(ValueError, match="num_train_epochs 12, now 13"):
+    with pytest.raises(ValueError, match="`num_train_epochs` 12, now 13"):
         main([*arguments, "--epochs", "13"])
 
 
@@ -200,7 +200,7 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
     assert "; not run: preset paper, recommended/official" in page and "variants standardized, hop_256" in page
     assert after["sizes"] == before["sizes"] and after["presets"] == before["presets"]
     assert after["sizes"][0]["hop_length"] == 256 and after["presets"]["recommended"]["num_train_epochs"] == 2
-    with pytest.raises(ValueError, match="hop_length 256, now 128"):
+    with pytest.raises(ValueError, match="`hop_length` 256, now 128"):
         main([*arguments, "--report_only", "--hop_length", "128"])
 
 
@@ -213,7 +213,7 @@ def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, 
     moved = tmp_path / sounds.name
     shutil.copytree(sounds, moved)
     main([arguments[0], str(moved), *arguments[2:], "--report_only"])
-    with pytest.raises(ValueError, match="other settings .--data_dir"):
+    with pytest.raises(ValueError, match="other settings .`data_dir`"):
         main([arguments[0], str(moved), *arguments[2:], "--epochs", "2", "--hop_length", "256"])
 
 
@@ -294,7 +294,7 @@ def whole_report(folder: Path, name: str = "sounds") -> dict:
     times = {"clips": 1, "audio_s": 1.2, "device": "cpu", "threads": 1, "load_average": 0.5}
     times["rounds"] = [{"representation": 0.1, "classification": 0.2}, {"representation": 0.3, "classification": 0.4}]
     about = {"dataset": "esc50", "cell": "x"}
-    rows = [about | {"input": entry.key} | timing.shown(times) for entry in inputs]
+    rows = [about | {"input": entry.key} | timing.summary(times) for entry in inputs]
     rows.append(about | {"input": "mel", "reason": "it has no codec 5"})
     compared = [{"dataset": "esc50", "model": "some/model9", "protocol": "official", "fold": 1, "seed": 0}]
     compared[0] |= {"accuracy": None, "reason": "error 404"}

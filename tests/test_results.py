@@ -46,7 +46,7 @@ def test_keys_of_a_later_version_are_written_again(tmp_path):
     ("change", "message"),
     [
         ({"test": None}, "expected test to be an object, found None"),
-        ({"test": {"window": SCORES}}, r"expected test\.clip, found none"),
+        ({"test": {"clip": SCORES}}, r"expected test\.window, found none"),
         ({"test": {"window": SCORES | {"loss": "low"}, "clip": SCORES}}, r"test\.window\.loss to be a number"),
         ({"seed": True}, "seed to be a whole number"),
         ({"codec": {"hash": "a"}}, r"expected codec\.id, found none"),

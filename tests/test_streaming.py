@@ -192,6 +192,34 @@ def test_training_from_a_stream(published, tmp_path, capsys):
     assert (tmp_path / "streamed" / "model.safetensors").is_file()
 
 
+def test_a_head_is_fitted_to_a_stream_as_to_what_lies_in_memory(published, tmp_path):
+    common = ["--dataset", published, "--features", "log_mel", "--window_s", "0.5", "--report_to", "none"]
+    common += ["--head", "statistics"]
+    streamed = main([*common, "--streaming", "--output_dir", str(tmp_path / "streamed")])
+    whole = main([*common, "--output_dir", str(tmp_path / "whole")])
+    assert streamed.epochs == 0 and streamed.fit == pytest.approx(whole.fit, rel=1e-3)
+    assert streamed.test.window.loss == pytest.approx(whole.test.window.loss, rel=1e-3)
+    assert streamed.test.window.accuracy > 0.9
+
+
+def test_a_recipe_on_a_stream_leaves_the_crops_out_and_says_so(published, tmp_path, capsys):
+    common = [
+        "--dataset",
+        published,
+        "--features",
+        "log_mel",
+        "--window_s",
+        "0.5",
+        "--report_to",
+        "none",
+        "--streaming",
+    ]
+    common += ["--recipe", "recommended,average=0.9", "--num_train_epochs", "1"]
+    results = main([*common, "--output_dir", str(tmp_path / "streamed")])
+    assert "no random crops: windows of a stream come without their neighbours" in capsys.readouterr().out
+    assert results.recipe == "recommended,average=0.9" and results.epochs == 1
+
+
 def test_streaming_needs_published_features(tmp_path):
     with pytest.raises(ValueError, match="--streaming reads published features"):
         main(["--streaming", "--output_dir", str(tmp_path)])

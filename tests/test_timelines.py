@@ -142,7 +142,7 @@ def test_a_tier_and_a_column_are_named(tmp_path):
     with pytest.raises(LabelsError, match="expected a tier 'x', found sounds, words"):
         read_timeline(tmp_path / "two.TextGrid", tier="x")
     (tmp_path / "t.csv").write_text("start,end,who\n0,1,me\n")
-    with pytest.raises(LabelsError, match="no label; name the column of labels with --label_column"):
+    with pytest.raises(LabelsError, match="no label; name the column of labels with `label_column`"):
         read_timeline(tmp_path / "t.csv")
     assert read_timeline(tmp_path / "t.csv", column="who")[0]["label"] == "me"
 

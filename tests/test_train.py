@@ -14,7 +14,7 @@ import torch
 from hub_server import USER
 from miniature_data import esc50_archive
 from small_models import small_codec
-from small_runs import SMALL, equal, newest, train, weights, write_tones
+from small_runs import SMALL, equal, newest, train, weights
 from transformers import pipeline
 
 from hf_encls.commands.inputs import prepare
@@ -31,17 +31,6 @@ from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_check
 from hf_encls.training.saving import public_command
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def tones(tmp_path_factory) -> Path:
-    return write_tones(tmp_path_factory.mktemp("data") / "tones")
-
-
-@pytest.fixture(scope="module")
-def trained(tones, tmp_path_factory) -> tuple[Path, Results]:
-    folder = tmp_path_factory.mktemp("runs") / "model"
-    return folder, train(tones, folder)
 
 
 def test_what_a_run_leaves(trained, tones, capsys):

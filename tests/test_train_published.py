@@ -115,7 +115,7 @@ def test_options_are_compared_or_refused(published, tmp_path, more, message):
 
 def test_options_that_agree_are_welcome(published, tmp_path):
     agreeing = ["--step_s", "0.4", "--codec_policy", "whole", "--codec_dtype", "float32"]
-    assert train(tmp_path / "model", *agreeing, "--features", "encodec_24khz")["step_s"] == pytest.approx(0.4)
+    assert train(tmp_path / "model", *agreeing, "--features", "encodec_24khz").step_s == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

@@ -220,8 +220,8 @@ def save_codes(codes: Codes, path: str | os.PathLike) -> Path:
     tensors = {"audio_codes": array}
     if codes.scales is not None:
         tensors["audio_scales"] = np.array(codes.scales, np.float32)
-    about = {"family": codes.family, "num_samples": codes.num_samples, "codebook_hash": codes.codebook_hash}
-    return write_bytes(save(tensors, metadata={"encls": json.dumps(about)}), path)
+    metadata = {"family": codes.family, "num_samples": codes.num_samples, "codebook_hash": codes.codebook_hash}
+    return write_bytes(save(tensors, metadata={"encls": json.dumps(metadata)}), path)
 
 
 def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash: str | None = None) -> Codes:
@@ -232,17 +232,17 @@ def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            arrays, about = {"audio_codes": np.load(path, mmap_mode="r", allow_pickle=False)}, {}
+            arrays, metadata = {"audio_codes": np.load(path, mmap_mode="r", allow_pickle=False)}, {}
         else:
-            arrays, about = _read_safetensors(path)
+            arrays, metadata = _read_safetensors(path)
     except Exception as error:  # numpy and safetensors raise many kinds
         raise CodesError(f"is not a file of codes ({str(error).splitlines()[0][:150]})") from error
     if "audio_codes" not in arrays:
         raise CodesError(f"expected a tensor audio_codes, found {', '.join(sorted(arrays)) or 'none'}")
-    family = about.get("family", family)
+    family = metadata.get("family", family)
     if family is None:
         raise CodesError(f"does not say which codec it is of: give family={' or '.join(LAYOUTS)}")
-    num_samples = about.get("num_samples")
+    num_samples = metadata.get("num_samples")
     scales = arrays.get("audio_scales")
     if num_samples is None:
         return from_arrays(arrays["audio_codes"], scales, family=family, codebook_hash=codebook_hash)
@@ -254,7 +254,7 @@ def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash
         raise CodesError(f"expected codes of {num_samples} samples, found shape {array.shape}, {array.dtype}")
     chunks = [chunk[0, :, : layout.chunk_frames(num_samples, i)] for i, chunk in enumerate(array)]
     scales = None if scales is None else _scales(scales.reshape(-1))
-    return Codes(family, chunks, scales, num_samples, about.get("codebook_hash"))
+    return Codes(family, chunks, scales, num_samples, metadata.get("codebook_hash"))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping]:

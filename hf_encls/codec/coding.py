@@ -22,7 +22,7 @@ def layout_of_codec(codec: EncodecModel) -> Layout:
     if not isinstance(codec, EncodecModel):
         raise CodesError(f"expected an EnCodec, whose codes these files hold, found a codec of {config.model_type!r}")
     layout = layout_of(f"encodec_{config.sampling_rate // 1000}khz")
-    found = (
+    actual = (
         config.sampling_rate,
         config.hop_length,
         config.audio_channels,
@@ -42,10 +42,10 @@ def layout_of_codec(codec: EncodecModel) -> Layout:
         layout.chunk is None,
         "weight_norm" if layout.chunk is None else "time_group_norm",
     )
-    if found != expected or config.codebook_size > layout.codebook_size:
+    if actual != expected or config.codebook_size > layout.codebook_size:
         raise CodesError(
             f"expected a codec that is built as {layout.name} (rate, frame, channels, chunk, stride, normalize, "
-            f"causal, norm: {expected}; at most {layout.codebook_size} entries), found {found}, "
+            f"causal, norm: {expected}; at most {layout.codebook_size} entries), found {actual}, "
             f"{config.codebook_size} entries"
         )
     return layout

@@ -44,10 +44,10 @@ class CodecFacts(Record):
         Raises `RecordError`.
         """
         file = folder / TRAINING_FACTS
-        told = read_record(file, ANCHOR_SHAPE) if file.is_file() else {}
-        facts = cls.from_dict({"id": name} | told, file)
+        label = read_record(file, ANCHOR_SHAPE) if file.is_file() else {}
+        facts = cls.from_dict({"id": name} | label, file)
         facts.others = {}  # how it was trained
-        recipe = told.get("recipe") or {}
+        recipe = label.get("recipe") or {}
         if recipe.get("anchor_weight"):
             facts.anchored_latents = recipe.get("anchor_bands")
         facts.license = facts.license or _stated(folder / "README.md")

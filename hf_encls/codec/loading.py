@@ -60,10 +60,10 @@ def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> 
                 output_loading_info=True,
             )
         for part in adapter.droppable_parts():
-            own = {f"{part}.{key}" for key in getattr(codec, part).state_dict()}
-            if own <= set(info["missing_keys"]):
+            keys = {f"{part}.{key}" for key in getattr(codec, part).state_dict()}
+            if keys <= set(info["missing_keys"]):
                 setattr(codec, part, None)
-                info["missing_keys"] = set(info["missing_keys"]) - own
+                info["missing_keys"] = set(info["missing_keys"]) - keys
         check_weights(codec, info, where)
     except ValueError as error:
         raise CodecNotFoundError(str(error)) from error

@@ -72,12 +72,12 @@ def expand(sources: Sequence[str], suffixes: Collection[str] | None = None) -> l
         if not source.is_dir():
             files.append(source)
             continue
-        found = find_files(source, lambda path: path.suffix.lower() in suffixes)
-        for row in found.left_out:
+        below = find_files(source, lambda path: path.suffix.lower() in suffixes)
+        for row in below.left_out:
             print(f"{source / row['file']}: {row['reason']}", file=sys.stderr)
-        if not found.files:
+        if not below.files:
             raise ValueError(f"{source} holds no {kind} (looked for {', '.join(sorted(suffixes))})")
-        files += found.files
+        files += below.files
     return files
 
 

@@ -38,6 +38,7 @@ GROUPS = {
         "train": Command("hf_encls.commands.train", "train a classifier on class-named folders"),
         "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
+        "check-labels": Command("hf_encls.commands.check_labels", "look for wrong labels, copies, silence, clipping"),
         "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
         "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
@@ -50,7 +51,7 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
+OTHER_PARSERS = ("check-labels", "train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 

@@ -26,8 +26,8 @@ def main(args: list[str] | None = None) -> dict:
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
     from hf_encls.report.compare import check_unheard, compare, run_of, split_of, test_clips
 
-    found = {name: run_of(name) for name in options.models}
-    runs = {name: run for name, run in found.items() if run is not None}
+    known_runs = {name: run_of(name) for name in options.models}
+    runs = {name: run for name, run in known_runs.items() if run is not None}
     protocol, fold, seed = split_of(list(runs.values()), options.protocol, options.fold, options.seed)
     clips, report, facts = load_clips(options.data_dir, options.data_name)
     test = test_clips(clips, protocol, seed=seed, fold=fold)

@@ -125,7 +125,7 @@ def _told(features, dataset: str) -> dict:
         return {"tags": [], "notes": []}
     tags, notes = [], [f"{codec_adapter(features.codec).name}, licence {facts.license or 'unknown'}."]
     if facts.untrained:
-        tags.append("untrained")
+        tags += ["untrained"] if "untrained" not in facts.id else []
         notes.append("untrained, its weights are random: it stands in for a codec, and its score says nothing of one.")
     if facts.anchored_latents:
         anchored, size = facts.anchored_latents, features.config.num_bands
@@ -137,7 +137,8 @@ def _told(features, dataset: str) -> dict:
         )
     if has_heard(facts, dataset):
         tags.append("heard these sounds")
-        notes.append("it was itself trained on sounds of this data set, without their labels.")
+        names = [facts.trained_on] if isinstance(facts.trained_on, str) else facts.trained_on
+        notes.append(f"it was itself trained on sounds of this data set ({', '.join(names)}), without their labels.")
     return {"tags": tags, "notes": notes}
 
 

@@ -14,7 +14,7 @@ from hf_encls.commands.outputs import check_folder
 from hf_encls.data.facts import copy_text
 from hf_encls.files import write_json, write_text, writing
 from hf_encls.files.records import read_record
-from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS
+from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS, family_of, parse_features
 from hf_encls.training.recipe import Recipe
 
 NAME = "few_examples"
@@ -74,15 +74,15 @@ def main(args: list[str] | None = None) -> list[dict]:
 def _features(options: argparse.Namespace, name: str) -> FeatureArguments:
     """The features of `log_mel`, or of a codec, `mini`, or of both, `encodec_24khz_codes:mini`."""
     features, _, codec = name.partition(":")
-    if not codec and features not in REPRESENTATIONS and not features.startswith(("encodec_", "dac_", "mimi_")):
+    if not codec and features not in REPRESENTATIONS and family_of(features) is None:
         features, codec = "latents", features
-    mel = features in ("mel", "log_mel")
+    representation, _ = parse_features(features)
     return FeatureArguments(
         data_dir=options.data_dir,
         data_name=options.data_name,
         features=features,
         codec=codec or None,
-        hop_length=options.hop_length if mel else None,
+        hop_length=options.hop_length if "hop_length" in representation.options else None,
         window_s=options.window_s,
         cache_dir=options.cache_dir,
     )

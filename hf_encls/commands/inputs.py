@@ -17,9 +17,12 @@ from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
+from hf_encls.data.groups import with_groups
+from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
+from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
@@ -63,14 +66,18 @@ class FeatureArguments:
     )
     tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
     label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
+    groups: str | None = field(
+        default=None,
+        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
+    )
     strict: bool = field(
         default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
     )
     features: str = field(
         default="encodec_24khz",
         metadata={
-            "help": "latents or codes (of --codec), mel, log_mel; encodec_24khz, encodec_48khz: latents at that rate; "
-            "encodec_24khz_codes, ...: codes."
+            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
+            "rate; encodec_24khz_codes, ...: codes."
         },
     )
     window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
@@ -102,6 +109,9 @@ class FeatureArguments:
     )
     cache_dir: str | None = field(
         default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
+    )
+    rescan: bool = field(
+        default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
     )
 
     def time_labels(self) -> TimeLabels | None:
@@ -158,7 +168,12 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     labels = args.time_labels()
-    clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+    cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
+    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
+        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+        clips = with_digests(clips)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
     if state.is_main_process:
         print(as_options(report.text()), flush=True)
     if check_clips is not None:
@@ -169,7 +184,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
+    with writing(cache_dir):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
     return Inputs(
@@ -216,9 +231,9 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
-        made = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
+        precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
-        checked_config(features=args.features, **rate, **lengths, **made, **network)
+        checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
 

@@ -83,8 +83,8 @@ def _check_card(options: PublishArguments) -> None:
     card = Path(options.save_card or "")
     if options.save_card is not None:
         check_file(card, "--save_card")
-    own = rf'model="(?:[^"/]+/)?{re.escape(options.push_to_hub)}"'
-    if card.is_file() and not re.search(own, card.read_text(encoding="utf-8", errors="replace")):
+    own_name = rf'model="(?:[^"/]+/)?{re.escape(options.push_to_hub)}"'
+    if card.is_file() and not re.search(own_name, card.read_text(encoding="utf-8", errors="replace")):
         raise ValueError(
             f"{card} would be replaced and is no card of {options.push_to_hub}: name another file with --save_card, or move "
             "this one away. Nothing was sent"

@@ -14,7 +14,10 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
-ABOUT_AUDIO = ("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "strict", "cache_dir")
+ABOUT_AUDIO = (
+    *("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "groups", "strict", "cache_dir"),
+    "rescan",
+)
 
 
 def published_inputs(args: DataArguments, network: dict) -> Inputs:
@@ -74,11 +77,11 @@ def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None 
     wanted = {"encoder": (config.codec_hash, codec_hash(codec))}
     if config.representation.integers:
         wanted["codebooks"] = (config.codebook_hash, codebook_hash(codec))
-    for part, (expected, found) in wanted.items():
-        if found != expected:
+    for part, (expected, actual) in wanted.items():
+        if actual != expected:
             raise ValueError(
                 f"expected the codec that made these features ({config.codec_id}, {part} {_short(expected)}), found another "
-                f"one at {name} ({part} {_short(found)}): name the folder of the right one with --codec"
+                f"one at {name} ({part} {_short(actual)}): name the folder of the right one with --codec"
             )
     return codec
 
@@ -86,8 +89,8 @@ def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None 
 def _compare(args: DataArguments, config: EnclsConfig, where: str) -> None:
     default = next(field.default for field in fields(args) if field.name == "features")
     if args.features not in (default, config.features, config.feature_name):
-        found = config.feature_name
-        raise ValueError(f"expected features {args.features}, found {found} in {where}: take one of the two")
+        actual = config.feature_name
+        raise ValueError(f"expected features {args.features}, found {actual} in {where}: take one of the two")
     check_applies(args, config.feature_name)
     asked = {name: getattr(args, name) for name in COMPARED if getattr(args, name) is not None}
     if args.codec:  # it is compared by its weights, wherever it comes from

@@ -145,23 +145,23 @@ def _folders(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _datasets(folders: dict[str, str | None]) -> tuple[list[DataSet], dict[str, str]]:
-    found, missing = [], {}
+    datasets, missing = [], {}
     for key, folder in folders.items():
         dataset = None if folder is None else read_data_set(key, folder)
         if dataset is not None:
-            found.append(dataset)
+            datasets.append(dataset)
         else:
             missing[key] = f"give its folder with --{key}" if folder is None else f"no folder at {folder}"
-    return found, missing
+    return datasets, missing
 
 
 def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]:
     """The inputs, and those whose codec cannot be loaded, with the reason."""
-    found, missing = [], {}
+    inputs, missing = [], {}
     for features in options.inputs:
         representation, rate = parse_features(features)
         if not representation.needs_codec:
-            found.append(Input(features))
+            inputs.append(Input(features))
             continue
         for codec in getattr(options, f"codec_{rate // 1000}khz"):
             entry = Input(features, codec, short_name(codec), bool(codec_facts(codec).untrained))
@@ -174,12 +174,12 @@ def _inputs(options: argparse.Namespace) -> tuple[list[Input], dict[Input, str]]
                 feature_config(features, codec=loaded)
             except ValueError as error:
                 raise ValueError(f"--codec_{rate // 1000}khz {codec}: {error}") from error
-            found.append(entry)
-    names = [entry.key for entry in found]
+            inputs.append(entry)
+    names = [entry.key for entry in inputs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"two codecs are called {twice}: name their folders differently")
-    return found, missing
+    return inputs, missing
 
 
 def _presets(options: argparse.Namespace, folder: Path) -> list[Preset]:

@@ -95,13 +95,13 @@ def main(args: list[str] | None = None) -> Results:
         if warning and training_args.process_index == 0:
             print(warning, flush=True)
         command = public_command(command, [training_args.hub_token])
-        about = {
+        facts = {
             **{"dataset": inputs.dataset, "dataset_id": inputs.dataset_id, "clips": inputs.num_clips},
             "labels": inputs.labels,
             **{"expected_clips": inputs.expected_clips, "codec": codec, "times_s": {"features": features_s}},
             **{"command": ["scripts/train.py", *command], "versions": versions()},
         }
-        results = _train(inputs, data_args, training_args, place, about)
+        results = _train(inputs, data_args, training_args, place, facts)
         if push_to_hub and training_args.process_index == 0:
             from hf_encls.hub.push_features import push_model
 
@@ -114,9 +114,9 @@ def _train(
     data_args: DataArguments,
     training_args: EnclsTrainingArguments,
     place: Path,
-    about: dict,
+    facts: dict,
 ) -> Results:
-    """Train every fold in `place` and put what was made where it belongs. `about`: what `train()` cannot know."""
+    """Train every fold in `place` and put what was made where it belongs. `facts`: what `train()` cannot know."""
     is_main, folds = training_args.process_index == 0, _folds(inputs, data_args)
     # All of them before the first one begins: what stands in the way of one is said before anything has changed.
     starts = _starts(inputs, data_args, training_args, folds, place)
@@ -136,9 +136,9 @@ def _train(
             if is_main:
                 print(f"fold {fold}: finished earlier, its results are in {start.folder}", flush=True)
             continue
-        own = copy.copy(training_args)
-        own.output_dir = str(start.folder)
-        runs[fold] = _train_fold(inputs, own, start, data_args.memory_limit_gb, about)
+        arguments = copy.copy(training_args)
+        arguments.output_dir = str(start.folder)
+        runs[fold] = _train_fold(inputs, arguments, start, data_args.memory_limit_gb, facts)
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
     if is_main:
         if len(folds) > 1:
@@ -151,7 +151,7 @@ def _train(
 
 
 def _train_fold(
-    inputs: Inputs, training_args: EnclsTrainingArguments, start: Start, memory_limit_gb: float | None, about: dict
+    inputs: Inputs, training_args: EnclsTrainingArguments, start: Start, memory_limit_gb: float | None, facts: dict
 ) -> Results:
     """Train one model, write it and what was measured into `start.folder`."""
     limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
@@ -166,7 +166,7 @@ def _train_fold(
         start=start,
         say=functools.partial(print, flush=True),
     )
-    run.results = run.results.with_origin(**about)
+    run.results = run.results.with_origin(**facts)
     if training_args.process_index == 0:
         if not run.results.holds_codec:
             run.results.holds_codec = _attach(run)
@@ -217,7 +217,7 @@ def _starts(
     }
     if len(folds) > 1:
         return plan_folds(place, asked, settings, anew)
-    return {fold: plan_start(place, asked, own, anew=anew) for fold, own in settings.items()}
+    return {fold: plan_start(place, asked, wanted, anew=anew) for fold, wanted in settings.items()}
 
 
 def _check_publishable(inputs: Inputs, folds: list) -> None:

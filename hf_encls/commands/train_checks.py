@@ -44,5 +44,5 @@ def check_clips(clips: Dataset, args: DataArguments, seed: int) -> None:
             return  # said, with what to do, when the windows are made
     else:
         rows = division_rows(clips)
-    for one in official_folds(rows) if protocol == "official" and fold is None else [fold]:
-        enforce(leak_check(rows, make_splits(rows, protocol, seed=seed, fold=one)), protocol)
+    for test_fold in official_folds(rows) if protocol == "official" and fold is None else [fold]:
+        enforce(leak_check(rows, make_splits(rows, protocol, seed=seed, fold=test_fold)), protocol)

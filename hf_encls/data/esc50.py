@@ -136,14 +136,14 @@ def load_esc50(
     if not data_dir.is_dir():
         raise ValueError(f"expected ESC-50 in the folder {str(data_dir)!r}, which does not exist: check the path")
     root = _find_root(data_dir) or data_dir
-    found, left_out = _from_table(root) if (root / META).is_file() else _from_names(root)
-    refuse_twins({row["path"]: clip_name(row["path"].stem) for row in found}, root)
+    rows, left_out = _from_table(root) if (root / META).is_file() else _from_names(root)
+    refuse_twins({row["path"]: clip_name(row["path"].stem) for row in rows}, root)
     if subset == ESC10.name:
-        found = [row for row in found if row["label"] in ESC10_CLASSES]
-    if not found:
+        rows = [row for row in rows if row["label"] in ESC10_CLASSES]
+    if not rows:
         reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
         raise ValueError(f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons}")
-    clips, report = inspect_clips(root, found, strict=strict, left_out=left_out)
+    clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     only_esc10 = set(clips.features["label"].names) <= set(ESC10_CLASSES)
     facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50
     report.warnings += differences(facts, clips)
@@ -178,7 +178,7 @@ def _find_root(data_dir: Path) -> Path | None:
 
 def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
     """Clips listed in `meta/esc50.csv`, and what does not fit it."""
-    found, left_out, listed = [], [], set()
+    rows, left_out, listed = [], [], set()
     for line, row in _table_rows(root / META):
         name = row["filename"]
         path = root / "audio" / name
@@ -191,12 +191,12 @@ def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
             left_out.append({"file": f"audio/{name}", "kind": "missing", "reason": reason})
             continue
         group = f"freesound-{row['src_file']}"
-        found.append({"path": path, "label": row["category"], "group": group, "fold": int(row["fold"])})
+        rows.append({"path": path, "label": row["category"], "group": group, "fold": int(row["fold"])})
     for path in find_audio(root / "audio").files if (root / "audio").is_dir() else []:
         if path.name not in listed:
             relative = path.relative_to(root).as_posix()
             left_out.append({"file": relative, "kind": "unlisted", "reason": f"is not listed in {META.as_posix()}"})
-    return found, left_out
+    return rows, left_out
 
 
 def _table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -255,7 +255,7 @@ def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
     """Clips by their names; the class is the target in the name, the index's, or the folder's, and they must agree."""
     index = expected_clips(ESC50)
     audio = find_audio(root)
-    found, left_out = [], audio.left_out
+    rows, left_out = [], audio.left_out
     for path in audio.files:
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
@@ -276,5 +276,5 @@ def _from_names(root: Path) -> tuple[list[dict], list[dict[str, str]]]:
             left_out.append({"file": relative, "kind": "class", "reason": reason})
             continue
         row = {"path": path, "label": by_name or by_folder, "fold": int(match["fold"])}
-        found.append(row | {"group": f"freesound-{match['source']}"})
-    return found, left_out
+        rows.append(row | {"group": f"freesound-{match['source']}"})
+    return rows, left_out

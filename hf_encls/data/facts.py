@@ -89,19 +89,19 @@ def differences(facts: DatasetFacts, clips: Dataset) -> list[str]:
     names = clips.features["label"].names
     labels = clips["label"][:]
     counts = {name: labels.count(index) for index, name in enumerate(names)}
-    found = []
+    sentences = []
     if len(clips) != facts.num_clips:
-        found.append(f"{facts.title} has {facts.num_clips} clips, this copy has {len(clips)} that can be used")
+        sentences.append(f"{facts.title} has {facts.num_clips} clips, this copy has {len(clips)} that can be used")
     missing = [name for name in facts.classes if not counts.get(name)]
     if missing:
-        found.append(f"{len(missing)} of {len(facts.classes)} classes are not there: {shorten(missing)}")
+        sentences.append(f"{len(missing)} of {len(facts.classes)} classes are not there: {shorten(missing)}")
     unknown = [name for name in names if name not in facts.classes]
     if unknown:
-        found.append(f"classes that {facts.title} does not have: {shorten(unknown)}")
+        sentences.append(f"classes that {facts.title} does not have: {shorten(unknown)}")
     uneven = [f"{name} ({counts[name]})" for name in facts.classes if 0 < counts.get(name, 0) != facts.clips_per_class]
     if uneven:
-        found.append(f"classes with other than {facts.clips_per_class} clips: {shorten(uneven)}")
-    return found
+        sentences.append(f"classes with other than {facts.clips_per_class} clips: {shorten(uneven)}")
+    return sentences
 
 
 def normalise(name: str) -> str:

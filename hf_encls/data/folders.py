@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
 from hf_encls.data.facts import shorten
+from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
 from hf_encls.files import write_json
 
@@ -93,7 +94,8 @@ def inspect_clips(
     records, alone = [], []
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(_inspect, (candidate["path"] for candidate in candidates))
+        known = known_files()  # of this thread
+        results = pool.map(lambda candidate: _inspect(candidate["path"], known), candidates)
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
         for candidate, result in _without_vanishing(list(bar)):
             name = clip_id(root, candidate["path"])
@@ -204,11 +206,18 @@ def _without_vanishing(checked: list[tuple[dict, AudioInfo | str]]) -> Iterator[
         yield candidate, found
 
 
-def _inspect(path: Path) -> AudioInfo | str:
+def _inspect(path: Path, known: KnownFiles) -> AudioInfo | str:
+    def look() -> dict | str:
+        try:
+            return asdict(inspect(path))
+        except AudioError as error:
+            return str(error)
+
     try:
-        return inspect(path)
-    except (AudioError, OSError) as error:
+        found = known.ask(path, "sound", look)
+    except OSError as error:  # the system's, which may be another one next time
         return str(error)
+    return found if isinstance(found, str) else AudioInfo(**found)
 
 
 def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: bool) -> None:

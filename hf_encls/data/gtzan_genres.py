@@ -145,7 +145,7 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
     folds = official_lists()
     groups = {name: f"equal-{pair[0]}" for pair in EQUAL_FILES for name in pair}
     audio = find_audio(root)
-    found, left_out = [], audio.left_out
+    rows, left_out = [], audio.left_out
     for path in audio.files:
         relative = path.relative_to(root).as_posix()
         match = NAME.fullmatch(path.stem)
@@ -159,12 +159,12 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
             left_out.append({"file": relative, "kind": "class", "reason": reason})
             continue
         row = {"path": path, "label": match["genre"], "fold": folds.get(path.stem, 0)}
-        found.append(row | {"group": groups.get(path.stem, path.stem)})
-    refuse_twins({row["path"]: row["path"].stem for row in found}, root)
+        rows.append(row | {"group": groups.get(path.stem, path.stem)})
+    refuse_twins({row["path"]: row["path"].stem for row in rows}, root)
     reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
-    if not found:
+    if not rows:
         raise ValueError(f"expected clips named GENRE.NNNNN.wav or .au under {root}, found none:{reasons}")
-    clips, report = inspect_clips(root, found, strict=strict, left_out=left_out)
+    clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     for row in report.left_out:
         advice = BROKEN.get(Path(row["file"]).stem)
         if advice:

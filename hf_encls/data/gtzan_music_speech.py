@@ -66,18 +66,18 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
         raise ValueError(f"expected GTZAN music/speech in {str(data_dir)!r}, which does not exist: check the path")
     root = next((root for root in _roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
     audio = find_audio(root)
-    found, left_out = [], audio.left_out
+    rows, left_out = [], audio.left_out
     for path in audio.files:
         label = FOLDERS.get(path.relative_to(root).parts[0].lower())
         if label is None:
             relative = path.relative_to(root).as_posix()
             left_out.append({"file": relative, "kind": "class", "reason": "is in neither music_wav/ nor speech_wav/"})
             continue
-        found.append({"path": path, "label": label})
-    refuse_twins({row["path"]: f"{row['label']}/{row['path'].stem}" for row in found}, root)
-    if not found:
+        rows.append({"path": path, "label": label})
+    refuse_twins({row["path"]: f"{row['label']}/{row['path'].stem}" for row in rows}, root)
+    if not rows:
         raise ValueError(f"expected the folders music_wav and speech_wav with WAV files under {data_dir}, found none")
-    clips, report = inspect_clips(root, found, strict=strict, left_out=left_out)
+    clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     report.warnings += differences(GTZAN_MUSIC_SPEECH, clips)
     return clips, report, GTZAN_MUSIC_SPEECH
 

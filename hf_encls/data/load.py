@@ -37,9 +37,9 @@ def load_clips(
     """
     if labels is not None:
         return *scan_recordings(data_dir, labels, strict), None
-    found = name or recognise(data_dir)
-    if found != FOLDER:
-        clips, report, facts = module_of(found).load(data_dir, name, strict)
+    known_name = name or recognise(data_dir)
+    if known_name != FOLDER:
+        clips, report, facts = module_of(known_name).load(data_dir, name, strict)
         report.expected = facts.num_clips
         return clips, report, facts
     clips, report = scan_folder(data_dir, strict=strict)

@@ -88,9 +88,9 @@ def validate(dataset: str | None, data_dir: str | Path, *, compare_checksums: bo
         suffix, digest = digests.get(path.stem, ("", ""))
         if compare_checksums and suffix == path.suffix.lower():
             result.checksums_compared += 1
-            found = checksum(audio["path"], "md5")
-            if found != digest:
-                reasons.append(f"md5 is {found}, the index says {digest}: another edition, or a damaged file")
+            actual = checksum(audio["path"], "md5")
+            if actual != digest:
+                reasons.append(f"md5 is {actual}, the index says {digest}: another edition, or a damaged file")
         if reasons:
             result.wrong.append({"file": file, "kind": "facts", "reason": "; ".join(reasons)})
     result.missing = sorted(set(expected) - present)

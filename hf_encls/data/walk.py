@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hf_encls.audio import EXTENSIONS
+from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.files import checksum
 from hf_encls.files.finding import find_files
 
@@ -23,9 +24,9 @@ def walk(root: Path) -> tuple[list[tuple[Path, str]], list[dict[str, str]], list
 
     Files beside the class folders have no label.
     """
-    found = find_files(root, lambda path: path.parent != root and _may_be_audio(path.name))
-    rows = [(path, path.relative_to(root).parts[0]) for path in found.files]
-    return sorted(rows, key=lambda row: _order(row[0].relative_to(root))), found.left_out, found.warnings
+    below = find_files(root, lambda path: path.parent != root and _may_be_audio(path.name))
+    rows = [(path, path.relative_to(root).parts[0]) for path in below.files]
+    return sorted(rows, key=lambda row: _order(row[0].relative_to(root))), below.left_out, below.warnings
 
 
 def _may_be_audio(name: str) -> bool:
@@ -49,11 +50,13 @@ def equal_files(paths: Sequence[Path], pool: ThreadPoolExecutor) -> dict[Path, P
             continue  # decoding it says what is wrong
     same = [path for members in by_size.values() if len(members) > 1 for path in members]
     first: dict[str, Path] = {}
-    return {path: first.setdefault(digest, path) for path, digest in zip(same, pool.map(_digest, same)) if digest}
+    known = known_files()
+    digests = pool.map(lambda path: _digest(path, known), same)
+    return {path: first.setdefault(digest, path) for path, digest in zip(same, digests) if digest}
 
 
-def _digest(path: Path) -> str | None:
+def _digest(path: Path, known: KnownFiles) -> str | None:
     try:
-        return checksum(path)
+        return known.ask(path, "sha256", lambda: checksum(path))
     except OSError:
         return None

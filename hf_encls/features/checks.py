@@ -27,18 +27,18 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
     for name, wanted in feature_columns(config, label).items():
         if (chosen is not None and name not in chosen) or (name in OPTIONAL and name not in features):
             continue
-        found = features.get(name)
-        if found is None:
+        column = features.get(name)
+        if column is None:
             raise ValueError(f"expected a column {name} in {where}, found {', '.join(features)}: take other data")
-        if name == "input_features" and isinstance(found, Array2D) and tuple(found.shape) != config.stored_shape:
+        if name == "input_features" and isinstance(column, Array2D) and tuple(column.shape) != config.stored_shape:
             raise ValueError(
                 f"{where} contradicts itself: its facts say windows of {config.stored_shape[0]} x "
-                f"{config.stored_shape[1]}, its data are {found.shape[0]} x {found.shape[1]}"
+                f"{config.stored_shape[1]}, its data are {column.shape[0]} x {column.shape[1]}"
             )
-        if type(found) is not type(wanted) or (name == "input_features" and found.dtype not in KNOWN_DTYPES):
-            raise ValueError(f"expected {name} as {wanted} in {where}, found {found}: take other data")
-        if isinstance(wanted, Value) and _kind(found) != _kind(wanted):
-            raise ValueError(f"expected {name} as {wanted.dtype} in {where}, found {found.dtype}: take other data")
+        if type(column) is not type(wanted) or (name == "input_features" and column.dtype not in KNOWN_DTYPES):
+            raise ValueError(f"expected {name} as {wanted} in {where}, found {column}: take other data")
+        if isinstance(wanted, Value) and _kind(column) != _kind(wanted):
+            raise ValueError(f"expected {name} as {wanted.dtype} in {where}, found {column.dtype}: take other data")
 
 
 def _kind(value: Value) -> str:

@@ -70,7 +70,8 @@ def feature_config(
     unit = 1
     if representation.needs_codec:
         if codec is None:
-            raise ValueError(f"{features} needs a codec: give one (load_codec), or take mel or log_mel")
+            others = " or ".join(each.kind for each in REPRESENTATIONS.values() if not each.needs_codec)
+            raise ValueError(f"{features} needs a codec: give one (load_codec), or take {others}")
         unit = codec_adapter(codec).hop_length
         settings |= _codec_settings(codec, rate, representation.integers, settings)
     elif "sampling_rate" not in settings:

@@ -33,7 +33,8 @@ def labelled(
     rows["label"] = np.concatenate(labels)
     used = rows["label"] >= 0
     rows = {name: np.asarray(values)[used].tolist() for name, values in rows.items()}
-    return [clip[torch.from_numpy(own >= 0).to(clip.device)] for own, clip in zip(labels, windows, strict=True)], rows
+    kept = [clip[torch.from_numpy(each >= 0).to(clip.device)] for each, clip in zip(labels, windows, strict=True)]
+    return kept, rows
 
 
 def check_labels(windows: Dataset, min_overlap: float) -> None:
@@ -43,7 +44,7 @@ def check_labels(windows: Dataset, min_overlap: float) -> None:
     if not found:
         raise ValueError(
             f"expected windows with a label, found none: no label fills {min_overlap:g} of a window. Take a lower "
-            "--min_overlap, or shorter windows"
+            "`min_overlap`, or shorter windows"
         )
     missing = sorted(set(names) - found)
     if missing:

@@ -76,9 +76,10 @@ class Windows:
         rows = rows.cpu().numpy()
         out = np.empty((len(rows), *self.views[0].shape[1:]), self.views[0].dtype)
         parts = np.searchsorted(self.ends, rows, side="right")
-        for part in np.unique(parts):
-            here = parts == part
-            out[here] = self.views[part][rows[here] - (self.ends[part] - len(self.views[part]))]
+        # Row by row into its place: an index of rows would copy each window twice.
+        from_the_end = rows - self.ends[parts]
+        for place, (part, row) in enumerate(zip(parts.tolist(), from_the_end.tolist(), strict=True)):
+            out[place] = self.views[part][row]
         return torch.from_numpy(out)
 
 

@@ -134,10 +134,12 @@ class StreamedPart(torch.utils.data.IterableDataset):
             here = windows.shape[0] * windows.shape[2]
             if not here:
                 continue
-            own = windows.mean(dim=(0, 2))
-            delta = own - mean
+            block_mean = windows.mean(dim=(0, 2))
+            delta = block_mean - mean
             square = (
-                square + (windows - own[:, None]).square().sum(dim=(0, 2)) + delta**2 * (count * here / (count + here))
+                square
+                + (windows - block_mean[:, None]).square().sum(dim=(0, 2))
+                + delta**2 * (count * here / (count + here))
             )
             mean = mean + delta * (here / (count + here))
             count += here

@@ -63,8 +63,8 @@ def find_model(name: str | os.PathLike, revision: str | None = None) -> bool:
 def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
     """Why the Hub cannot be asked for a checkpoint; None where it has it. Raises where it answers that it has not."""
     url = hf_hub_url(name, "config.json", revision=revision)
-    own = constants.HF_HUB_ETAG_TIMEOUT
-    wait_s = ANSWER_S if own == constants.DEFAULT_ETAG_TIMEOUT else float(own)
+    timeout_s = constants.HF_HUB_ETAG_TIMEOUT
+    wait_s = ANSWER_S if timeout_s == constants.DEFAULT_ETAG_TIMEOUT else float(timeout_s)
     answers: list = []
 
     def ask() -> None:

@@ -171,9 +171,9 @@ def _scene(pieces: Iterator[torch.Tensor]) -> torch.Tensor:
     count, mean, square = 0, 0.0, 0.0
     for piece in pieces:  # Chan's update: no difference of large sums
         values = piece.double()
-        n, own = len(values), values.mean(dim=0)
-        delta = own - mean
-        square = square + (values - own).square().sum(dim=0) + delta.square() * (count * n / (count + n))
+        n, piece_mean = len(values), values.mean(dim=0)
+        delta = piece_mean - mean
+        square = square + (values - piece_mean).square().sum(dim=0) + delta.square() * (count * n / (count + n))
         mean = mean + delta * (n / (count + n))
         count += n
     return torch.cat([mean, (square / count).sqrt()]).float()
@@ -181,8 +181,8 @@ def _scene(pieces: Iterator[torch.Tensor]) -> torch.Tensor:
 
 def _checked(audio: torch.Tensor) -> torch.Tensor:
     if not isinstance(audio, torch.Tensor) or audio.ndim != 2 or not audio.numel() or not audio.is_floating_point():
-        found = tuple(audio.shape) if hasattr(audio, "shape") else type(audio).__name__
-        raise ValueError(f"expected a float tensor of sounds, (n_sounds, n_samples), found {found}")
+        kind = tuple(audio.shape) if hasattr(audio, "shape") else type(audio).__name__
+        raise ValueError(f"expected a float tensor of sounds, (n_sounds, n_samples), found {kind}")
     if not audio.isfinite().all():
         raise ValueError("expected finite samples, found NaN or infinity")
     return audio

@@ -132,7 +132,7 @@ def microphone_blocks(
     except (ValueError, sounddevice.PortAudioError) as error:
         which = "a microphone" if device is None else f"the microphone {device!r}"
         raise ValueError(
-            f"expected {which}, and it cannot be used: {error}. hf-encls listen --inputs lists them"
+            f"expected {which}, and it cannot be used: {error}. hf-encls listen lists them with `inputs=True`"
         ) from error
 
     def blocks() -> Iterator[np.ndarray]:

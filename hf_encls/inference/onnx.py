@@ -89,10 +89,10 @@ def compare(
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
             expected = model.classify_in_parts(model.frontend.windows([wave])[0]).softmax(-1).numpy()
-        found = session.run(None, {"waveform": wave.numpy()})[0]
-        if found.shape != expected.shape:
-            raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(found)}")
-        largest = float(np.maximum(largest, np.abs(found - expected).max()))  # max() would forget a NaN
+        actual = session.run(None, {"waveform": wave.numpy()})[0]
+        if actual.shape != expected.shape:
+            raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
+        largest = float(np.maximum(largest, np.abs(actual - expected).max()))  # max() would forget a NaN
     return largest
 
 

@@ -66,14 +66,14 @@ class CodecAdapter(ABC):
         return self.config.sampling_rate
 
     @property
-    @abstractmethod
     def hop_length(self) -> int:
         """Samples of one frame."""
+        return self.config.hop_length
 
     @property
-    @abstractmethod
     def latent_size(self) -> int:
         """Channels C of the latents."""
+        return self.config.hidden_size
 
     @property
     @abstractmethod
@@ -103,8 +103,10 @@ class CodecAdapter(ABC):
     @property
     def bandwidths(self) -> tuple[float, ...]:
         """Kilobits per second that the quantizer can give: of one codebook, of two, ..."""
-        one = math.log2(self.codebook_size) * self.sampling_rate / self.hop_length / 1000 if self.num_quantizers else 0
-        return tuple(round(one * (k + 1), 3) for k in range(self.num_quantizers))
+        per_codebook = (
+            math.log2(self.codebook_size) * self.sampling_rate / self.hop_length / 1000 if self.num_quantizers else 0
+        )
+        return tuple(round(per_codebook * (k + 1), 3) for k in range(self.num_quantizers))
 
     @property
     def highest_bandwidth(self) -> float:

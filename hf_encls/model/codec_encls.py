@@ -38,15 +38,15 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
     if not isinstance(config, Mapping):
         return family(config)
     try:
-        made = family.class_of_config()(**{key: value for key, value in config.items() if key != "model_type"})
+        codec_config = family.class_of_config()(**{key: value for key, value in config.items() if key != "model_type"})
     except StrictDataclassError as error:
         raise ValueError(reason_of(error)) from error
     except TypeError as error:
         raise ValueError(str(error)) from error
     except ZeroDivisionError as error:  # the library divides by heads and strides before it checks them
         raise ValueError(f"expected sizes of at least 1 for {family.name}, found 0 ({error})") from error
-    family.check_limits(made)
-    return family(made)
+    family.check_limits(codec_config)
+    return family(codec_config)
 
 
 def unknown_family(kind: str | None) -> str:

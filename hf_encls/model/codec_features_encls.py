@@ -134,8 +134,8 @@ class Latents(Representation):
     def copy_codec(self, codec: nn.Module) -> None:
         """Take over the weights of `codec`, which stays as it is. Raises `ValueError` where it does not fit."""
         check_codec(codec, self.config)
-        own = self.codec.state_dict()
-        self.codec.load_state_dict({name: value for name, value in codec.state_dict().items() if name in own})
+        names = self.codec.state_dict()
+        self.codec.load_state_dict({name: value for name, value in codec.state_dict().items() if name in names})
 
     def _cut(self, clip: torch.Tensor) -> torch.Tensor:
         return cut(clip, self.config.window_units, self.config.step_units)

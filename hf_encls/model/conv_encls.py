@@ -1,13 +1,17 @@
 """A head of today: separable convolutions with normalisation, and statistics over time."""
 
+import math
+from itertools import pairwise
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
 from .head_encls import Head
+from .limits_encls import MOST_WEIGHTS
 from .precision_encls import convolve
 
-MOST_LAYERS = 8
+MOST_LAYERS = 8  # each halves what it sees
 
 
 class ConvHead(Head):
@@ -37,7 +41,7 @@ class ConvHead(Head):
             "bias": False,
         }
         self.stem = nn.Conv2d(inputs, first, **layout)
-        self.stem_norm = nn.BatchNorm2d(first)
+        self.stem_norm = Norm(first)
         self.blocks = nn.ModuleList()
         for width in others:
             self.blocks.append(Separable(first, width, layout))
@@ -47,16 +51,12 @@ class ConvHead(Head):
 
     @classmethod
     def num_features(cls, config: PreTrainedConfig) -> int:
-        height = config.num_bands if config.representation.ordered else 1
-        for _ in config.conv_channels:
-            height = -(-height // 2)
-        return 2 * height * config.conv_channels[-1]
+        width, height, _ = shapes(config)[-1]
+        return 2 * width * height
 
     @classmethod
     def num_values(cls, config: PreTrainedConfig) -> int:
-        rows = -(-config.num_bands // 2) if config.representation.ordered else 1
-        wide = max(channels(config)) if not config.representation.ordered else config.conv_channels[0]
-        return max(config.num_bands * config.num_frames, wide * rows * -(-config.num_frames // 2))
+        return max(config.num_bands * config.num_frames, *map(math.prod, shapes(config)))
 
     @classmethod
     def validate(cls, config: PreTrainedConfig) -> None:
@@ -64,6 +64,14 @@ class ConvHead(Head):
             raise ValueError(f"expected 2 to {MOST_LAYERS} conv_channels, found {list(config.conv_channels)}")
         if config.kernel_size % 2 == 0:
             raise ValueError(f"expected an odd kernel_size, found {config.kernel_size}")
+        widths, ordered = channels(config), config.representation.ordered
+        kernel = config.kernel_size**2 if ordered else config.kernel_size
+        weights = widths[0] * kernel * (1 if ordered else config.num_bands)
+        weights += sum(one * kernel + one * other for one, other in pairwise(widths))
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"expected conv_channels of layers with at most {MOST_WEIGHTS} weights, found about {weights}"
+            )
 
     def features(self, windows: torch.Tensor) -> torch.Tensor:
         image = windows[:, None] if self.is_picture else windows[:, :, None]
@@ -80,15 +88,26 @@ class ConvHead(Head):
         return self.classifier(self.dropout(features))
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation, which also takes a batch of one number: the last one of an epoch, of very short windows."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(W, channels, h, w) -> the same shape. One number has no variance; the running one stands in."""
+        if self.training and image[:, 0].numel() == 1:
+            settings = (self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return nn.functional.batch_norm(image, *settings)
+        return super().forward(image)
+
+
 class Separable(nn.Module):
     """A convolution of each channel by itself, one across channels, a normalisation, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, layout: dict):
         super().__init__()
         self.depth = nn.Conv2d(inputs, inputs, groups=inputs, **layout)
-        self.depth_norm = nn.BatchNorm2d(inputs)
+        self.depth_norm = Norm(inputs)
         self.point = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm = Norm(outputs)
 
     def forward(self, name: str, image: torch.Tensor) -> torch.Tensor:
         """(W, channels, h, w) -> (W, channels, h / stride, w / stride); `name` is what warnings call the layer."""
@@ -101,3 +120,12 @@ def channels(config: PreTrainedConfig) -> tuple[int, ...]:
     if config.representation.ordered:
         return tuple(config.conv_channels)
     return (config.conv_channels[-1],) * len(config.conv_channels)
+
+
+def shapes(config: PreTrainedConfig) -> list[tuple[int, int, int]]:
+    """What each layer makes of a window: channels, height, frames."""
+    height, frames, out = config.num_bands if config.representation.ordered else 1, config.num_frames, []
+    for width in channels(config):
+        height, frames = -(-height // 2), -(-frames // 2)
+        out.append((width, height, frames))
+    return out

@@ -48,14 +48,6 @@ class DacAdapter(CodecAdapter):
             raise ValueError(f"expected codebook_size to be a power of two, found {config.codebook_size}")
 
     @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def latent_size(self) -> int:
-        return self.config.hidden_size
-
-    @property
     def num_quantizers(self) -> int:
         return self.config.n_codebooks
 

@@ -47,14 +47,6 @@ class EncodecAdapter(CodecAdapter):
         check_encodec(config)
 
     @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def latent_size(self) -> int:
-        return self.config.hidden_size
-
-    @property
     def num_quantizers(self) -> int:
         return self.config.num_quantizers
 

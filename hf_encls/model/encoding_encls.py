@@ -295,8 +295,8 @@ def _convolve(
             batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, channels, -1)
             hidden = convolutions(batch) if convolutions else None
             hidden = _through(layers, batch.to(dtype)).float() if hidden is None else hidden
-            for i, one in zip(part, hidden, strict=True):
-                out[i] = one[:, frames:]
+            for i, latents in zip(part, hidden, strict=True):
+                out[i] = latents[:, frames:]
     return out
 
 

@@ -123,11 +123,11 @@ def check_object(file: Path) -> None:
     if not file.is_file():
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: expected JSON, found something else ({error}); the file is damaged") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: expected a JSON object, found a {type(found).__name__}; the file is damaged")
+    if not isinstance(value, dict):
+        raise ValueError(f"{file}: expected a JSON object, found a {type(value).__name__}; the file is damaged")
 
 
 def _check_ranges(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]]) -> None:

@@ -70,11 +70,11 @@ def check_weights(model: nn.Module, info: dict, where: str, remade: bool = False
         )
     others = sorted(info["mismatched_keys"])
     if others and not remade:
-        name, found, expected = others[0]
+        name, actual, expected = others[0]
         more = f" ({len(others)} tensors in all)" if len(others) > 1 else ""
         raise ValueError(
             f"{where}: expected {name} of the shape {tuple(expected)} that config.json asks for, found "
-            f"{tuple(found)}{more}; the file or config.json is of another model"
+            f"{tuple(actual)}{more}; the file or config.json is of another model"
         )
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not value.is_meta and not value.isfinite().all():

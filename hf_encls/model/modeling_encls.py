@@ -238,8 +238,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
         if graph or windows.device.type != "cpu":
             return [windows]
-        one = 4 * self.head.num_values(self.config)
-        return windows.split(max(1, PART_BYTES // one))
+        window_bytes = 4 * self.head.num_values(self.config)
+        return windows.split(max(1, PART_BYTES // window_bytes))
 
     def set_standardization(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Keep statistics (C,) of the training windows. A band that never changes (std 0) is shifted, not scaled."""

@@ -35,16 +35,19 @@ def error_of(reduced: Operator, exact: Operator, sample: torch.Tensor) -> float:
     with torch.autocast(sample.device.type, enabled=False):
         pairs = list(zip(reduced(sample), exact(sample), strict=True))
     worst = 0.0
-    for found, expected in pairs:
+    for actual, expected in pairs:
         largest = expected.abs().max().item()
         if math.isfinite(largest):
-            error = (found.float() - expected).abs().max().item() / max(largest, torch.finfo(torch.float32).tiny)
+            error = (actual.float() - expected).abs().max().item() / max(largest, torch.finfo(torch.float32).tiny)
             worst = max(worst, error if math.isfinite(error) else math.inf)
     return worst
 
 
-def training_error(layer: nn.Module, shape: Sequence[int], dtype: torch.dtype) -> float:
-    """The error of a float32 convolution under autocast: of its results, and of its input's and weight's gradients."""
+def training_error(layer: nn.Module, shape: Sequence[int], dtype: torch.dtype, channels_last: bool = False) -> float:
+    """The error of a float32 convolution under autocast: of its results, and of its input's and weight's gradients.
+
+    The input (B, C, ...) lies in memory as `channels_last` says: processors have other code for each.
+    """
 
     def step(sample: torch.Tensor, autocast: bool) -> list[torch.Tensor]:
         sample = sample.clone().requires_grad_()
@@ -57,7 +60,10 @@ def training_error(layer: nn.Module, shape: Sequence[int], dtype: torch.dtype) -
 
     device = next(layer.parameters()).device
     with torch.inference_mode(False), torch.enable_grad():
-        return error_of(lambda x: step(x, True), lambda x: step(x, False), noise(*shape, device=device))
+        sample = noise(*shape, device=device)
+        if channels_last:
+            sample = sample.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)
+        return error_of(lambda x: step(x, True), lambda x: step(x, False), sample)
 
 
 def convolve(name: str, conv: nn.Conv2d, image: torch.Tensor) -> torch.Tensor:
@@ -69,11 +75,12 @@ def convolve(name: str, conv: nn.Conv2d, image: torch.Tensor) -> torch.Tensor:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else conv.weight.dtype
     if dtype in (torch.float32, torch.float64) or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return conv(image)
-    key = (device, dtype, tuple(conv.weight.shape), tuple(image.shape[1:]))
+    channels_last = image.stride(1) == 1
+    key = (device, dtype, tuple(conv.weight.shape), tuple(image.shape[1:]), channels_last)
     if key not in _ERRORS:
         with torch.inference_mode(False):
             twin = copy.deepcopy(conv).float().requires_grad_()
-        _ERRORS[key] = training_error(twin, (1, *image.shape[1:]), dtype)
+        _ERRORS[key] = training_error(twin, (1, *image.shape[1:]), dtype, channels_last)
         if _ERRORS[key] > TOLERANCE:
             warn_of({name: _ERRORS[key]}, dtype)
     if _ERRORS[key] <= TOLERANCE:

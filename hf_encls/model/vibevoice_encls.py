@@ -58,14 +58,6 @@ class VibeVoiceAdapter(CodecAdapter):
         return SAMPLING_RATE
 
     @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def latent_size(self) -> int:
-        return self.config.hidden_size
-
-    @property
     def lookahead(self) -> int:
         return 0
 

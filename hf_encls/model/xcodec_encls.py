@@ -85,14 +85,6 @@ class XcodecAdapter(CodecAdapter):
         return self.config.sample_rate
 
     @property
-    def hop_length(self) -> int:
-        return self.config.hop_length
-
-    @property
-    def latent_size(self) -> int:
-        return self.config.hidden_size
-
-    @property
     def num_quantizers(self) -> int:
         return self.config.num_quantizers
 

@@ -84,7 +84,7 @@ def divisions(
         there = official_folds(windows) if protocol == "official" else [None]
         unknown = sorted(set(folds or ()) - set(there)) if protocol == "official" else []
         if unknown:
-            raise ValueError(f"expected --folds among {', '.join(map(str, there))}, found {unknown[0]}")
+            raise ValueError(f"expected `folds` among {', '.join(map(str, there))}, found {unknown[0]}")
         chosen = [fold for fold in there if fold is None or folds is None or fold in folds]
         found += [Division(protocol, fold, seed) for seed in seeds for fold in chosen]
     return found
@@ -155,7 +155,7 @@ def _check_same(before: dict, now: dict, place: Path) -> None:
     if changed:
         raise ValueError(
             f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or another "
-            "--output_dir"
+            "`output_dir`"
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,36 +23,30 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
     accuracy, losses = ([row[f"validation_{name}"] for row in history] for name in ("accuracy", "loss"))
     baseline_accuracy = [row["validation_accuracy"] for row in baseline]
     baseline_losses = _finite(row["validation_loss"] for row in baseline)
-    lowest = min(baseline_losses)
     seconds = elapsed(history)
-
-    def epoch(index: int | None) -> int | None:
-        return None if index is None else history[index]["epoch"]
-
-    passed = _first(value > baseline_accuracy[-1] for value in accuracy)
-    best = int(np.argmin(_finite(losses)))
     smoothed = smooth(baseline_accuracy)[-1]
+    best = int(np.argmin(_finite(losses)))
+    passes = {
+        "pass": (value > baseline_accuracy[-1] for value in accuracy),
+        "pass_smoothed": (value > smoothed for value in smooth(accuracy)),
+        "pass_loss": (loss <= min(baseline_losses) for loss in losses),
+    }
+    first = {name: next((index for index, holds in enumerate(each) if holds), None) for name, each in passes.items()}
+    epochs = {f"{name}_epoch": None if at is None else history[at]["epoch"] for name, at in first.items()}
     return {
         "baseline_final": baseline_accuracy[-1],
-        "baseline_best_loss_epoch": baseline[baseline_losses.index(lowest)]["epoch"],
-        "pass_epoch": epoch(passed),
-        "pass_s": None if passed is None else seconds[passed],
-        "pass_smoothed_epoch": epoch(_first(value > smoothed for value in smooth(accuracy))),
-        "pass_loss_epoch": epoch(_first(loss <= lowest for loss in losses)),
-        "best_loss_epoch": epoch(best),
+        "baseline_best_loss_epoch": baseline[int(np.argmin(baseline_losses))]["epoch"],
+        **epochs,
+        "pass_s": None if first["pass"] is None else seconds[first["pass"]],
+        "best_loss_epoch": history[best]["epoch"],
         "best_loss": losses[best],
         "best_loss_s": seconds[best],
     }
 
 
 def elapsed(history: Sequence[Mapping]) -> list[float | None]:
-    """Seconds of training (without validation and checkpoints) up to the end of each epoch."""
-    total: float | None = 0.0
-    clock = []
-    for row in history:
-        total = None if total is None or row.get("epoch_s") is None else total + row["epoch_s"]
-        clock.append(total)
-    return clock
+    """Seconds of training (without validation and checkpoints) up to the end of each epoch; None: not known."""
+    return list(accumulate((row.get("epoch_s") for row in history), lambda a, b: None if None in (a, b) else a + b))
 
 
 def at_equal_epochs(history: Sequence[Mapping]) -> dict[str, float]:
@@ -62,14 +57,10 @@ def at_equal_epochs(history: Sequence[Mapping]) -> dict[str, float]:
 
 def share_of_epochs_above(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> float:
     """The share of epochs at which a run's validation accuracy is above the baseline's at the same epoch."""
-    other = {row["epoch"]: row["validation_accuracy"] for row in baseline}
-    above = [row["validation_accuracy"] > other[row["epoch"]] for row in history if row["epoch"] in other]
+    at_epoch = {row["epoch"]: row["validation_accuracy"] for row in baseline}
+    above = [row["validation_accuracy"] > at_epoch[row["epoch"]] for row in history if row["epoch"] in at_epoch]
     return sum(above) / len(above)
 
 
 def _finite(losses: Iterable[float]) -> list[float]:
     return [loss if math.isfinite(loss) else math.inf for loss in losses]
-
-
-def _first(holds: Iterable[bool]) -> int | None:
-    return next((index for index, each in enumerate(holds) if each), None)

@@ -27,41 +27,34 @@ def first_of_each(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
 
 
 def size_rows(cells: Sequence[Cell]) -> list[dict]:
-    """Frames and bytes per second of each representation, as the cells (variants left out) use them."""
-    rows = []
-    for (dataset, entry), cell in first_of_each(cell for cell in cells if not cell.preset.variant).items():
-        config = cell.network()
-        hop = config.hop_length if cell.input.codec is None else None
-        row = {"dataset": dataset, "input": entry, "sampling_rate": config.sampling_rate, "hop_length": hop}
-        rows.append(row | sizes(config) | {"paper_frames_per_s": paper.FRAMES_PER_S.get(cell.input.features)})
-    return rows
-
-
-def sizes(config: EnclsConfig) -> dict:
-    """What one second of a representation is: `frames_per_s`, `values_per_s`, and its bytes.
+    """Frames, values and bytes per second of each representation, as the cells (variants left out) use them.
 
     `frames_per_s` counts the frames that the windows of one second hold, the paper's way of counting. `bytes_per_s` is
     what our feature files hold (float16 for latents and decibels, float32 for power mel), `bytes_float32_per_s` the same
     in single precision.
     """
-    frames = config.num_frames / config.step_s
-    values = frames * config.num_bands
-    stored = config.representation.stored_dtype
-    return {
-        "frames_per_window": config.num_frames,
-        "frames_per_s": frames,
-        "values_per_s": values,
-        "dtype": stored,
-        "bytes_per_s": values * BYTES[stored],
-        "bytes_float32_per_s": values * BYTES["float32"],
-    }
+    rows = []
+    for (dataset, entry), cell in first_of_each(cell for cell in cells if not cell.preset.variant).items():
+        config = cell.network()
+        frames, stored = config.num_frames / config.step_s, config.representation.stored_dtype
+        rows.append(
+            {
+                **{"dataset": dataset, "input": entry, "sampling_rate": config.sampling_rate},
+                "hop_length": config.hop_length if cell.input.codec is None else None,
+                "frames_per_window": config.num_frames,
+                "frames_per_s": frames,
+                "values_per_s": frames * config.num_bands,
+                "dtype": stored,
+                "bytes_per_s": frames * config.num_bands * BYTES[stored],
+                "bytes_float32_per_s": frames * config.num_bands * BYTES["float32"],
+                "paper_frames_per_s": paper.FRAMES_PER_S.get(cell.input.features),
+            }
+        )
+    return rows
 
 
 def mel_readings() -> list[dict]:
-    """Frames of one second of mel in every reading of the paper: rate, hop, and centring.
-
-    They are those of equation (1), and with half a window of padding on both sides.
-    """
+    """Frames of one second of mel in every reading of the paper: rate, hop, equation (1) or half a window of padding."""
     return [
         {
             "sampling_rate": rate,

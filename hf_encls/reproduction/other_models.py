@@ -20,21 +20,21 @@ def compare_rows(runs: Sequence[FinishedCell], datasets: Sequence[DataSet], mode
     """
     rows = []
     for dataset in datasets if models else ():
-        own = [
+        cells_of_it = [
             run for run in runs if run.cell.dataset.key == dataset.key and run.cell.protocol in ("clip", "official")
         ]
-        if not own:
+        if not cells_of_it:
             missing = {"accuracy": None, "reason": "no cell without a leak is finished"}
             rows += [{"dataset": dataset.key, "model": _name(model), **missing} for model in models]
             continue
-        cell, clips = own[0].cell, own[0].test_clips
-        about = {"dataset": dataset.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
-        for run in own:
+        cell, clips = cells_of_it[0].cell, cells_of_it[0].test_clips
+        split = {"dataset": dataset.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        for run in cells_of_it:
             if replace(run.cell, input=cell.input) == cell and run.test_clips == clips:
                 score = run.results.test.clip.accuracy
-                rows.append(about | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
+                rows.append(split | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
         everything = load_clips(dataset.data_dir, dataset.data_name)[0]
-        rows += [about | {"model": _name(model)} | _measured(model, everything, clips) for model in models]
+        rows += [split | {"model": _name(model)} | _measured(model, everything, clips) for model in models]
     return rows
 
 

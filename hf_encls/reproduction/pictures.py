@@ -27,9 +27,9 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     colours = _colours([run.cell.input for run in runs])
     runs = [run for run in runs if run.results.history and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        own = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
-        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in own}
-        for run in sorted(own, key=lambda run: ORDER.index(run.cell.input.features)):
+        shown = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in shown}
+        for run in sorted(shown, key=lambda run: ORDER.index(run.cell.input.features)):
             panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results.history)
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
@@ -40,12 +40,12 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
 
 
 def _colours(inputs: Sequence[Input]) -> dict[str, str]:
-    left = list(PAPER_COLOURS[len(ORDER) :])
+    free = [*PAPER_COLOURS[len(ORDER) :], *[PAPER_COLOURS[-1]] * len(inputs)]
     colours: dict[str, str] = {}
     for entry in inputs:
         if entry.label not in colours:
-            own = COLOUR_OF[entry.features]
-            colours[entry.label] = own if own not in colours.values() else left.pop(0) if left else PAPER_COLOURS[-1]
+            usual = COLOUR_OF[entry.features]
+            colours[entry.label] = free.pop(0) if usual in colours.values() else usual
     return colours
 
 
@@ -95,10 +95,10 @@ def time_bars(
     """Inference time of each input, one picture for each data set."""
     pictures = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        own = {labels[row["input"]]: row for row in rows if row["dataset"] == dataset and "total" in row}
-        if own:
+        measured = {labels[row["input"]]: row for row in rows if row["dataset"] == dataset and "total" in row}
+        if measured:
             parts = ("representation", "classification")
-            bars = {label: {part: row[part] for part in parts} for label, row in own.items()}
+            bars = {label: {part: row[part] for part in parts} for label, row in measured.items()}
             title, name = f"Inference time (medians), {names[dataset]}", f"inference_time_{dataset}.png"
             save_time_bars(bars, folder / name, title=title)
             pictures.append({"kind": "timing", "file": name, "title": title})

@@ -55,12 +55,13 @@ def spread(values: Sequence[float]) -> str:
     return " to ".join(f"{value:,.2f}" for value in values)
 
 
-def passes(found: Mapping | None) -> str:
+def passes(averages: Mapping | None) -> str:
     """The epoch that passes a baseline, on the raw curve and on the smoothed one, and how many of several runs do."""
-    if found is None:
+    if averages is None:
         return NONE
-    runs = f"; {found['passed']:.0f} and {found['passed_smoothed']:.0f} of {found['runs']:.0f}"
-    return f"{epoch(found['pass_epoch'])} ({epoch(found['pass_smoothed_epoch'])}{runs if found['runs'] > 1 else ''})"
+    runs = f"; {averages['passed']:.0f} and {averages['passed_smoothed']:.0f} of {averages['runs']:.0f}"
+    smoothed = epoch(averages["pass_smoothed_epoch"]) + (runs if averages["runs"] > 1 else "")
+    return f"{epoch(averages['pass_epoch'])} ({smoothed})"
 
 
 def row(cells: Iterable[str | None]) -> str:
@@ -71,10 +72,10 @@ def row(cells: Iterable[str | None]) -> str:
 
 def groups(rows: Iterable[Mapping], *names: str) -> list[tuple[object, list[Mapping]]]:
     """The rows by what they have under `names`, in the order in which these come first."""
-    found: dict[tuple, list[Mapping]] = {}
-    for one in rows:
-        found.setdefault(tuple(one[name] for name in names), []).append(one)
-    return [(key if len(names) > 1 else key[0], members) for key, members in found.items()]
+    members: dict[tuple, list[Mapping]] = {}
+    for member in rows:
+        members.setdefault(tuple(member[name] for name in names), []).append(member)
+    return [(key if len(names) > 1 else key[0], each) for key, each in members.items()]
 
 
 def epochs(rows: Iterable[Mapping]) -> list[str]:

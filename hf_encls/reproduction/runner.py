@@ -59,31 +59,27 @@ def common_options(folder: Path, presets: Sequence[str], names: Sequence[str]) -
     return {name: value for name, folders in values.items() for value in folders if value is not None}
 
 
-def is_finished(cell: Cell, folder: Path) -> bool:
-    """Whether the cell's results are there."""
-    return (folder / cell.id / RESULTS).is_file()
-
-
 def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Sequence[str]]) -> dict[str, str]:
     """Run what is not finished; returns the ids of cells that failed, with the last lines they said.
 
     `command` is the command line that trains the cell in a folder by the settings that are in it. A cell that fails does
     not stop the others. `check_settings` comes first.
     """
-    todo = [cell for cell in cells if not is_finished(cell, folder)]
-    done = sum(_work(cell) for cell in cells if is_finished(cell, folder))
-    total = sum(_work(cell) for cell in cells)
+    todo = [cell for cell in cells if not (folder / cell.id / RESULTS).is_file()]
+    total, left = (sum(map(_work, each)) for each in (cells, todo))
     failed = {}
     layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
     # The mean speed of this start: progress comes in lumps, one for each checkpoint.
-    with tqdm(total=total, initial=done, desc="the whole grid", bar_format=layout, smoothing=0) as bar:
+    with tqdm(total=total, initial=total - left, desc="the whole grid", bar_format=layout, smoothing=0) as bar:
         bar.write(f"{len(cells)} cells, {len(cells) - len(todo)} of them finished")
         for number, cell in enumerate(todo, len(cells) - len(todo) + 1):
             bar.write(f"[{number}/{len(cells)}] {cell.title}")
             started = time.monotonic()
             error = _run(cell, folder / cell.id, command, bar)
             if error is None:
-                bar.write(f"    {_scores(folder / cell.id)}, {time.monotonic() - started:.0f} s")
+                test = Results.of(folder / cell.id).test
+                scores = f"{test.window.accuracy:.3f} of windows, {test.clip.accuracy:.3f} of clips"
+                bar.write(f"    test accuracy {scores}, {time.monotonic() - started:.0f} s")
             else:
                 failed[cell.id] = error
                 bar.write(f"    failed: {error} (all of it in {folder / cell.id / LOG})")
@@ -132,8 +128,3 @@ def last_words(log: Path) -> str:
     """The last line of a log: of an error, the one that says what it was."""
     lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
     return lines[-1].strip() if lines else ""
-
-
-def _scores(folder: Path) -> str:
-    test = Results.of(folder).test
-    return f"test accuracy {test.window.accuracy:.3f} of windows, {test.clip.accuracy:.3f} of clips"

@@ -27,40 +27,41 @@ def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[
     A measurement is read again from `folder` only if it was made of the same cells and clips, on the same device and
     processor, with as many threads.
     """
+    first: dict[str, dict[str, FinishedCell]] = {}
+    for run in runs if clips else ():
+        if not run.cell.preset.variant:
+            first.setdefault(run.cell.dataset.key, {}).setdefault(run.cell.input.key, run)
     rows = []
-    for dataset in dict.fromkeys(run.cell.dataset.key for run in runs if clips):
-        first: dict[str, FinishedCell] = {}
-        for run in runs:
-            if run.cell.dataset.key == dataset and not run.cell.preset.variant:
-                first.setdefault(run.cell.input.key, run)
-        if not first:
-            continue
-        one = next(iter(first.values()))
-        chosen = one.test_clips[:: max(1, len(one.test_clips) // clips)][:clips]  # evenly spread over their names
-        device = one.results.device if torch.cuda.is_available() else "cpu"
-        settings = {
-            "cells": {entry: run.cell.id for entry, run in first.items()},
-            "codecs": {entry: run.results.codec and run.results.codec.hash for entry, run in first.items()},
-            "clips": chosen,
-            "repeats": REPEATS,
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "processor": processor(),
-        }
-        file = folder / f"{dataset}.json"
-        kept = read_record(file) if file.is_file() else {}
-        if kept.get("settings") != settings:
-            paths = [Path(one.cell.dataset.files[clip][0]) for clip in chosen]
-            measured = inference_times({entry: run.folder for entry, run in first.items()}, paths, REPEATS, device)
-            kept = {"settings": settings, "measured": measured}
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(kept, file)
-        for entry, measured in kept["measured"].items():
-            rows.append({"dataset": dataset, "input": entry, "cell": first[entry].cell.id} | shown(measured))
+    for dataset, by_input in first.items():
+        for entry, measured in _measured(by_input, clips, folder / f"{dataset}.json").items():
+            rows.append({"dataset": dataset, "input": entry, "cell": by_input[entry].cell.id} | summary(measured))
     return rows
 
 
-def shown(measured: Mapping) -> dict:
+def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> dict[str, dict]:
+    """What `inference_times` measures of the cells of one data set, kept in `file`."""
+    one = next(iter(by_input.values()))
+    chosen = one.test_clips[:: max(1, len(one.test_clips) // clips)][:clips]  # evenly spread over their names
+    settings = {
+        "cells": {entry: run.cell.id for entry, run in by_input.items()},
+        "codecs": {entry: run.results.codec and run.results.codec.hash for entry, run in by_input.items()},
+        "clips": chosen,
+        "repeats": REPEATS,
+        "device": one.results.device if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+    }
+    kept = read_record(file) if file.is_file() else {}
+    if kept.get("settings") != settings:
+        paths = [Path(one.cell.dataset.files[clip][0]) for clip in chosen]
+        folders = {entry: run.folder for entry, run in by_input.items()}
+        kept = {"settings": settings, "measured": inference_times(folders, paths, REPEATS, settings["device"])}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, file)
+    return kept["measured"]
+
+
+def summary(measured: Mapping) -> dict:
     """A measurement as the report's row holds it; one that could not be made has its reason.
 
     Added are the median over the rounds of each part and of their sum (`total`), in seconds and in `ms`, and `spread` and
@@ -90,40 +91,35 @@ def inference_times(
 
     A model that was saved without its codec has a `reason` in place of rounds.
     """
-    found: dict[str, dict] = {}
-    models: dict[str, EnclsForAudioClassification] = {}
-    for name, folder in folders.items():
-        model = EnclsForAudioClassification.from_pretrained(folder).to(device).eval()
-        if model.frontend is None:
-            reason = f"expected a model with its codec, found one without ({model.config.codec_id}): train it again"
-            found[name] = {"reason": reason}
-        else:
-            models[name] = model
+    models = {name: EnclsForAudioClassification.from_pretrained(folder) for name, folder in folders.items()}
+    lacking = {
+        name: {
+            "reason": f"expected a model with its codec, found one without ({model.config.codec_id}): train it again"
+        }
+        for name, model in models.items()
+        if model.frontend is None
+    }
+    models = {name: model.to(device).eval() for name, model in models.items() if name not in lacking}
     audio = [(samples.mean(axis=1), hz) for samples, hz in map(read, clips)]
     seconds = sum(len(waveform) / hz for waveform, hz in audio)
     windows = {name: _represent(model, audio, device) for name, model in models.items()}
-    same: dict[tuple, str] = {}  # a network and the shape of its input -> the model that is timed for it
+    first_of_shape: dict[tuple, str] = {}  # a network and the shape of its input -> the model that is timed for it
     leader: dict[str, str] = {}
     works: dict[tuple[str, str], Callable[[], object]] = {}
     for name, model in models.items():
-        shape = (*network(model.config), *map(len, windows[name]))
-        leader[name] = same.setdefault(shape, name)
+        leader[name] = first_of_shape.setdefault((*network(model.config), *map(len, windows[name])), name)
         works[name, "representation"] = partial(_represent, model, audio, device)
         if leader[name] == name:
             works[name, "classification"] = partial(_classify, model, windows[name])
     times = in_turns(works, repeats, device)
-    about = {
-        "clips": len(audio),
-        "audio_s": seconds,
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "load_average": round(os.getloadavg()[0], 1),
-    }
+    conditions = {"clips": len(audio), "audio_s": seconds, "device": device, "threads": torch.get_num_threads()}
+    conditions["load_average"] = round(os.getloadavg()[0], 1)
+    measured = {}
     for name in models:
-        pairs = zip(times[name, "representation"], times[leader[name], "classification"], strict=True)
-        rounds = [{"representation": one / seconds, "classification": other / seconds} for one, other in pairs]
-        found[name] = {"rounds": rounds, "classification_of": leader[name], **about}
-    return {name: found[name] for name in folders}
+        parts = {part: times[owner, part] for part, owner in zip(PARTS, (name, leader[name]), strict=True)}
+        rounds = [{part: each[index] / seconds for part, each in parts.items()} for index in range(repeats)]
+        measured[name] = {"rounds": rounds, "classification_of": leader[name], **conditions}
+    return {name: (lacking | measured)[name] for name in folders}
 
 
 def in_turns(works: Mapping[object, Callable[[], object]], repeats: int, device: str = "cpu") -> dict:

@@ -189,7 +189,7 @@ def _named(head: Sequence[str], rows: Sequence[tuple[int, list[str]]], column: s
     if missing:
         raise ValueError(
             f"expected columns start, end and label, found {', '.join(head)}: no {', no '.join(missing)}"
-            + ("; name the column of labels with --label_column" if missing == ["label"] else "")
+            + ("; name the column of labels with `label_column`" if missing == ["label"] else "")
         )
     unescaped = str if plain else csv_text
     scores = {csv_text(name).removeprefix("score: "): i for i, name in enumerate(head) if name.startswith("score: ")}

@@ -39,7 +39,7 @@ def read_textgrid(text: str, tier: str | None = None) -> list[dict]:
     chosen = [each for each in tiers if each.is_intervals]
     if len(chosen) > 1:
         names = ", ".join(each.name for each in chosen)
-        raise ValueError(f"expected one tier of intervals, found {names}: name one with --tier")
+        raise ValueError(f"expected one tier of intervals, found {names}: name one with `tier`")
     return chosen[0].segments if chosen else []
 
 

@@ -25,15 +25,16 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
     """
     random = np.random.default_rng(key)
     windows, labels = batch["input_features"], batch["labels"]
-    if "following" in batch:
-        shift = batch["shift"]
-        start = random.integers(0, shift.cpu().numpy() + 1)
-        windows = crop(windows, batch["following"], shift, torch.from_numpy(start).to(windows.device))
-    windows, count = windows.float(), len(windows)
+    count, device = len(windows), windows.device
 
     def drawn(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(windows.device)
+        return torch.from_numpy(values).to(device)
 
+    if "following" in batch:
+        shift = batch["shift"]  # it stays where it is: reading it would make the device wait
+        start = (drawn(random.random(count, np.float32)) * (shift + 1)).long().minimum(shift)
+        windows = crop(windows, batch["following"], shift, start)
+    windows = windows.float()
     if recipe.gain_db:
         gain = random.uniform(-recipe.gain_db, recipe.gain_db, count).astype(np.float32)
         windows = representation.louder(windows, drawn(gain)[:, None, None])
@@ -44,10 +45,11 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
         other = drawn(random.permutation(count))
         windows = torch.lerp(windows[other], windows, share[:, None, None])
         out |= {"other_labels": labels[other], "share": share}
-    hidden = _masks(random, count, recipe.time_masks, windows.shape[2], recipe.mask_share)[:, None, :]
-    hidden = hidden | _masks(random, count, recipe.band_masks, windows.shape[1], recipe.mask_share)[:, :, None]
     if recipe.time_masks or recipe.band_masks:
-        windows = torch.where(drawn(hidden), windows.mean(dim=(0, 2))[:, None], windows)
+        frames = _masks(random, count, recipe.time_masks, windows.shape[2], recipe.mask_share)
+        bands = _masks(random, count, recipe.band_masks, windows.shape[1], recipe.mask_share)
+        hidden = drawn(frames)[:, None, :] | drawn(bands)[:, :, None]
+        windows = torch.where(hidden, windows.mean(dim=(0, 2))[:, None], windows)
     return out | {"input_features": windows}
 
 

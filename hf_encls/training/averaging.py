@@ -62,7 +62,9 @@ class WeightAverage(TrainerCallback):
         """Go on from a checkpoint whose average the model has already. Raises `ValueError` where it has none."""
         file = checkpoint / TRAINING_WEIGHTS
         if not file.is_file():
-            raise ValueError(f"expected the weights that train at {file}, found none: begin anew with --overwrite")
+            raise ValueError(
+                f"expected the weights that train at {file}, found none: begin anew with `overwrite=True`"
+            )
         self.average.module.load_state_dict(self.model.state_dict())
         self.model.load_state_dict(load_file(file))
 

@@ -95,7 +95,8 @@ def train(
         protocol: `clip` (60/20/20 of the clips), `official` (the data set's own folds or lists; `fold` says which one
             tests) or `paper` (60/20/20 of the windows: it leaks).
         codec: it is put into the finished checkpoint, which takes sounds then; needed for windows of codes.
-        args: of the Trainer. Checkpoints go into `args.output_dir`, from which `args.resume_from_checkpoint` goes on.
+        args: of the Trainer, with the recipe. Checkpoints go into `args.output_dir`, from which
+            `args.resume_from_checkpoint` goes on.
         source: how the windows are kept, in memory where nothing is said.
         start: how the run begins, where that was planned already (`plan_start`).
         say: called, in one process, with the leak count and with what will be trained.

@@ -92,8 +92,8 @@ def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:
     `AudioError`.
     """
     if path.is_file() and path.stat().st_size > limits.max_bytes:
-        found = path.stat().st_size / (1 << 20)
-        raise AudioError(f"is too large: {found:.1f} MB, and this page takes {limits.max_mb:g} MB")
+        megabytes = path.stat().st_size / (1 << 20)
+        raise AudioError(f"is too large: {megabytes:.1f} MB, and this page takes {limits.max_mb:g} MB")
     expected_s = header_duration_s(path)
     if expected_s is not None:
         _check_length(expected_s, limits)

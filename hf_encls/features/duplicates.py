@@ -1,0 +1,114 @@
+"""Copies: clips that hold the same sound, louder or softer, or coded again in another format.
+
+Neighbours by their statistics are compared frame by frame, at every offset. A copy that was cut, or has lost its high
+pitches, is found only where the sound moves more than noise does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NEIGHBOURS = 8  # by their statistics, of each clip
+SIMILAR = 0.7  # correlation of coarse sequences above which two clips are copies
+OVERLAP = 0.5  # share of the shorter clip that must be in both
+STILL = 0.05  # of a band's usual deviation
+BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Two clips that hold the same sound, and the correlation of what is in both."""
+
+    first: str
+    second: str
+    similarity: float
+
+
+def find_copies(
+    vectors: np.ndarray, clip_ids: Sequence[str], groups: Sequence[str], sequences: Mapping[str, np.ndarray]
+) -> list[Copy]:
+    """Pairs of clips of different groups that hold the same sound, the most similar first.
+
+    `vectors` (n, 2 C) are means and deviations of the bands; several of one clip are taken together by their mean.
+    """
+    ids, first, clip = np.unique(np.asarray(clip_ids), return_index=True, return_inverse=True)
+    means = np.zeros((len(ids), vectors.shape[1]))
+    np.add.at(means, clip, vectors)
+    means /= np.bincount(clip)[:, None]
+    own = np.asarray(groups)[first]
+    scale = _scale(sequences)
+    found = []
+    levels, movements = np.split(means, 2, axis=1)
+    # The shape of the spectrum, without the level that a copy may have changed; and how much each band moves.
+    near = _neighbours(levels - levels.mean(axis=1, keepdims=True)) | _neighbours(movements)
+    for one, other in sorted(near):
+        if own[one] != own[other]:
+            names = str(ids[one]), str(ids[other])
+            value = similarity(*(sequences[name].astype(np.float32) / scale for name in names))
+            if value >= SIMILAR:
+                found.append(Copy(*names, value))
+    return sorted(found, key=lambda each: -each.similarity)
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> float:
+    """The highest correlation of two sequences (C, T), each of mean 0, over all offsets at which enough is in both.
+
+    Bands in which either of them does not move, those that a lower sampling rate has cut off say, do not count.
+    """
+    moving = np.minimum(one.std(axis=1), other.std(axis=1)) > STILL
+    if not moving.any():
+        return 0.0
+    one, other = one[moving], other[moving]
+    size = one.shape[1] + other.shape[1]
+    length = 1 << (size - 1).bit_length()
+    spectra = np.fft.rfft(one, length) * np.conj(np.fft.rfft(other, length))
+    products = np.fft.irfft(spectra.sum(axis=0), length)
+    lags = np.arange(-other.shape[1] + 1, one.shape[1])  # of `other` against `one`
+    begin, end = np.maximum(lags, 0), np.minimum(lags + other.shape[1], one.shape[1])
+    enough = end - begin >= OVERLAP * min(one.shape[1], other.shape[1])
+    lags, begin, end = lags[enough], begin[enough], end[enough]
+    energies = []
+    for sequence, shift in ((one, 0), (other, lags)):
+        before = np.concatenate([[0.0], np.square(sequence).sum(axis=0).cumsum()])
+        energies.append(before[end - shift] - before[begin - shift])
+    norm = np.sqrt(np.maximum(energies[0], 0) * np.maximum(energies[1], 0))
+    return float(np.max(products[lags] / norm, where=norm > 1e-6, initial=0.0))
+
+
+def join_groups(clip_ids: Sequence[str], groups: Sequence[str], copies: Sequence[Copy]) -> dict[str, str]:
+    """The group of each clip, where copies share one: that of the first of them."""
+    group = dict(zip(clip_ids, groups))
+    parent = {name: name for name in groups}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for copy in copies:
+        one, other = sorted((root(group[copy.first]), root(group[copy.second])))
+        parent[other] = one
+    return {clip: root(name) for clip, name in group.items()}
+
+
+def _scale(sequences: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(C, 1) the standard deviation of each band over all sequences: no loud band decides alone."""
+    squares = sum(np.square(each.astype(np.float64)).sum(axis=1) for each in sequences.values())
+    count = sum(each.shape[1] for each in sequences.values())
+    deviation = np.sqrt(squares / count)
+    return np.where(deviation > 1e-3 * deviation.max(), deviation, np.inf)[:, None].astype(np.float32)
+
+
+def _neighbours(vectors: np.ndarray) -> set[tuple[int, int]]:
+    """The numbers of vectors (n, D) that are near each other, the smaller one first."""
+    vectors = (vectors - vectors.mean(axis=0)) / np.maximum(vectors.std(axis=0), 1e-9)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    pairs = set()
+    count = min(NEIGHBOURS, len(vectors) - 1)
+    for at in range(0, len(vectors), BLOCK):
+        near = vectors[at : at + BLOCK] @ vectors.T
+        near[np.arange(len(near)), np.arange(at, at + len(near))] = -np.inf
+        for row, others in enumerate(np.argpartition(-near, count - 1, axis=1)[:, :count], start=at):
+            pairs |= {(min(row, int(other)), max(row, int(other))) for other in others}
+    return pairs
