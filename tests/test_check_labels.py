@@ -174,5 +174,5 @@ def test_recall_on_synthetic_sounds(tmp_path):
     print(f"copies: {len(pairs & copies)} of {len(copies)}, {len(pairs - copies)} others")
     right = len(exchanged & set(suspected))
     print(f"labels: {right} of {len(exchanged)}, {len(suspected) - right} others")
-    assert len(pairs & copies) >= 9 and len(pairs - copies) <= 3
-    assert right >= 6
+    assert len(pairs & copies) >= 11 and len(pairs - copies) <= 6  # bells are alike
+    assert right >= 9

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_encls.commands.few_examples import main
+from hf_encls.codec.loading import codec_facts, load_codec
+from hf_encls.commands.few_examples import _warning, main
+from hf_encls.commands.inputs import Inputs
 from hf_encls.data.splits import TEST, make_splits
+from hf_encls.features.extraction import feature_config
 from hf_encls.reproduction import few_examples
 from hf_encls.reproduction.few_examples import Division, interval, summary, table
 
@@ -42,6 +45,9 @@ def test_draws_are_nested_and_the_test_stays():
 def test_the_interval_is_of_the_mean():
     low, high = interval([0.5] * 20)
     assert low == high == 0.5
+    one = {"kind": "a", "clips": 1, "draw": 0, "accuracy": 0.5, "macro_f1": 0.5, "seconds": 1.0}
+    assert "| a | 0.500 |" in table(summary([one]))  # one draw has none
+    assert "| a | 0.600 (0.500 to 0.700) |" in table(summary([one, one | {"draw": 1, "accuracy": 0.7}]))
     values = np.random.default_rng(0).normal(0.7, 0.1, 400)
     low, high = interval(values)
     assert low < values.mean() < high and high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
@@ -80,3 +86,10 @@ def test_the_parts_are_those_of_the_protocol():
     splits = make_splits(windows, "clip", seed=3)
     tested = {clip for clip, part in division.parts.items() if part == TEST}
     assert tested == set(np.asarray(windows["clip_id"][:])[splits["test"]])
+
+
+def test_a_codec_that_has_heard_the_sounds_is_called_so(tmp_path):
+    codec, config = load_codec("mini"), feature_config("encodec_24khz", None, load_codec("mini"), codec_id="mini")
+    inputs = Inputs(small_windows(), config, "ESC-10", codec, codec_facts=codec_facts("mini"))
+    assert _warning("mini", inputs).startswith("mini: ") and "heard" in _warning("mini", inputs)
+    assert not _warning("log_mel", Inputs(small_windows(), feature_config("log_mel"), "ESC-10"))

@@ -9,12 +9,13 @@ inputs, heads, numbers of clips or draws it adds them. The output folder gets fe
 import argparse
 from pathlib import Path
 
-from hf_encls.commands.inputs import FeatureArguments, prepare
+from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.commands.outputs import check_folder
 from hf_encls.data.facts import copy_text
 from hf_encls.files import write_json, write_text, writing
 from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS, family_of, parse_features
+from hf_encls.report.codec_texts import plain_warning, used_codec
 from hf_encls.training.recipe import Recipe
 
 NAME = "few_examples"
@@ -47,6 +48,7 @@ def main(args: list[str] | None = None) -> list[dict]:
         for name, each in made.items()
         for head in options.heads
     ]
+    warnings = [_warning(name, each) for name, each in made.items() if _warning(name, each)]
     data = copy_text(first.dataset, first.num_clips, first.expected_clips)
     names = ("protocol", "fold", "seed", "hop_length", "window_s")
     settings = {name: getattr(options, name) for name in names} | {"recipe": recipe, "data": data}
@@ -65,10 +67,17 @@ def main(args: list[str] | None = None) -> list[dict]:
         fold = "" if options.fold is None else f", fold {options.fold}"
         title = f"{data}: protocol {options.protocol}{fold}, recipe {recipe}"
         note = "Mean accuracy of test clips over draws of the training clips, and its interval of 95 %."
-        write_text(f"{title}. {note}\n\n{table(points)}\n", folder / f"{NAME}.md")
+        page = "\n\n".join([f"{title}. {note}", table(points), *warnings])
+        write_text(f"{page}\n", folder / f"{NAME}.md")
         picture(points, folder / f"{NAME}.png", title)
-    print(table(points))
+    print("\n\n".join([table(points), *warnings]))
     return points
+
+
+def _warning(name: str, inputs: Inputs) -> str:
+    """What a reader of the scores must know of the codec first, such as that it has heard the clips."""
+    codec = used_codec(inputs.config, inputs.codec_facts, inputs.dataset)
+    return f"{name}: {plain_warning(codec, inputs.dataset)}" if plain_warning(codec, inputs.dataset) else ""
 
 
 def _features(options: argparse.Namespace, name: str) -> FeatureArguments:

@@ -87,7 +87,7 @@ def page(rows: Sequence[Mapping], about: Mapping) -> str:
     lines = [
         f"# Codecs on {markdown(about['dataset'])}",
         "",
-        f"{about['clips']} clips, {about['epochs']:g} epochs.",
+        f"{about['clips']} clips, {about['epochs']:g} epochs for heads that have them.",
         "",
     ]
     for protocol, group in groupby(rows, lambda row: row["protocol"]):

@@ -153,9 +153,13 @@ def summary(rows: Sequence[dict]) -> list[dict]:
 
 
 def table(points: Sequence[dict]) -> str:
-    """A row for each kind, a column for each number of clips, as Markdown: the mean and its interval."""
+    """A row for each kind, a column for each number of clips, as Markdown: the mean, and of several draws its interval."""
     counts = sorted({point["clips"] for point in points})
-    cells = {(p["kind"], p["clips"]): f"{p['accuracy']:.3f} ({p['low']:.3f} to {p['high']:.3f})" for p in points}
+    cells = {
+        (p["kind"], p["clips"]): f"{p['accuracy']:.3f}"
+        + (f" ({p['low']:.3f} to {p['high']:.3f})" if p["draws"] > 1 else "")
+        for p in points
+    }
     kinds = dict.fromkeys(point["kind"] for point in points)
     head = ["input, head", *(f"{count} clip{'s' * (count > 1)}" for count in counts)]
     return markdown_table(head, [[kind, *(cells.get((kind, count), "") for count in counts)] for kind in kinds])
