@@ -56,7 +56,7 @@ def recording(sounds: Path, test: list[str], sampling_rate: int) -> tuple[np.nda
 def draw(waveform: np.ndarray, rate: int, latents: np.ndarray, segments: list[dict], labels: list[str]) -> None:
     """Three rows over one axis of time."""
     length = len(waveform) / rate
-    figure, (wave, grid, line) = plt.subplots(
+    _, (wave, grid, line) = plt.subplots(
         3, 1, figsize=(9, 4.2), sharex=True, height_ratios=[1, 1.6, 0.7], layout="constrained"
     )
     wave.plot(np.arange(len(waveform)) / rate, waveform, color="#444444", linewidth=0.3)
