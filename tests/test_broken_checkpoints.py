@@ -252,11 +252,11 @@ def test_a_codec_is_no_classifier_and_the_other_way_round(whole):
     for load in (EnclsPipeline.from_pretrained, EnclsForAudioClassification.from_pretrained):
         with pytest.raises(ValueError, match="expected a classifier") as caught:
             load(whole["codec"])
-        one_line(caught.value, str(whole["codec"] / "config.json"), "--codec")
+        one_line(caught.value, str(whole["codec"] / "config.json"), "`codec`")
     for kind in KINDS:  # whose codec_config is inside, where the library would find it
         with pytest.raises(CodecNotFoundError, match="expected a codec") as caught:
             load_codec(whole[kind])
-        one_line(caught.value, str(whole[kind] / "config.json"), "--model")
+        one_line(caught.value, str(whole[kind] / "config.json"), "`model`")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "7", "", '"x"', "\x00"])

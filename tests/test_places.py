@@ -135,7 +135,7 @@ def test_folds_are_replaced_by_one_model(trained, tones, tmp_path):
         (["--features", "mfcc"], "expected features"),
         (["--window_s", "0.001"], "too short"),
         (["--window_s", "nan"], "above 0"),
-        (["--step_s", "0"], "step_s above 0"),
+        (["--step_s", "0"], "`step_s` above 0"),
         (["--hop_length", "0"], "hop_length of 1 or more"),
         (["--standardization", "some"], "band or none"),
         (["--fold", "1"], "only the protocol official"),
@@ -270,9 +270,9 @@ def test_a_clock_that_jumps_backwards_changes_nothing(tones, tmp_path, monkeypat
     monkeypatch.setattr("os.path.getmtime", lambda path: dates.setdefault(str(path), float(next(backwards))))
     found = train(tones, tmp_path / "other", *more, "--cache_dir", str(tmp_path / "cache"))
     for name in ("train", "validation", "test", "best_epoch"):
-        assert found[name] == expected[name]
-    assert all(value >= 0 for value in found["times_s"].values())
-    assert all(row["epoch_s"] >= 0 for row in found["history"])
+        assert getattr(found, name) == getattr(expected, name)
+    assert all(value >= 0 for value in found.times_s.values())
+    assert all(row["epoch_s"] >= 0 for row in found.history)
     kept = [sorted(path.name for path in (tmp_path / name).glob("checkpoint-*")) for name in ("whole", "other")]
     assert kept[0] == kept[1] and f"checkpoint-{4}" in kept[1]
     assert equal(tmp_path / "whole", tmp_path / "other")

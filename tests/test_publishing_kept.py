@@ -62,7 +62,9 @@ def test_a_hand_edit_on_the_hub_is_kept_and_new_scores_arrive(hub, tmp_path, cap
     assert "Bees are called flies." in text and "Measured in my garden." in text and "| 0.987 |" in text
     assert ModelCard(text).data.eval_results[2].metric_value == 0.9871
     assert (
-        f"README.md of {MODEL}" in caplog.text and "the part 'limits'" in caplog.text and "--overwrite" in caplog.text
+        f"README.md of {MODEL}" in caplog.text
+        and "the part 'limits'" in caplog.text
+        and "`overwrite=True`" in caplog.text
     )
     push_model(folder, MODEL, overwrite=True)
     assert "Bees" not in readme(hub) and "Measured in my garden." in readme(hub)

@@ -96,8 +96,9 @@ def make_splits(
 
 
 def division_rows(table: Dataset) -> dict[str, Any]:
-    """The columns of clips or windows that `make_splits` goes by, read once; a clip begins at its start."""
-    rows = {name: np.asarray(table[name][:]) for name in DIVISION}
+    """What `make_splits` goes by, read once: columns of clips or windows, and `class_names`; a clip begins at its start."""
+    rows: dict[str, Any] = {name: np.asarray(table[name][:]) for name in DIVISION}
+    rows["class_names"] = _class_names(table)
     return rows | {"start": np.asarray(table["start"][:]) if "start" in table.column_names else np.zeros(len(table))}
 
 
@@ -286,6 +287,8 @@ def _column(rows: Any, name: str) -> np.ndarray:
 
 
 def _class_names(rows: Any) -> list[str] | None:
+    if isinstance(rows, Mapping):
+        return rows.get("class_names")
     features = getattr(rows, "features", None) or {}
     return getattr(features.get("label"), "names", None)
 
