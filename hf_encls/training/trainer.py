@@ -102,7 +102,7 @@ class EnclsTrainer(Trainer):
             weights = class_weights(self.train_dataset.labels, self.model.config.num_labels)
             self._weights = weights.to(self.args.device)
         self._average: WeightAverage | None = None
-        if self.recipe.average:
+        if self.recipe.average and not self.model.head.is_fitted:  # what is fitted takes no steps to average
             self._average = WeightAverage(self.model, self.recipe.average)
             self.add_callback(self._average)
         self._step, self._parts = -1, 0
