@@ -60,7 +60,7 @@ class KnownFiles:
         for name, known in self._new.items():
             same = files.get(name, {}).get("state") == known["state"]
             files[name] = {**files[name], **known} if same else known
-        data = json.dumps({"made_by": _made_by(), "files": files})
+        data = json.dumps({"made_by": _made_by(), "files": files}, sort_keys=True)
         write_text(f"{hashlib.sha256(data.encode()).hexdigest()}\n{data}", self.path)
         self._new = {}
 
