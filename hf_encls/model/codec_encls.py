@@ -41,7 +41,7 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
         codec_config = family.class_of_config()(**{key: value for key, value in config.items() if key != "model_type"})
     except StrictDataclassError as error:
         raise ValueError(reason_of(error)) from error
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # the second: a dtype that PyTorch does not have
         raise ValueError(str(error)) from error
     except ZeroDivisionError as error:  # the library divides by heads and strides before it checks them
         raise ValueError(f"expected sizes of at least 1 for {family.name}, found 0 ({error})") from error

@@ -283,7 +283,7 @@ class EnclsConfig(FeatureConfig):
         if found is None:  # the library makes a configuration of defaults where a folder has none
             raise ValueError(f"{where}expected the configuration of a classifier, found none: it could not be loaded")
         if found != cls.model_type:
-            advice = "; a codec is no classifier: give it as `codec`" if found in FAMILIES else ""
+            advice = "; a codec is no classifier: give it as `codec`" if str(found) in FAMILIES else ""
             raise ValueError(f"{where}expected a classifier (model_type {cls.model_type}), found {found!r}{advice}")
         try:
             return super().from_dict(config_dict, **kwargs)

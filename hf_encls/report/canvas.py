@@ -159,7 +159,10 @@ def save_figure(
     with warnings.catch_warnings(), new_file(path) as file:
         # Of titles and file names; classes have their key.
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
-        figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}, **options)
+        try:
+            figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}, **options)
+        except ValueError as error:  # numbers without measure: more pixels than a picture can have
+            raise ValueError(f"{path} cannot be drawn: {error}") from error
     return path
 
 

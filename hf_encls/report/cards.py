@@ -244,7 +244,7 @@ def feature_text(config: Mapping) -> str:
 def head_text(config: Mapping) -> str:
     """The head of a configuration in words. Raises `ValueError` for one that is not known."""
     head = config.get("head", EnclsConfig.head)
-    if head not in HEADS:
+    if str(head) not in HEADS:
         raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
     return HEADS[head].text
 

@@ -113,6 +113,9 @@ class Cell:
         )
 
 
+OPTIONS_SHAPE = {"*": (str, float, bool, None)}
+
+
 @dataclass(kw_only=True)
 class CellSettings(Record):
     """What a cell is trained with, as its folder keeps it: a finished one counts for these settings alone."""
@@ -124,7 +127,9 @@ class CellSettings(Record):
     protocol: str
     fold: int | None = None
     seed: int
-    options: dict = field(default_factory=dict)  # of the preset, by the names that scripts/train.py has for them
+    options: dict = field(
+        default_factory=dict, metadata={"shape": OPTIONS_SHAPE}
+    )  # of the preset, by the names that scripts/train.py has for them
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "CellSettings":

@@ -180,7 +180,7 @@ def cell_rows(grid: Grid, runs: Sequence[FinishedCell]) -> list[dict]:
             row["reason"] = grid.failed[cell.id]
         if cell.id in by_id:
             results = by_id[cell.id].results.as_dict()
-            row |= {name: results[name] for name in OF_RESULTS} | {"training_s": by_id[cell.id].training_s}
+            row |= {name: results.get(name) for name in OF_RESULTS} | {"training_s": by_id[cell.id].training_s}
         rows.append(row)
     return rows
 
