@@ -3,8 +3,10 @@
 import doctest
 import json
 
+import datasets
 import numpy as np
 import pytest
+import torch
 
 import hf_encls
 from hf_encls.training import run as run_module
@@ -68,3 +70,46 @@ def test_evaluate_refuses_windows_of_other_classes(trained):
     other = windows.cast_column("label", windows.features["label"].__class__(names=names))
     with pytest.raises(ValueError, match="another data set"):
         hf_encls.evaluate(run.model, other)
+
+
+def again(folder, **changes):
+    settings = {"num_train_epochs": 2, "report_to": "none", "disable_tqdm": True, "use_cpu": True} | changes
+    return hf_encls.EnclsTrainingArguments(str(folder), **settings)
+
+
+def test_a_run_is_not_gone_on_with_another_division(trained, tmp_path):
+    _, _, clips, _ = trained
+    config = hf_encls.feature_config("log_mel", clips, hop_length=2048)
+    mel = hf_encls.extract_features(clips, config, cache_dir=tmp_path / "cache")
+    hf_encls.train(mel, config, args=again(tmp_path / "run", num_train_epochs=1))
+    groups = [f"recording {index // 2}" for index in range(len(mel))]
+    other = mel.remove_columns("group").add_column("group", groups)
+    with pytest.raises(ValueError, match="differs in division"):
+        hf_encls.train(other, config, args=again(tmp_path / "run", resume_from_checkpoint="last"))
+
+
+def test_a_fitted_head_never_says_a_class_that_training_lacks(trained, tmp_path):
+    _, _, clips, _ = trained
+    config = hf_encls.feature_config("log_mel", clips, hop_length=2048, head="statistics")
+    mel = hf_encls.extract_features(clips, config, cache_dir=tmp_path / "cache")
+    names = mel.features["label"].names
+    for wider in ([*names, "zebra"], ["aardvark", *names]):
+        shift = wider.index(names[0])
+        labels = [label + shift for label in mel["label"]]
+        more = mel.remove_columns("label").add_column("label", labels)
+        more = more.cast_column("label", datasets.ClassLabel(names=wider))
+        run = hf_encls.train(more, config, args=again(tmp_path / f"run{shift}"))
+        assert run.results.test.clip.accuracy > 0.5
+        scores = run.model.classify(torch.tensor(np.asarray(more["input_features"][:4]), dtype=torch.float32))
+        assert (
+            torch.isfinite(scores).all() and (scores.argmax(-1) != wider.index((set(wider) - set(names)).pop())).all()
+        )
+
+
+def test_codes_are_not_trained_on_without_their_codec(trained, tmp_path):
+    _, _, clips, _ = trained
+    codec = hf_encls.load_codec("mini")
+    config = hf_encls.feature_config("codes", clips, codec, codec_id="mini")
+    codes = hf_encls.extract_features(clips, config, codec, tmp_path / "cache")
+    with pytest.raises(ValueError, match="expected the codec of windows of codes"):
+        hf_encls.train(codes, config, args=again(tmp_path / "run"))

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from hf_encls import write_synthetic
+from hf_encls.commands.check_labels import main as check_labels
 from hf_encls.commands.cli import main as cli
 from hf_encls.data.clipping import clipped_share
 from hf_encls.data.folders import scan_folder
@@ -176,3 +177,15 @@ def test_recall_on_synthetic_sounds(tmp_path):
     print(f"labels: {right} of {len(exchanged)}, {len(suspected) - right} others")
     assert len(pairs & copies) >= 11 and len(pairs - copies) <= 6  # bells are alike
     assert right >= 9
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("mine")
+    (tmp_path / "sounds").mkdir()
+    for more in (["--output", str(labels)], ["--save_groups", str(labels), "--output", str(tmp_path / "faults.csv")]):
+        with pytest.raises(ValueError, match="over what --labels reads"):
+            check_labels(
+                ["--data_dir", str(tmp_path / "sounds"), "--features", "log_mel", "--labels", str(labels), *more]
+            )
+    assert labels.read_text() == "mine"

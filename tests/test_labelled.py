@@ -211,7 +211,7 @@ def test_a_run_on_recordings(recordings, tmp_path, capsys):
 
 MISTAKES = {
     ("--min_overlap", "0.5"): "--min_overlap is about labels in time: name them with --labels",
-    ("--labels", "{labels}", "--min_overlap", "0"): "expected min_overlap above 0 and up to 1, found 0.0",
+    ("--labels", "{labels}", "--min_overlap", "0"): "expected --min_overlap above 0 and up to 1, found 0.0",
     ("--labels", "{labels}/nowhere"): "expected a folder, a file or a pattern of labels at",
     ("--labels", "{labels}", "--data_name", "esc50"): "--labels are of the recordings in --data_dir",
     ("--labels", "{labels}", "--protocol", "official"): "needs a data set with folds",

@@ -26,7 +26,7 @@ class CheckArguments:
     """What is written."""
 
     output: str = field(
-        default="labels.csv", metadata={"help": "Table of all findings: .csv or .md. Replaced where it is there."}
+        default="faults.csv", metadata={"help": "Table of all findings: .csv or .md. Replaced where it is there."}
     )
     page: str | None = field(
         default=None, metadata={"help": "Page (.html) to listen to the findings, sounds included."}
@@ -34,6 +34,12 @@ class CheckArguments:
     save_groups: str | None = field(
         default=None, metadata={"help": "Table (.csv) of clips and groups in which copies are together."}
     )
+
+
+def _keep(given: str | None, written: str, name: str) -> None:
+    """Raise `ValueError` where a file that is read would be replaced."""
+    if given is not None and Path(given).resolve() in (Path(written).resolve(), Path(written).resolve().parent):
+        raise ValueError(f"{written} would be written over what --{name} reads: name another file")
 
 
 def main(args: list[str] | None = None) -> dict:
@@ -46,6 +52,8 @@ def main(args: list[str] | None = None) -> dict:
             check_file(value, f"--{name}")
             if Path(value).suffix.lower() not in ending:
                 raise ValueError(f"expected --{name} to end in {' or '.join(ending)}, found {value!r}")
+            for given in ("labels", "groups"):
+                _keep(getattr(features, given), value, given)
     inputs = prepare(features)
     from hf_encls.report.label_report import counts, to_csv, to_markdown, to_page
 

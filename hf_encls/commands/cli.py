@@ -51,7 +51,17 @@ GROUPS = {
     },
 }
 # Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = ("check-labels", "train", "extract", "validate", "publish", "codecs", "reproduce", "pretrain")
+OTHER_PARSERS = (
+    "check-labels",
+    "compare",
+    "train",
+    "extract",
+    "validate",
+    "publish",
+    "codecs",
+    "reproduce",
+    "pretrain",
+)
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 

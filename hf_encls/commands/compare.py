@@ -12,6 +12,7 @@ from pathlib import Path
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import device
 from hf_encls.data.facts import copy_text
+from hf_encls.data.groups import with_groups
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
 from hf_encls.files import write_json, writing
 
@@ -30,6 +31,8 @@ def main(args: list[str] | None = None) -> dict:
     runs = {name: run for name, run in known_runs.items() if run is not None}
     protocol, fold, seed = split_of(list(runs.values()), options.protocol, options.fold, options.seed)
     clips, report, facts = load_clips(options.data_dir, options.data_name)
+    if options.groups:
+        clips = with_groups(clips, options.groups)
     test = test_clips(clips, protocol, seed=seed, fold=fold)
     unheard = {name: check_unheard(run, clips, test) for name, run in runs.items()}
     rows = compare({name: name for name in options.models}, test, device=options.device)
@@ -72,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("clip", "official"),
         help="which clips are the test (None: as the local models were trained; clip where there are none)",
     )
+    parser.add_argument("--groups", metavar="FILE", help="the table of groups that the local models were trained with")
     parser.add_argument("--fold", type=int, help="the test fold under official (None: that of the local models)")
     parser.add_argument(
         "--seed",

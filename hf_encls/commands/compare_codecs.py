@@ -12,6 +12,7 @@ import functools
 from pathlib import Path
 
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import as_options
 from hf_encls.data.load import FOLDER, KNOWN, load_clips
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import HEADS
@@ -32,7 +33,7 @@ def main(args: list[str] | None = None) -> Path:
 
     codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
     clips, report, facts = load_clips(options.data_dir, options.data_name)
-    print(report.text(), flush=True)
+    print(as_options(report.text()), flush=True)
     dataset = facts.title if facts else Path(options.data_dir).resolve().name
     ways = divisions(clips, options.protocol, options.folds, options.seeds)
     with writing(folder):

@@ -22,6 +22,7 @@ KEPT = {
     "codec_files": "files that were finished are kept",
     "compare_codecs": "finished cells are kept: the same command goes on from there",
     "extract_features": "finished features are in the cache: the same command goes on from there",
+    "few_examples": "finished draws are kept: the same command goes on from there",
     "pretrain_codec": "checkpoints are kept: the same command goes on from the last one",
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",

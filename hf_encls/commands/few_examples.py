@@ -12,7 +12,9 @@ from pathlib import Path
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.commands.outputs import check_folder
 from hf_encls.data.facts import copy_text
+from hf_encls.features.extraction import feature_identity
 from hf_encls.files import write_json, write_text, writing
+from hf_encls.files.escapes import markdown
 from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS, family_of, parse_features
 from hf_encls.report.codec_texts import plain_warning, used_codec
@@ -53,7 +55,9 @@ def main(args: list[str] | None = None) -> list[dict]:
     names = ("protocol", "fold", "seed", "hop_length", "window_s")
     settings = {name: getattr(options, name) for name in names} | {"recipe": recipe, "data": data}
     file, plan = folder / f"{NAME}.json", {name: getattr(options, name) for name in ("clips", "draws", "seed")}
-    rows = _earlier(file, settings)
+    settings["features"] = {name: feature_identity(each.config) for name, each in made.items()}
+    rows, measured = _earlier(file, settings)
+    settings["features"] = measured | settings["features"]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -67,7 +71,7 @@ def main(args: list[str] | None = None) -> list[dict]:
         fold = "" if options.fold is None else f", fold {options.fold}"
         title = f"{data}: protocol {options.protocol}{fold}, recipe {recipe}"
         note = "Mean accuracy of test clips over draws of the training clips, and its interval of 95 %."
-        page = "\n\n".join([f"{title}. {note}", table(points), *warnings])
+        page = "\n\n".join([f"{markdown(title)}. {note}", table(points), *warnings])
         write_text(f"{page}\n", folder / f"{NAME}.md")
         picture(points, folder / f"{NAME}.png", title)
     print("\n\n".join([table(points), *warnings]))
@@ -97,18 +101,23 @@ def _features(options: argparse.Namespace, name: str) -> FeatureArguments:
     )
 
 
-def _earlier(file: Path, settings: dict) -> list[dict]:
-    """The rows of an earlier start. Raises `ValueError` where they were measured in another way."""
+def _earlier(file: Path, settings: dict) -> tuple[list[dict], dict]:
+    """The rows of an earlier start, and the features of all its inputs; of other inputs than those of now, too.
+
+    Raises `ValueError` where they were measured in another way.
+    """
     if not file.is_file():
-        return []
+        return [], {}
     there = read_record(file, SHAPE)
-    other = [name for name, value in settings.items() if there["settings"].get(name) != value]
+    measured = there["settings"].get("features", {})
+    other = [name for name in settings if name != "features" and there["settings"].get(name) != settings[name]]
+    other += [f"kind of {name}" for name, value in settings["features"].items() if measured.get(name, value) != value]
     if other:
         raise ValueError(
             f"what is in {file} was measured with another {', '.join(other)}: take the same settings, or another "
             "--output_dir"
         )
-    return there["rows"]
+    return there["rows"], measured
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
   ffmpeg -i URL -f s16le -ac 1 -ar 48000 - | hf-encls listen - --raw_rate 48000 --model my_model
   hf-encls listen a_sound.wav --model my_model
 
-Memory does not grow with the time. JSON and TextGrid files are written at the end, the others as the sound goes on. The
+Memory does not grow with the time. The file of --output appears when the listening ends. The
 microphone needs: pip install 'hf_encls[live]'
 """
 AS_THEY_COME = ("jsonl", "csv", "rttm", "audacity")
@@ -62,8 +62,6 @@ def main(args: list[str] | None = None) -> int:
         else:
             with writing(options.output), output(options.output) as out:
                 _listen(listener, blocks, out, format)
-    if not listener.num_samples:
-        raise ValueError("expected sound, found none")
     print(
         f"heard {listener.duration_s:.1f} s; computing took {listener.computing_s / listener.duration_s:.1%} of it, "
         f"{listener.longest_s:.3f} s at most for one block",
@@ -122,8 +120,17 @@ def _check(options) -> None:
         raise ValueError(f"expected --block_s of at most 60, found {options.block_s:g}")
 
 
+def _of_file(source: str, sampling_rate: int, block_s: float) -> Iterator:
+    from hf_encls.audio import AudioError, stream
+
+    try:
+        yield from stream(source, sampling_rate, block_s)
+    except AudioError as error:
+        raise AudioError(f"{source}: {error}") from error
+
+
 def _blocks(options, sampling_rate: int, stop) -> Iterator:
-    from hf_encls.audio import check_rate, stream
+    from hf_encls.audio import check_rate
     from hf_encls.inference import live_sources
 
     if options.source is None:
@@ -134,7 +141,7 @@ def _blocks(options, sampling_rate: int, stop) -> Iterator:
         layout = (options.raw_type or "s16le", options.raw_channels or 1, (options.raw_rate, sampling_rate))
         blocks = live_sources.raw_blocks(sys.stdin.buffer, *layout, options.block_s, stop)
     else:
-        blocks = stream(options.source, sampling_rate, options.block_s)
+        blocks = _of_file(options.source, sampling_rate, options.block_s)
     if options.seconds is not None:
         blocks = live_sources.first_seconds(blocks, options.seconds, sampling_rate)
     return live_sources.until_stopped(blocks, stop)
@@ -164,6 +171,8 @@ def _listen(listener, blocks: Iterator, out, format: str) -> None:
             print(f"{heard.start_s:9.2f} {heard.end_s:9.2f}  {heard.score:.3f}  {one_line(heard.label)}", flush=True)
             if out is not None:
                 write(timeline.push(heard.probabilities))
+    if not listener.num_samples:
+        raise ValueError("expected sound, found none")
     if out is None:
         return
     write(timeline.finish(listener.duration_s))

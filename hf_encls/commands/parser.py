@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import logging
 import re
 import sys
 from collections.abc import Iterable
@@ -46,6 +47,18 @@ def underscored(argument: str) -> str:
 def as_options(text: str) -> str:
     """A message of the library in the words of a command: `overwrite=True` is --overwrite, `features=mel` --features mel."""
     return re.sub(r"`(\w+)(?:=([^`\n]*))?`", lambda part: " ".join(filter(None, _option(part[1], part[2]))), text)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return as_options(super().format(record))
+
+
+def show_warnings() -> None:
+    """From here on, warnings that the library logs are lines on stderr, in the words of a command."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _option(name: str, value: str | None) -> tuple[str, str | None]:

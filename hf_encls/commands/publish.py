@@ -6,7 +6,6 @@
 Every kind of features, and every policy of a codec, is one configuration of a repository; others in it stay.
 """
 
-import logging
 import re
 import shlex
 import sys
@@ -17,6 +16,7 @@ from transformers import HfArgumentParser
 
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.commands.outputs import check_file
+from hf_encls.commands.parser import show_warnings
 from hf_encls.report.dataset_cards import Source
 from hf_encls.report.feature_pictures import example_panels
 
@@ -54,7 +54,7 @@ def main(args: list[str] | None = None) -> dict:
 
     Raises `ValueError` for what a user can mend.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    show_warnings()
     parser = HfArgumentParser((FeatureArguments, PublishArguments), description=__doc__.splitlines()[0])
     features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
     if options.model_dir is not None:

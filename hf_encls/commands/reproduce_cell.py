@@ -5,7 +5,6 @@ last whole checkpoint. The lock is the operating system's: it ends with the proc
 `kill -9` waits for a cell whose process outlived it, and never runs one twice at once.
 """
 
-import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import transformers
 from filelock import FileLock
 
 from hf_encls.commands.door import run
+from hf_encls.commands.parser import show_warnings
 from hf_encls.files import writing
 from hf_encls.reproduction.grid import SETTINGS, CellSettings
 from hf_encls.reproduction.training import train_cell
@@ -27,7 +27,7 @@ def command(folder: Path, cache_dir: str) -> list[str]:
 
 def main(folder: Path, cache_dir: str) -> None:
     """Train the cell in `folder`, or what is left of it."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    show_warnings()
     transformers.utils.logging.disable_progress_bar()
     with writing(folder), FileLock(folder / ".lock"):
         if not (folder / RESULTS).is_file():

@@ -22,6 +22,7 @@ from datasets import Dataset
 
 from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
+from hf_encls.commands.parser import show_warnings
 from hf_encls.commands.published_inputs import codec_of, published_inputs
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
@@ -57,7 +58,7 @@ def main(args: list[str] | None = None) -> Results:
     """
     command = list(sys.argv[1:] if args is None else args)
     model_args, data_args, training_args = parse(command)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    show_warnings()
     transformers.utils.logging.disable_progress_bar()  # its bars for weights would break up the one of training
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False

@@ -43,10 +43,11 @@ class TimeLabels:
 
     def __post_init__(self):
         if not 0 < self.min_overlap <= 1:
-            raise ValueError(f"expected min_overlap above 0 and up to 1, found {self.min_overlap}")
-        for name in ("where", "unlabelled"):
-            if not getattr(self, name):
-                raise ValueError(f"expected a name as {name} of the labels, found none")
+            raise ValueError(f"expected `min_overlap` above 0 and up to 1, found {self.min_overlap}")
+        if not self.where:
+            raise ValueError("expected a folder, a file or a pattern of `labels`, found none")
+        if not self.unlabelled:
+            raise ValueError("expected the name of a class as `unlabelled`, or drop, found none")
 
     def rule(self) -> dict:
         """How windows get their label, as JSON: it belongs to every score."""

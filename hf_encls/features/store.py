@@ -83,8 +83,10 @@ class Windows:
         return torch.from_numpy(out)
 
 
-def codebooks_of(codec: PreTrainedModel, num_codebooks: int) -> torch.Tensor:
-    """The first codebooks of a codec, (K, entries, C)."""
+def codebooks_of(codec: PreTrainedModel | None, num_codebooks: int) -> torch.Tensor:
+    """The first codebooks of a codec, (K, entries, C). Raises `ValueError` where there is none."""
+    if codec is None:
+        raise ValueError("expected the codec of windows of codes, found none: give it as `codec`")
     with torch.no_grad():
         return codec_adapter(codec).codebook_entries(codec, num_codebooks).float().cpu()
 

@@ -54,7 +54,7 @@ def summarise(
     starts, silent = (np.asarray(windows[name][:]) for name in ("start", "silent"))
     labels, groups = np.asarray(windows["label"][:]), np.asarray(windows["group"][:])
     vectors = np.empty((len(store), 2 * config.num_bands), np.float32)
-    frames_hz = config.sampling_rate / config.frame_length
+    frames_hz = config.frame_rate
     pooled = max(1, round(frames_hz / PACE_HZ))
     pieces: list[np.ndarray] = []
     for at in range(0, len(store), ROWS_PER_READ):

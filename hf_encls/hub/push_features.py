@@ -1,4 +1,4 @@
-"""Publishing to the Hub: features that others train on. Never audio. Models: publishing_models.py."""
+"""Publishing to the Hub: features that others train on. Never audio. Models: push_models.py."""
 
 import copy
 import json

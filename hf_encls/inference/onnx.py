@@ -188,7 +188,7 @@ def length_of(values: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def window_index(length: torch.Tensor, config: EnclsConfig) -> torch.Tensor:
-    """`hub.windows_encls.window_index` of a length that is a tensor."""
+    """`model.windows_encls.window_index` of a length that is a tensor."""
     window, step = config.window_units, config.step_units
     full = torch.clamp(torch.div(length - window, step, rounding_mode="floor") + 1, min=1)
     covered = torch.maximum((full - 1) * step + window, full * step)

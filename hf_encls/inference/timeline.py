@@ -65,10 +65,12 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         if self.smoothing not in SMOOTHINGS:
-            raise ValueError(f"expected smoothing to be one of {', '.join(SMOOTHINGS)}, found {self.smoothing!r}")
+            raise ValueError(f"expected `smoothing` to be one of {', '.join(SMOOTHINGS)}, found {self.smoothing!r}")
         for name in ("switch_penalty", "min_duration_s"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"expected {name} of 0 or more, found {getattr(self, name)}")
+                raise ValueError(f"expected `{name}` of 0 or more, found {getattr(self, name)}")
+        if self.median_s is not None and not 0 < self.median_s < math.inf:
+            raise ValueError(f"expected `median_s` above 0 seconds, found {self.median_s}")
 
     def labels(self, cells: np.ndarray, step_s: float) -> np.ndarray:
         """Probabilities of cells (n, L) -> the label (n,) of each."""

@@ -1,7 +1,5 @@
 """The table of codecs side by side: from finished cells to Markdown, CSV, JSON and a picture."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_encls.files import write_json, write_text
-from hf_encls.files.escapes import markdown
+from hf_encls.files.escapes import csv_row, markdown
 from hf_encls.report.canvas import drawn, look, new_figure, save_figure
 from hf_encls.report.significance import CONFIDENCE, mcnemar, paired_t, t_interval
 from hf_encls.report.tables import markdown_table
@@ -147,20 +145,16 @@ def _p(value: float | None) -> str:
 def _csv(rows: Sequence[Mapping]) -> str:
     names = ("protocol", "features", "tags", "head", "kbytes_per_s", "kbits_per_s", "x_real_time", "relative_speed")
     names += ("accuracy", "low", "high", "count", "difference", "t_p", "mcnemar_p")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
+    lines = [csv_row(names)]
     for row in rows:
         accuracy, compared = row["accuracy"], row.get("mcnemar", {})
-        writer.writerow(
-            [
-                *(row["protocol"], row["features"], "; ".join(row["tags"]), row["head"], row["kbytes_per_s"]),
-                *(row["kbits_per_s"], row["x_real_time"], row["relative_speed"], accuracy["mean"], accuracy["low"]),
-                *(accuracy["high"], accuracy["count"], row.get("difference", {}).get("mean"), row.get("t_p")),
-                compared.get("p"),
-            ]
-        )
-    return out.getvalue()
+        numbers = [row["kbytes_per_s"], row["kbits_per_s"], row["x_real_time"], row["relative_speed"]]
+        numbers += [accuracy[name] for name in ("mean", "low", "high", "count")]
+        numbers += [row.get("difference", {}).get("mean"), row.get("t_p"), compared.get("p")]
+        texts = csv_row([row["protocol"], row["features"], "; ".join(row["tags"]), row["head"]]).rstrip("\n")
+        # Numbers are written as they are: a leading minus is no formula here.
+        lines.append(",".join([texts, *("" if number is None else str(number) for number in numbers)]) + "\n")
+    return "".join(lines)
 
 
 def save_picture(rows: Sequence[Mapping], path: Path) -> Path:

@@ -22,7 +22,7 @@ from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
 from hf_encls.training.resuming import last_checkpoint
-from hf_encls.training.run import probabilities, train
+from hf_encls.training.run import probabilities, run_settings, train
 
 CELL = "cell.json"  # the last file of a cell: it says that all of it is there
 SPEED = "speed.json"
@@ -108,7 +108,7 @@ def run_cells(
         for way in ways:
             place = folder / features.name.replace("/", "--").replace(" ", "-") / head / way.name
             made = args(output_dir=str(place / "run"), seed=way.seed, resume_from_checkpoint=None)
-            settings = _settings(features, config, way, made)
+            settings = run_settings(features.windows, config, made, way.protocol, way.fold)
             if (place / CELL).is_file():
                 cell = read_record(place / CELL, CELL_SHAPE)
                 _check_same(cell["settings"], settings, place)
@@ -138,15 +138,6 @@ def _train(features: Features, config: EnclsConfig, way: Division, args: EnclsTr
         "clip_accuracy": float(right.mean()),
         "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
         "training_s": float(run.results.times_s["training"]),
-    }
-
-
-def _settings(features: Features, config: EnclsConfig, way: Division, args: EnclsTrainingArguments) -> dict:
-    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
-    return {
-        **{"features": feature_identity(features.config), "windows": len(features.windows), **network, **vars(way)},
-        **{name: getattr(args, name) for name in ("num_train_epochs", "learning_rate", "bf16")},
-        "batch_size": args.per_device_train_batch_size,
     }
 
 

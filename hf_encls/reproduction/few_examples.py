@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, make_splits
 from hf_encls.features.extraction import checked_config
+from hf_encls.files.escapes import markdown
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.canvas import COLOURS, drawn, new_figure, save_figure
 from hf_encls.report.tables import markdown_table
@@ -162,7 +163,9 @@ def table(points: Sequence[dict]) -> str:
     }
     kinds = dict.fromkeys(point["kind"] for point in points)
     head = ["input, head", *(f"{count} clip{'s' * (count > 1)}" for count in counts)]
-    return markdown_table(head, [[kind, *(cells.get((kind, count), "") for count in counts)] for kind in kinds])
+    return markdown_table(
+        head, [[markdown(kind), *(cells.get((kind, count), "") for count in counts)] for kind in kinds]
+    )
 
 
 def picture(points: Sequence[dict], path: Path, title: str) -> Path:

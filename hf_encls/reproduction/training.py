@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import datasets
 from accelerate import PartialState
 
+from hf_encls.codec.facts import with_licence
 from hf_encls.codec.loading import codec_facts, load_codec, short_name
+from hf_encls.data.known_files import remembering
 from hf_encls.data.load import load_clips
+from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import extract_features, feature_config
 from hf_encls.report.codec_texts import used_codec
 from hf_encls.report.run_report import save_run
@@ -36,7 +40,9 @@ def train_cell(
         str(folder), seed=settings.seed, report_to="none", resume_from_checkpoint=resume, **training
     )
     started = time.monotonic()
-    clips, scan, facts = load_clips(settings.data_dir, settings.data_name)
+    with remembering(settings.data_dir, Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "hf_encls"):
+        clips, scan, facts = load_clips(settings.data_dir, settings.data_name)
+        clips = with_digests(clips)
     say(scan.text())
     dataset = facts.title if facts else Path(settings.data_dir).resolve().name
     codec = None if settings.codec is None else load_codec(settings.codec)
@@ -52,7 +58,7 @@ def train_cell(
             dataset=dataset,
             clips=scan.used,
             expected_clips=scan.expected,
-            codec=used_codec(config, codec and codec_facts(settings.codec), dataset),
+            codec=used_codec(config, codec and with_licence(codec_facts(settings.codec)), dataset),
             command=["scripts/train.py", *command],
             versions=versions(),
             times_s={"features": features_s},

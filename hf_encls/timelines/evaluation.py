@@ -37,9 +37,9 @@ class EvaluationSettings:
     def __post_init__(self):
         for name in ("time_resolution", "t_collar"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"expected {name} above 0 seconds, found {getattr(self, name)}")
+                raise ValueError(f"expected `{name}` above 0 seconds, found {getattr(self, name)}")
         if not 0 <= self.percentage_of_length <= 1:
-            raise ValueError(f"expected percentage_of_length from 0 to 1, found {self.percentage_of_length}")
+            raise ValueError(f"expected `percentage_of_length` from 0 to 1, found {self.percentage_of_length}")
         if not (self.evaluate_onset or self.evaluate_offset):
             raise ValueError("expected onsets or offsets to be evaluated, found neither")
 

@@ -74,7 +74,7 @@ def read_timeline(path: str | os.PathLike, *, tier: str | None = None, column: s
         else:
             segments = _table(text, column)
         return [_checked(number, segment) for number, segment in enumerate(segments, 1) if segment["label"]]
-    except (json.JSONDecodeError, RecursionError, csv.Error) as error:
+    except (json.JSONDecodeError, RecursionError, OverflowError, csv.Error) as error:
         raise LabelsError(f"{path} is damaged: {error}") from error
     except OSError as error:
         raise LabelsError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, broadcast_object_list
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
@@ -17,6 +17,7 @@ from hf_encls.training.trainer import collate
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # scikit-learn's C: the larger, the freer
 MOST_ITERATIONS = 500
 WINDOWS = 256  # in a block
+NEVER = -1e4  # the bias of a class that training does not have; infinity is no weight
 
 
 def fit(
@@ -30,18 +31,24 @@ def fit(
 
     `balanced`: a class counts by the inverse of its share of the training windows, as the recipe's `class_weights`.
     `clip_votes`: False where clips have no class of their own, so that the windows decide. Returns `C`, what was chosen,
-    and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all
-    get its weights.
+    and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all get its weights.
+    A class without a training window is never said. Raises `ValueError` where only one class has any.
     """
-    chosen: dict[str, float] = {}
     state = PartialState()
+    outcome: list = [{}, None]
     if state.is_main_process:
-        model.eval()
-        model.head.measure(lambda: _blocks(model, train))
-        chosen = _fit_classifier(model, train, validation, balanced, clip_votes)
+        try:
+            model.eval()
+            model.head.measure(lambda: _blocks(model, train))
+            outcome[0] = _fit_classifier(model, train, validation, balanced, clip_votes)
+        except (ValueError, OSError) as error:  # the others would wait for ever
+            outcome[1] = error
     if state.num_processes > 1:
+        broadcast_object_list(outcome)
         broadcast(list(model.head.state_dict().values()))
-    return chosen
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
 
 
 def _fit_classifier(
@@ -51,6 +58,9 @@ def _fit_classifier(
     balanced: bool,
     clip_votes: bool,
 ) -> dict:
+    classes = np.unique(train.labels)
+    if len(classes) < 2:
+        raise ValueError(f"expected training windows of at least two classes, found those of {len(classes)}")
     vectors, held_out = _vectors(model, train), _vectors(model, validation)
     # Freer and freer, each from where the last one ended.
     regression = LogisticRegression(
@@ -60,7 +70,9 @@ def _fit_classifier(
     for strength in STRENGTHS:
         regression.set_params(C=strength).fit(vectors, train.labels)
         clip_ids = validation.clip_ids if clip_votes else None
-        scores = evaluate_split(regression.predict_proba(held_out), validation.labels, clip_ids)
+        probabilities = np.zeros((len(held_out), model.config.num_labels))
+        probabilities[:, classes] = regression.predict_proba(held_out)
+        scores = evaluate_split(probabilities, validation.labels, clip_ids)
         loss = (scores.clip or scores.window).loss
         if not best or loss < best["validation_loss"]:
             best = {"C": strength, "validation_loss": loss}
@@ -69,8 +81,10 @@ def _fit_classifier(
     if len(weight) == 1:  # of two classes it has the second one's
         weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
     with torch.no_grad():
-        model.head.classifier.weight.copy_(weight)
-        model.head.classifier.bias.copy_(bias)
+        model.head.classifier.weight.zero_()
+        model.head.classifier.bias.fill_(NEVER)
+        model.head.classifier.weight[classes] = weight.to(model.device)
+        model.head.classifier.bias[classes] = bias.to(model.device)
     return best
 
 

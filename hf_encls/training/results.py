@@ -130,7 +130,9 @@ class Results(Record):
     per_class: list[dict] | None = field(default=None, metadata={"shape": ([CLASS_SHAPE], None)})  # of test windows
     confusion_matrix: list[list[int]] | None = None  # of test windows; rows: true class
     epochs: int | None = None
-    best_epoch: int | None = field(default=None, metadata=NULL)  # whose weights were kept
+    best_epoch: int | None = field(
+        default=None, metadata=NULL
+    )  # of the highest validation accuracy; the paper preset keeps the last one
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
     fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None

@@ -1,5 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +13,13 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
+from hf_encls.data.columns import DIVISION
 from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
-from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.fitting import fit
@@ -142,7 +145,10 @@ def train(
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
     _begin(start)
     training = _training_windows(stores["train"], splits["train"], model, args.recipe)
-    if Recipe.parse(args.recipe).crop and source.stream is not None:
+    recipe = Recipe.parse(args.recipe)
+    if model.head.is_fitted and recipe != Recipe(class_weights=recipe.class_weights):
+        said(f"the head {config.head} is fitted: of the recipe, it takes class_weights alone")
+    elif recipe.crop and source.stream is not None:
         said("no random crops: windows of a stream come without their neighbours")
     trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
     trainer.clip_votes = clips_have_one_label(windows)
@@ -190,11 +196,8 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
 
 def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
     """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
-    books = (
-        codebooks_of(model.frontend.codec, model.config.num_codebooks)
-        if model.config.representation.integers
-        else None
-    )
+    codec = getattr(model.frontend, "codec", None)
+    books = codebooks_of(codec, model.config.num_codebooks) if model.config.representation.integers else None
     store = FeatureStore(Windows(windows, codebooks=books), np.arange(len(windows)))
     rows = []
     with torch.inference_mode():
@@ -208,11 +211,13 @@ def run_settings(
     windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
 ) -> dict[str, object]:
     """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("head", "standardization", "dropout")}
+    network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
+    network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
     return asked_settings(args, protocol, fold, network) | {
         "classes": list(windows.features["label"].names),
         "features": feature_identity(config),
         "windows": len(windows),
+        "division": _fingerprint(windows),
     }
 
 
@@ -232,6 +237,12 @@ def asked_settings(
         "num_train_epochs": args.num_train_epochs,
         "max_steps": args.max_steps,
     }
+
+
+def _fingerprint(windows: Dataset) -> str:
+    """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
+    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
 def _begin(start: Start) -> None:

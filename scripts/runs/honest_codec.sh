@@ -26,5 +26,6 @@ python scripts/pretrain_codec.py \
     --log_steps 50 --eval_steps 500 --save_steps 250 --seed 0 \
     --cpu true --name honest --trained_on "ESC-10 folds 1-4" --license cc-by-3.0 --output_dir "$OUT/codec" \
     --attribution "ESC-10 is by K. J. Piczak (ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015, \
-https://github.com/karolpiczak/ESC-10), from recordings of Freesound users under CC BY 3.0 \
-(http://creativecommons.org/licenses/by/3.0/)."
+https://github.com/karolpiczak/ESC-10), who publishes it under CC BY 3.0 (http://creativecommons.org/licenses/by/3.0/). \
+Its clips were cut from recordings of Freesound users under licences of their own: CC0, CC BY, and two of them CC \
+Sampling+."
