@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hub_server import USER
 from small_models import save_small_model
 
 from hf_encls.commands.cli import main as cli
 from hf_encls.commands.extract_features import main as extract
+from hf_encls.commands.publish import main as publish
 from hf_encls.commands.train import main as train
 from hf_encls.data.labelled import TimeLabels, scan_recordings, window_labels
 from hf_encls.data.splits import leak_check, make_splits
@@ -184,7 +186,19 @@ def test_splits_keep_a_recording_on_one_side(recordings):
         assert 0.4 < len(splits["train"]) / len(windows) < 0.75
 
 
+REPO = f"{USER}/recordings"
 SMALL = ["--features", "log_mel", "--window_s", "0.25", "--hop_length", "64", "--report_to", "none"]
+
+
+def test_published_windows_say_how_they_got_their_labels(recordings, hub, tmp_path):
+    audio, labels, _ = recordings
+    data = ["--data_dir", str(audio), "--labels", str(labels), "--cache_dir", str(tmp_path / "cache"), *SMALL[:6]]
+    publish([*data, "--push_to_hub", REPO])
+    place = ["--output_dir", str(tmp_path / "model"), "--num_train_epochs", "1", *SMALL]
+    results = train(["--dataset", REPO, *place])
+    assert results.labels == {"min_overlap": 0.5, "unlabelled": "drop"} and results.test.clip is None
+    facts = json.loads(hub.files(REPO, "dataset")["log_mel/encls_features.json"])
+    assert all(row["clips"] == 9 for row in facts["class_counts"])  # each class is in every recording
 
 
 def test_a_run_on_recordings(recordings, tmp_path, capsys):

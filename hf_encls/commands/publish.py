@@ -128,4 +128,5 @@ def _source(inputs: Inputs, options: PublishArguments) -> Source:
         url=options.source_url or known.url,
         citation=known.citation,
         expected_clips=known.expected_clips,
+        labels=inputs.labels,
     )

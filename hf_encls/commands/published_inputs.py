@@ -64,6 +64,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         codec_facts=published.codec,
         num_clips=facts.get("num_clips"),
         expected_clips=expected_clips(facts),
+        labels=(facts.get("about_source") or {}).get("labels"),
     )
 
 

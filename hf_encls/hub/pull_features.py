@@ -26,7 +26,7 @@ FACTS = "encls_features.json"  # beside the parquet files of each configuration
 CODEC_SHAPE = {key: shape for key, shape in shape_of(CodecFacts).items() if key != "id"}  # which `config` says
 FACTS_SHAPE = {
     **{"config": dict, "source": str, "codec?": (CODEC_SHAPE, None), "num_clips?": (int, None)},
-    **{"about_source?": ({"expected_clips?": (int, None)}, None)},
+    **{"about_source?": ({"expected_clips?": (int, None), "labels?": (dict, None)}, None)},
 }
 
 

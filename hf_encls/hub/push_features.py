@@ -138,8 +138,11 @@ def describe_features(
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
     names = windows.features["label"].names
     labels = np.asarray(windows["label"][:])
-    clips, first = np.unique(np.asarray(windows["clip_id"][:]), return_index=True)
-    num_windows, num_clips = (np.bincount(x, minlength=len(names)) for x in (labels, labels[first]))
+    clips, clip = np.unique(np.asarray(windows["clip_id"][:]), return_inverse=True)
+    pairs = np.unique(
+        np.stack([clip, labels]), axis=1
+    )  # with labels in time, a clip may have windows of several classes
+    num_windows, num_clips = (np.bincount(each, minlength=len(names)) for each in (labels, pairs[1]))
     return {
         "config_name": config_name,
         "identity": feature_identity(config),

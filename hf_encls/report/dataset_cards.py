@@ -25,6 +25,7 @@ class Source:
     citation: str | None = None
     hub_id: str | None = None  # the data set's own id on the Hub, where it has one
     expected_clips: int | None = None  # how many the whole of a known data set has
+    labels: dict | None = None  # the rule by which windows got their labels from labels in time
 
     @classmethod
     def of(cls, facts: DatasetFacts | None, name: str) -> "Source":
@@ -110,8 +111,8 @@ def _by_source(made: Sequence[Mapping]) -> list[dict]:
     """Every source once, with the names of the configurations made of it."""
     found: dict[Source, list[str]] = {}
     for entry in made:
-        # Features of earlier versions do not say how many clips there should be, and are of the same source.
-        source = replace(Source.told(entry), expected_clips=None)
+        # Neither how many clips there should be nor how windows got their labels makes it another source.
+        source = replace(Source.told(entry), expected_clips=None, labels=None)
         found.setdefault(source, []).append(entry["config_name"])
     return [asdict(source) | {"configs": names} for source, names in found.items()]
 
