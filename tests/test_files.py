@@ -198,6 +198,12 @@ def test_a_full_disk_is_the_error_of_the_system_whoever_writes(tmp_path, library
     assert caught.value.filename == "results"
 
 
+def test_a_file_that_pytorch_cannot_even_open_is_the_error_of_the_system(tmp_path):
+    with pytest.raises(IsADirectoryError) as caught, writing("results"):
+        torch.save(torch.zeros(2), tmp_path)
+    assert caught.value.filename == "results"
+
+
 def test_a_damaged_file_that_is_read_is_no_error_of_writing(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"damaged!" * 9)
     (tmp_path / "a.pt").write_bytes(b"PK\x03\x04" + b"damaged!" * 9)

@@ -95,6 +95,9 @@ def _system_error(error: Exception) -> int | None:
     number = re.search(r"os error (\d+)", str(error))
     if number:
         return int(number[1])
+    reason = re.search(r"strerror: (.+)", str(error))  # of PyTorch, where a file cannot even be opened
+    if reason:
+        return next((code for code in errno.errorcode if os.strerror(code) == reason[1].strip()), errno.EIO)
     return errno.EIO if any(text in str(error) for text in CANNOT_WRITE) else None
 
 
