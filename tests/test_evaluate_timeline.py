@@ -141,6 +141,7 @@ def test_a_model_on_recordings(files, capsys):
 MISTAKES = {
     ("--t_collar", "0"): "expected --t_collar above 0 seconds, found 0.0",
     ("--percentage_of_length", "2"): "expected --percentage_of_length from 0 to 1",
+    ("--smoothing", "viterbi"): "--smoothing is about a model: name one with --model, or leave it out",
     ("--no_evaluate_onset", "--no_evaluate_offset"): "found neither",
     ("--ignore", "cat"): "expected --ignore to name classes that occur (bark, rain, siren), found 'cat'",
     ("--reference", "{files}/nowhere"): "expected a folder, a file or a pattern of labels",

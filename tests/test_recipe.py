@@ -280,7 +280,7 @@ def test_windows_as_they_are_are_scored(tones, tmp_path):
 
 def test_a_fitted_head_says_what_it_leaves_of_a_recipe(tones, tmp_path, capsys):
     train(tones, tmp_path / "model", "--head", "statistics", "--recipe", "recommended")
-    assert "of the recipe, it takes class_weights alone" in capsys.readouterr().out
+    assert "no epochs, no learning rate, of the recipe class_weights alone" in capsys.readouterr().out
 
 
 def test_a_fitted_head_takes_class_weights_and_nothing_else(tmp_path):

@@ -113,7 +113,7 @@ def _checked(values: dict, file: Path) -> PreTrainedConfig:
 def _instead() -> str:
     names = [f"{name}, which is bundled" for name in bundled_codecs()]
     choices = [*names, "a folder with config.json and model.safetensors of a codec", "USER/NAME on the Hub"]
-    return f"give {'; or '.join(choices)}; or take `features=log_mel`, which needs no codec"
+    return f"give {'; or '.join(choices)}; or take log-mel features, which need no codec"
 
 
 def is_here(name_or_path: str | os.PathLike) -> bool:

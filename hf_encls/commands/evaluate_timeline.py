@@ -22,12 +22,22 @@ found where one of its class begins within --t_collar of it and ends within that
 """
 
 
+OF_A_MODEL = (
+    *("revision", "device", "assume_codec", "family", "step_s"),
+    *("smoothing", "median_s", "switch_penalty", "min_duration_s"),
+)
+
+
 def main(args: list[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     from hf_encls.timelines.evaluation import EvaluationSettings, evaluate_timelines
     from hf_encls.timelines.tracks import read_tracks
 
-    options = _parser().parse(list(sys.argv[1:] if args is None else args))
+    parser = _parser()
+    options = parser.parse(list(sys.argv[1:] if args is None else args))
+    for name in () if options.model else OF_A_MODEL:
+        if getattr(options, name) != parser.get_default(name):
+            raise ValueError(f"--{name} is about a model: name one with --model, or leave it out")
     names = ("time_resolution", "t_collar", "percentage_of_length", "evaluate_onset", "evaluate_offset")
     settings = EvaluationSettings(**{name: getattr(options, name) for name in names})
     reading = {"tier": options.tier, "column": options.label_column}
@@ -62,8 +72,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("--reference", required=True, metavar="LABELS", help="what is right, as for train --labels")
     parser.add_argument("--ignore", nargs="+", default=[], metavar="CLASS", help="classes that are no events")
-    parser.add_argument("--tier", metavar="T", help="tier of TextGrids that has the labels")
-    parser.add_argument("--label_column", metavar="C", help="column of tables that has the labels")
+    parser.add_argument("--tier", metavar="T", help="tier of TextGrids that has the labels of the reference")
+    parser.add_argument("--label_column", metavar="C", help="column of tables that has the labels of the reference")
     parser.add_argument("--format", choices=["text", "json"], default="text", help="default: text")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="write here instead of to the terminal")
     rules = parser.add_argument_group("how timelines are scored (sed_eval's names)")

@@ -146,8 +146,10 @@ def train(
     _begin(start)
     training = _training_windows(stores["train"], splits["train"], model, args.recipe)
     recipe = Recipe.parse(args.recipe)
-    if model.head.is_fitted and recipe != Recipe(class_weights=recipe.class_weights):
-        said(f"the head {config.head} is fitted: of the recipe, it takes class_weights alone")
+    if model.head.is_fitted:
+        said(
+            f"the head {config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights alone"
+        )
     elif recipe.crop and source.stream is not None:
         said("no random crops: windows of a stream come without their neighbours")
     trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
