@@ -277,6 +277,8 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "mimi",
         "vibevoice",
         "xcodec",
+        "names",
+        "calibration",
         "limits",
         "loading",
         "precision",

@@ -28,10 +28,12 @@ from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
 from hf_encls.files import writing
+from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.card_files import check_card
 from hf_encls.report.codec_texts import plain_warning, used_codec
 from hf_encls.report.run_report import folds_table, save_run, usage
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.calibration import check_unknown
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
 from hf_encls.training.results import Results, over_folds
 from hf_encls.training.resuming import (
@@ -43,8 +45,9 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
-from hf_encls.training.run import Run, WindowSource, asked_settings, run_settings, train
+from hf_encls.training.run import Run, WindowSource, train
 from hf_encls.training.saving import public_command, versions
+from hf_encls.training.settings import asked_settings, run_settings
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,7 @@ def main(args: list[str] | None = None) -> Results:
             folds=data_args.protocol == "official" and data_args.fold is None,
         )
         check_division(data_args)
+        check_unknown(training_args.unknown, EnclsConfig(), data_args.protocol)
         if not training_args.overwrite and (data_args.protocol != "official" or data_args.fold is not None):
             check_card(folder)
         name = training_args.hub_model_id or folder.resolve().name

@@ -1,6 +1,5 @@
 """FeatureConfig: how features are made. EnclsConfig: that, and the head that classifies them."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,17 +8,16 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from .calibration_encls import check_calibration
 from .codec_encls import FAMILIES, codec_adapter, reason_of
-from .codec_features_encls import Codes, Latents
 from .conv_encls import ConvHead
 from .head_encls import Head
-from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
-from .mel_encls import LogMel, Mel
+from .limits_encls import check_last_layer, check_numbers, check_object, check_seconds
 from .mnist_encls import MnistHead
+from .names_encls import REPRESENTATIONS, family_of, parse_features
 from .representation_encls import Representation
 from .statistics_encls import StatisticsHead
 
-REPRESENTATIONS: dict[str, type[Representation]] = {each.kind: each for each in (Latents, Codes, Mel, LogMel)}
 HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ConvHead)}
 HEAD_OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 PRECISIONS = ("float32", "bfloat16", "tf32")
@@ -237,6 +235,15 @@ class EnclsConfig(FeatureConfig):
             Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
         num_directions (`int`, *optional*):
             Directions in which `statistics` takes the covariance: 32; 0: none is taken.
+        window_temperature (`float`, *optional*):
+            What the logits of windows are divided by, so that probabilities are as high as the answers are often right.
+            Fitted after training; `None`: as trained.
+        clip_temperature (`float`, *optional*):
+            The same for clips: it divides the logarithm of the mean of the windows' probabilities as trained.
+        window_unknown_below (`float`, *optional*):
+            A window whose most probable class has less is answered `unknown` by pipelines and timelines. `None`: none is.
+        clip_unknown_below (`float`, *optional*):
+            The same for clips.
     """
 
     model_type = "encls"
@@ -250,6 +257,10 @@ class EnclsConfig(FeatureConfig):
     pool_size: int | None = None
     dropout: float | None = None
     num_directions: int | None = None
+    window_temperature: float | None = None
+    clip_temperature: float | None = None
+    window_unknown_below: float | None = None
+    clip_unknown_below: float | None = None
 
     def __post_init__(self, **kwargs):
         if isinstance(self.head, str) and self.head in HEADS:
@@ -301,13 +312,8 @@ class EnclsConfig(FeatureConfig):
             raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {self.head!r}")
         check_head_options(self.head, {name: getattr(self, name) for name in HEAD_OPTIONS})
         self.head_class.validate(self)
-        weights = self.head_class.num_features(self) * self.num_labels
-        if weights > MOST_WEIGHTS:
-            settings = "".join(f", {name} {getattr(self, name)}" for name in self.head_class.options)
-            raise ValueError(
-                f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {self.window_s}, "
-                f"num_bands {self.num_bands}{settings} and {self.num_labels} labels ask for too much"
-            )
+        check_last_layer(self)
+        check_calibration(self)
 
     @property
     def head_class(self) -> type[Head]:
@@ -321,30 +327,3 @@ def check_head_options(head: str, given: Mapping[str, object]) -> None:
         if value is not None and name not in HEADS[head].options:
             where = [each.kind for each in HEADS.values() if name in each.options]
             raise ValueError(f"{name} is about the head {' and '.join(where)} and was given with {head}: leave it out")
-
-
-def parse_features(name: str) -> tuple[type[Representation], int | None]:
-    """The representation that a name means, and the sampling rate in hertz that it asks for; None where it asks for none.
-
-    `encodec_24khz_codes` is codes at 24000 Hz; `latents` are latents at any rate. Raises `ValueError` for another name.
-    """
-    if name in REPRESENTATIONS:
-        return REPRESENTATIONS[name], None
-    match = _matched(name)
-    if match is None:
-        raise ValueError(
-            f"expected features to be {', '.join(REPRESENTATIONS)}, encodec_24khz, encodec_48khz or one of the last two "
-            f"with _codes, or a name of another codec's family such as dac_16khz, found {name!r}"
-        )
-    return Codes if match["codes"] else Latents, int(match["rate"]) * (1000 if match["thousands"] else 1)
-
-
-def family_of(name: str) -> str | None:
-    """The codec's family that a name of features asks for: `dac` for `dac_16khz`; None where it asks for none."""
-    match = _matched(name)
-    return match and match["family"]
-
-
-def _matched(name: str) -> re.Match | None:
-    families = "|".join(FAMILIES)
-    return re.fullmatch(rf"(?P<family>{families})_(?P<rate>\d+)(?P<thousands>k?)hz(?P<codes>_codes)?", name)

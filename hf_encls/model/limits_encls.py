@@ -28,6 +28,10 @@ NETWORK = {
     "num_directions": (0, 256),
     "bandwidth": (0, 10_000),
     "num_codebooks": (1, 1 << 10),
+    "window_temperature": (0.001, 1000),
+    "clip_temperature": (0.001, 1000),
+    "window_unknown_below": (0, 1),
+    "clip_unknown_below": (0, 1),
 }
 CODEC = {
     "sampling_rate": (1, 1_000_000),
@@ -101,6 +105,17 @@ def check_seconds(name: str, value: float) -> None:
     """Raise `ValueError` for a window or a step of no length, or of one that no sound has."""
     if not 0 < value <= LONGEST_S:
         raise ValueError(f"expected {name} above 0 and at most {LONGEST_S:g} seconds, found {value}")
+
+
+def check_last_layer(config: PreTrainedConfig) -> None:
+    """Raise `ValueError` for a classifier with more weights than anything needs."""
+    weights = config.hidden_size * config.num_labels
+    if weights > MOST_WEIGHTS:
+        settings = "".join(f", {name} {getattr(config, name)}" for name in config.head_class.options)
+        raise ValueError(
+            f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {config.window_s}, "
+            f"num_bands {config.num_bands}{settings} and {config.num_labels} labels ask for too much"
+        )
 
 
 def check_family(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]], weights: float = 0) -> None:

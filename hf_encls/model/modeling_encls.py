@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import ModelOutput
 
+from .calibration_encls import calibrated
 from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig
@@ -33,7 +34,8 @@ class EnclsOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is given):
             Cross entropy of windows (`input_features`) or of clips (`input_values`).
         logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
-            Scores of windows, or of clips: the logarithm of the mean of the windows' probabilities.
+            Scores of windows, or of clips: the logarithm of the mean of the windows' probabilities, under the temperature
+            of the configuration where there is one.
         window_logits (`torch.FloatTensor` of shape `(batch_size, max_windows, num_labels)`, *optional*):
             Log-probabilities of each clip's windows; only for `input_values`. Rows beyond a clip's windows are zero.
         num_windows (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
@@ -150,7 +152,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         window_logits = num_windows = None
         if input_features is not None:
             with self._maps(output_hidden_states) as maps:
-                logits = self.classify(input_features)
+                logits = calibrated(self.classify(input_features), self.config.window_temperature)
         else:
             windows = self.windows(input_values, attention_mask)
             counts = [len(clip) for clip in windows]
@@ -158,7 +160,9 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
                 scores = self.classify_in_parts(torch.cat(windows))
             scores = scores.float().log_softmax(-1).split(counts)
             logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
-            window_logits = nn.utils.rnn.pad_sequence(list(scores), batch_first=True)
+            logits = calibrated(logits, self.config.clip_temperature)
+            scores = [calibrated(clip, self.config.window_temperature) for clip in scores]
+            window_logits = nn.utils.rnn.pad_sequence(scores, batch_first=True)
             num_windows = torch.tensor(counts, device=logits.device)
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels.long())
         output = EnclsOutput(loss, logits, window_logits, num_windows, maps())
@@ -211,7 +215,7 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             return self.frontend.windows(clips)
 
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
-        """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits (W, num_labels)."""
+        """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits as trained (W, num_labels)."""
         return self.head(self.seen(windows))
 
     def seen(self, windows: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,20 @@ class EnclsTrainingArguments(TrainingArguments):
             "averaged weights. Changes may follow: recommended,mixup=0,class_weights=false."
         },
     )
+    calibrate: bool = field(
+        default=True,
+        metadata={
+            "help": "Fit temperatures on the validation part when training is done: probabilities become as high as "
+            "answers are often right, and no answer changes. Never under the protocol paper, whose validation clips trained."
+        },
+    )
+    unknown: float | None = field(
+        default=None,
+        metadata={
+            "help": "Answer unknown where no class is probable enough: this share of known sounds (0.05, say) may be "
+            "answered so. None: always a class."
+        },
+    )
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Passes over the training windows. None: the recipe's (paper: 15)."}
     )
@@ -73,6 +87,8 @@ class EnclsTrainingArguments(TrainingArguments):
                 "already, or on the accelerator, where no worker reaches them, and of a stream each worker would hand out "
                 "all windows again. Leave it out"
             )
+        if self.unknown is not None and not 0 < self.unknown < 1:
+            raise ValueError(f"expected `unknown` to be a share above 0 and below 1, found {self.unknown}")
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if (asked > 1 or self.bf16) and not torch.accelerator.is_available():
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused

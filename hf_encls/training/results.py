@@ -30,6 +30,12 @@ class Scores(Record):
     accuracy: float  # of 1
     loss: float  # nats
     macro_f1: float | None = None  # of 1
+    ece: float | None = (
+        None  # of 1, see `metrics.calibration_error`; this and the loss are of probabilities as trained
+    )
+    calibrated_loss: float | None = None  # nats, under the temperature
+    calibrated_ece: float | None = None  # of 1, under the temperature
+    coverage: float | None = None  # of 1: the share that is not answered `unknown`
 
     @classmethod
     def metrics(cls) -> list[str]:
@@ -134,6 +140,8 @@ class Results(Record):
         default=None, metadata=NULL
     )  # of the highest validation accuracy; the paper preset keeps the last one
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
+    calibration: dict[str, float] | None = None  # temperatures and thresholds, by their names in `EnclsConfig`
+    unknown: float | None = None  # the share of known sounds that may be answered `unknown`
     fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None
     device: str | None = None
@@ -196,6 +204,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "confusion_matrix",
         "best_epoch",
         "history",
+        "calibration",
         "fit",
         "processes",
         "device",

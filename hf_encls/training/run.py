@@ -1,9 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,29 +11,23 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.columns import DIVISION
 from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
-from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
-from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
+from hf_encls.model.calibration_encls import CALIBRATION, calibration_of
+from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.calibration import calibrate, check_count, check_unknown, hindrance
 from hf_encls.training.fitting import fit
 from hf_encls.training.metrics import confusion, evaluate_split, per_class
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.saving import save_model
+from hf_encls.training.settings import run_settings
 from hf_encls.training.trainer import EnclsTrainer, history
-
-# Of transformers' arguments, those that a result depends on.
-OPTIMISATION = (
-    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
-    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
-    *("label_smoothing_factor", "bf16", "fp16"),
-)
 
 
 @dataclass
@@ -127,11 +119,18 @@ def train(
     keep_freed_memory()
     set_seed(args.seed)
     classes = list(windows.features["label"].names)
+    check_unknown(args.unknown, config, protocol, classes)
     splits = make_splits(windows, protocol, seed=args.seed, fold=fold)
     leak = leak_check(windows, splits)
     said = say if args.process_index == 0 else lambda line: None
     said((f"fold {fold}: " if fold else "") + leak.text())
     enforce(leak, protocol)
+    clip_votes = clips_have_one_label(windows)
+    validated = np.asarray(windows["clip_id"][:])[splits["validation"]]
+    check_count(args.unknown, *((len(set(validated)), "clips") if clip_votes else (len(validated), "windows")))
+    as_trained = hindrance(config, protocol)
+    if as_trained and args.calibrate:
+        said(f"probabilities stay as trained: {as_trained}")
     stores = _stores(
         windows,
         splits,
@@ -153,7 +152,7 @@ def train(
     elif recipe.crop and source.stream is not None:
         said("no random crops: windows of a stream come without their neighbours")
     trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
-    trainer.clip_votes = clips_have_one_label(windows)
+    trainer.clip_votes = clip_votes
     training_s, learned = _learn(trainer, start)
     results = Results(
         **_settings(config, protocol, fold, args.seed),
@@ -161,14 +160,16 @@ def train(
         parameters=model.head.num_parameters(),
         classes=classes,
         leak=leak,
-        clip_votes=trainer.clip_votes,
-        **_scores(trainer, stores, classes),
+        clip_votes=clip_votes,
+        **_scores(trainer, stores, classes, args.calibrate and not as_trained),
         **learned,
         processes=args.world_size,
         device=args.device.type,
         holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
         times_s={"training": training_s},
     )
+    for name, value in (results.calibration or {}).items():
+        setattr(model.config, name, value)
     model.cpu()
     if codec is not None and config.representation.needs_codec:
         model.attach_codec(codec)
@@ -193,11 +194,12 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
     silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
     clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
-    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+    labels, rows = np.asarray(windows["label"][:]), probabilities(model, windows, batch_size)
+    return evaluate_split(rows, labels, clip_ids, silent, calibration_of(model.config))
 
 
 def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
-    """What a model says of windows of features, as `evaluate` takes them: the probabilities of the classes, (n, L)."""
+    """What a model says of windows of features, as `evaluate` takes them: probabilities of the classes as trained (n, L)."""
     codec = getattr(model.frontend, "codec", None)
     books = codebooks_of(codec, model.config.num_codebooks) if model.config.representation.integers else None
     store = FeatureStore(Windows(windows, codebooks=books), np.arange(len(windows)))
@@ -207,44 +209,6 @@ def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_si
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
     return torch.cat(rows).numpy()
-
-
-def run_settings(
-    windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
-) -> dict[str, object]:
-    """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
-    network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
-    return asked_settings(args, protocol, fold, network) | {
-        "classes": list(windows.features["label"].names),
-        "features": feature_identity(config),
-        "windows": len(windows),
-        "division": _fingerprint(windows),
-    }
-
-
-def asked_settings(
-    args: EnclsTrainingArguments, protocol: str, fold: int | None, network: Mapping
-) -> dict[str, object]:
-    """The part of `run_settings` that is known before anything is read."""
-    devices = args.world_size * args.gradient_accumulation_steps
-    return {
-        "protocol": protocol,
-        "fold": fold,
-        "seed": args.seed,
-        "recipe": Recipe.parse(args.recipe).settings(),
-        **network,
-        **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
-        "batch_size": args.train_batch_size * devices,
-        "num_train_epochs": args.num_train_epochs,
-        "max_steps": args.max_steps,
-    }
-
-
-def _fingerprint(windows: Dataset) -> str:
-    """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
-    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
-    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
 def _begin(start: Start) -> None:
@@ -299,7 +263,8 @@ def _training_windows(
 def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
     """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
     names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
-    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | names | {"codec_config": None}))
+    anew = dict.fromkeys(("codec_config", *CALIBRATION))
+    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | names | anew))
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
@@ -326,13 +291,16 @@ def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
     return before_s + time.monotonic() - started, how
 
 
-def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
+def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str], scaled: bool) -> dict:
     out: dict = {}
+    found = {part: trainer.probabilities(store) for part, store in stores.items()}
+    ids = {part: store.clip_ids if trainer.clip_votes else None for part, store in stores.items()}
+    if scaled or trainer.args.unknown is not None:
+        known = found["validation"], stores["validation"].labels, ids["validation"]
+        out |= {"calibration": calibrate(*known, scaled, trainer.args.unknown), "unknown": trainer.args.unknown}
     for part, store in stores.items():
-        probabilities = trainer.probabilities(store)
-        clip_ids = store.clip_ids if trainer.clip_votes else None
-        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
-    predictions = probabilities.argmax(-1)  # of the last part: test
+        out[part] = evaluate_split(found[part], store.labels, ids[part], store.silent, out.get("calibration"))
+    store, predictions = stores["test"], found["test"].argmax(-1)
     out["per_class"] = per_class(predictions, store.labels, classes)
     out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()
     return out

@@ -3,12 +3,28 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_encls.training.metrics.scores import clip_probabilities, confusion, evaluate_split, macro_f1, per_class
+from hf_encls.training.metrics.scores import (
+    calibration_error,
+    clip_probabilities,
+    confusion,
+    evaluate_split,
+    macro_f1,
+    per_class,
+)
 
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
-__all__ = ["METRICS", "clip_probabilities", "confusion", "evaluate_split", "load_metric", "macro_f1", "per_class"]
+__all__ = [
+    "METRICS",
+    "calibration_error",
+    "clip_probabilities",
+    "confusion",
+    "evaluate_split",
+    "load_metric",
+    "macro_f1",
+    "per_class",
+]
 
 METRICS = ("window_accuracy", "clip_accuracy", "window_macro_f1", "per_class_table")
 

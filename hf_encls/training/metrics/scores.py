@@ -1,39 +1,48 @@
 """Scores of windows and clips, computed by scikit-learn: n windows, L classes, C clips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
+from hf_encls.model.calibration_encls import tempered
 from hf_encls.training.results import PartScores, Scores
 
 SMALLEST = 1e-12  # a probability of zero would make the loss infinite
+BINS = 15  # of equal width, as Guo et al. take them
 
 
 def evaluate_split(
-    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence | None, silent: Sequence[bool] | None = None
+    probabilities: np.ndarray,
+    labels: Sequence[int],
+    clip_ids: Sequence | None,
+    silent: Sequence[bool] | None = None,
+    calibration: Mapping[str, float | None] | None = None,
 ) -> PartScores:
     """The scores of one split.
 
     Args:
-        probabilities: (n, L), one row for each window; every row sums to 1.
+        probabilities: (n, L), one row for each window, as trained; every row sums to 1.
         labels: (n,) the true class of each window.
         clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
             their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
+        calibration: temperatures and thresholds, by their names in [`EnclsConfig`]; none where None.
 
     Without `silent` there are none of the windows without silence. Raises `ValueError` where there are no windows.
     """
     probabilities, labels = _checked(probabilities, labels)
     if not len(labels):
         raise ValueError("Expected at least one window to score, found none.")
-    scores = PartScores(window=_scores(probabilities, labels), num_windows=len(labels))
+    of_windows, of_clips = _settings(calibration, "window"), _settings(calibration, "clip")
+    scores = PartScores(window=_scores(probabilities, labels, *of_windows), num_windows=len(labels))
     if clip_ids is not None:
         clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
-        scores.clip, scores.num_clips = _scores(clips, clip_labels), len(clip_labels)
+        scores.clip, scores.num_clips = _scores(clips, clip_labels, *of_clips), len(clip_labels)
     if silent is not None:
         heard = ~_column(silent, len(labels), "silent").astype(bool)
-        scores.window_without_silence = _scores(probabilities[heard], labels[heard]) if heard.any() else None
+        if heard.any():
+            scores.window_without_silence = _scores(probabilities[heard], labels[heard], *of_windows)
         scores.num_windows_without_silence = int(heard.sum())
     return scores
 
@@ -103,14 +112,47 @@ def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
     return predictions, int(predictions.max(initial=-1)) + 1
 
 
-def _scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+def calibration_error(probabilities: np.ndarray, labels: Sequence[int]) -> float:
+    """The expected calibration error (ECE) of probabilities (n, L): how far confidence and accuracy are apart.
+
+    The n answers are put into 15 bins of equal width by their confidence, the probability of the most probable class
+    (Guo et al., "On calibration of modern neural networks", 2017). The result is the mean over bins, weighted by their
+    answers, of the distance between the share that is right and the mean confidence.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _settings(calibration: Mapping[str, float | None] | None, unit: str) -> tuple[float | None, float | None]:
+    """Temperature and threshold of `window` or `clip`."""
+    calibration = calibration or {}
+    return calibration.get(f"{unit}_temperature"), calibration.get(f"{unit}_unknown_below")
+
+
+def _scores(
+    probabilities: np.ndarray, labels: np.ndarray, temperature: float | None, unknown_below: float | None
+) -> Scores:
     predictions = probabilities.argmax(axis=1)
-    of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
-    return Scores(
+    scores = Scores(
         accuracy=float(accuracy_score(labels, predictions)),
-        loss=float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
+        loss=_loss(probabilities, labels),
         macro_f1=macro_f1(predictions, labels),
+        ece=calibration_error(probabilities, labels),
     )
+    honest = tempered(probabilities, temperature)
+    if temperature is not None:
+        scores.calibrated_loss, scores.calibrated_ece = _loss(honest, labels), calibration_error(honest, labels)
+    if unknown_below is not None:
+        scores.coverage = float((honest.max(axis=1) >= unknown_below).mean())
+    return scores
+
+
+def _loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
+    return float(-np.log(np.maximum(of_truth, SMALLEST)).mean())
 
 
 def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
