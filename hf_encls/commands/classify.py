@@ -40,7 +40,8 @@ def main(args: list[str] | None = None) -> int:
     errors = 0
     with writing(options.output), output(options.output) as out:
         write = {"table": _table, "csv": _csv, "jsonl": _json_lines}[options.format]
-        rows = write(out, [str(file) for file in files], min(options.top_k, pipe.model.config.num_labels))
+        top_k = min(options.top_k, pipe.model.config.num_labels)
+        rows = write(out, [str(file) for file in files], top_k)
         answers = pipe.analyse_many(
             files,
             batch_size=options.batch_size,
@@ -52,7 +53,7 @@ def main(args: list[str] | None = None) -> int:
             if not index:
                 next(rows)  # the header comes with the first row: a file without rows is not worth keeping
             errors += isinstance(answer, ValueError)
-            rows.send((str(file), answer if isinstance(answer, ValueError) else answer.top(options.top_k)))
+            rows.send((str(file), answer if isinstance(answer, ValueError) else answer.top(top_k)))
     if errors:
         print(f"{errors} of {len(files)} files could not be classified", file=sys.stderr)
     return 1 if errors else 0

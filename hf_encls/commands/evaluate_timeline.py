@@ -98,6 +98,7 @@ def _parser() -> Parser:
 
 def _of_model(options) -> dict[str, list[dict]]:
     """What the model says of every recording, by its name."""
+    from hf_encls.model.calibration_encls import UNKNOWN
     from hf_encls.timelines.tracks import recording_name
 
     pipe, root = load_pipe(options), Path(options.timelines)
@@ -107,7 +108,10 @@ def _of_model(options) -> dict[str, list[dict]]:
     for file in expand([options.timelines]):
         name = file.relative_to(root).as_posix() if root.is_dir() else file.name
         analysis = pipe.analyse(file, family=options.family, assume_codec=options.assume_codec)
-        said[recording_name(name)] = analysis.timeline(**segment_settings(options))
+        segments = analysis.timeline(**segment_settings(options))
+        if analysis.config.window_unknown_below is not None:  # where it is unknown what sounds, nothing is said
+            segments = [each for each in segments if each["label"] != UNKNOWN]
+        said[recording_name(name)] = segments
     return said
 
 

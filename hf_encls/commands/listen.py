@@ -153,7 +153,7 @@ def _listen(listener, blocks: Iterator, out, format: str) -> None:
     from hf_encls.inference.live import LiveTimeline
     from hf_encls.timelines.formats import render
 
-    timeline = LiveTimeline(listener.labels, listener.window_s, listener.step_s)
+    timeline = LiveTimeline(listener.labels, listener.window_s, listener.step_s, listener.config)
     kept: list[dict] = []
 
     def write(segments: list[dict]) -> None:
@@ -170,7 +170,7 @@ def _listen(listener, blocks: Iterator, out, format: str) -> None:
         for heard in listener(blocks):
             print(f"{heard.start_s:9.2f} {heard.end_s:9.2f}  {heard.score:.3f}  {one_line(heard.label)}", flush=True)
             if out is not None:
-                write(timeline.push(heard.probabilities))
+                write(timeline.push(heard.as_trained))
     if not listener.num_samples:
         raise ValueError("expected sound, found none")
     if out is None:

@@ -10,6 +10,8 @@ import torch
 
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import DECIMALS, SHORTEST_CELL
+from hf_encls.model.calibration_encls import UNKNOWN, tempered
+from hf_encls.model.configuration_encls import EnclsConfig
 
 PIECE_S = 0.2  # of sound that goes through a codec together: less would be computed more often for little
 
@@ -23,6 +25,7 @@ class Heard:
     label: str
     score: float
     probabilities: np.ndarray  # (L,)
+    as_trained: np.ndarray  # (L,) the same before any temperature
 
 
 class Listener:
@@ -80,9 +83,9 @@ class Listener:
         for probabilities in self._probabilities(iter(blocks)):
             for row in probabilities:
                 start = count * self.step_s
-                best = int(row.argmax())
-                end = min(start + self.window_s, self.duration_s)
-                yield Heard(start, end, labels[best], float(row[best]), row)
+                honest = tempered(row, self.config.window_temperature)
+                label, score = answer(honest, labels, self.config.window_unknown_below)
+                yield Heard(start, min(start + self.window_s, self.duration_s), label, score, honest, row)
                 count += 1
 
     def _probabilities(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -114,21 +117,33 @@ class Listener:
             yield rows
 
 
-class LiveTimeline:
-    """Windows one by one -> segments, those that `make_timeline` makes of all without smoothing.
+def answer(probabilities: np.ndarray, labels: Sequence[str], unknown_below: float | None) -> tuple[str, float]:
+    """The most probable label of (L,) and its probability; `unknown` and what that lacks of 1, where it is too low."""
+    best = int(probabilities.argmax())
+    score = float(probabilities[best])
+    if unknown_below is not None and score < unknown_below:
+        return UNKNOWN, 1 - score
+    return labels[best], score
 
-    Only the windows that the next cell needs are kept, and the segment that goes on.
+
+class LiveTimeline:
+    """Windows one by one -> segments, those that `segments_of` makes of all without smoothing.
+
+    Only the windows that the next cell needs are kept, and the segment that goes on. `config` has the temperature and the
+    threshold of windows; None: without.
     """
 
-    def __init__(self, labels: Sequence[str], window_s: float, step_s: float):
+    def __init__(self, labels: Sequence[str], window_s: float, step_s: float, config: EnclsConfig | None = None):
         self.labels, self.window_s, self.step_s = labels, window_s, step_s
+        self.temperature = None if config is None else config.window_temperature
+        self.unknown_below = None if config is None else config.window_unknown_below
         self.recent: deque[np.ndarray] = deque(maxlen=max(1, -(-round(window_s * 1e6) // round(step_s * 1e6))))
         self.newest = -1  # number of the newest window, which completes the cell that begins with it
         self.pending: tuple[int, np.ndarray] | None = None  # the newest cell: it may turn out to be none
-        self.first, self.label, self.sums, self.seconds = 0, -1, np.zeros(len(labels)), 0.0
+        self.first, self.label, self.sums, self.seconds = 0, None, np.zeros(len(labels)), 0.0
 
     def push(self, probabilities: np.ndarray) -> list[dict]:
-        """One more window (L,) -> the segments that are finished now: none or one."""
+        """One more window (L,), as trained -> the segments that are finished now: none or one."""
         done = [] if self.pending is None else self._take(self.step_s)
         self.newest += 1
         self.recent.append(np.asarray(probabilities, np.float64))
@@ -159,9 +174,10 @@ class LiveTimeline:
     def _take(self, seconds: float) -> list[dict]:
         """Let the pending cell, of that length, be part of the timeline."""
         cell, probabilities = self.pending
-        label, done = int(probabilities.argmax()), []
+        probabilities = tempered(probabilities, self.temperature)
+        label, done = answer(probabilities, self.labels, self.unknown_below)[0], []
         if label != self.label:
-            done = [self._segment(cell * self.step_s)] if self.label >= 0 else []
+            done = [] if self.label is None else [self._segment(cell * self.step_s)]
             self.first, self.label, self.sums, self.seconds = cell, label, np.zeros(len(self.labels)), 0.0
         self.sums = self.sums + seconds * probabilities
         self.seconds += seconds
@@ -169,5 +185,6 @@ class LiveTimeline:
 
     def _segment(self, end: float) -> dict:
         start = round(self.first * self.step_s, DECIMALS)
-        score = float(self.sums[self.label] / self.seconds)
-        return {"start": start, "end": round(end, DECIMALS), "label": self.labels[self.label], "score": score}
+        means = self.sums / self.seconds
+        score = 1 - means.max() if self.label == UNKNOWN else means[self.labels.index(self.label)]
+        return {"start": start, "end": round(end, DECIMALS), "label": self.label, "score": float(score)}

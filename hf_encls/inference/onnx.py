@@ -1,4 +1,5 @@
-"""A model as one ONNX graph: waveform (samples,) at the model's rate -> probabilities of its windows (windows, classes).
+"""A model as one ONNX graph: waveform (samples,) at the model's rate -> probabilities of its windows (windows, classes) and
+of the whole (classes,).
 
 The graph does what the frontend and the network do, for any length, in operations whose shapes may change: frontends in
 Python decide by `if` and loop, a graph cannot. It is compared with the model at several lengths before it is kept.
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from hf_encls.files import new_file
+from hf_encls.model.calibration_encls import calibrated
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import SHORTEST_REST
@@ -31,7 +33,8 @@ class ExportError(ValueError):
 def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> float:
     """Write `model` as an ONNX file and return the largest difference of a probability from PyTorch's.
 
-    Metadata: `encls`, JSON with features, labels, sampling_rate, window_s, step_s and the extractor's settings. Raises
+    Metadata: `encls`, JSON with features, labels, sampling_rate, window_s, step_s, the thresholds of `unknown` where there
+    are any, and the extractor's settings. Raises
     `ExportError` where the checkpoint has no codec or the graph differs by more than 1e-4, `ValueError` for one whose
     probabilities are no numbers.
     """
@@ -57,7 +60,7 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["waveform"],
-                output_names=["probabilities"],
+                output_names=["probabilities", "clip"],
                 dynamic_axes={"waveform": {0: "samples"}, "probabilities": {0: "windows"}},
             )
         loaded = onnx.load(partial)
@@ -88,11 +91,13 @@ def compare(
     for length in lengths:
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
-            expected = model.classify_in_parts(model.frontend.windows([wave])[0]).softmax(-1).numpy()
-        actual = session.run(None, {"waveform": wave.numpy()})[0]
+            told = model(input_values=wave[None])
+            expected, of_clip = told.window_logits[0].softmax(-1).numpy(), told.logits[0].softmax(-1).numpy()
+        actual, clip = session.run(["probabilities", "clip"], {"waveform": wave.numpy()})
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
-        largest = float(np.maximum(largest, np.abs(actual - expected).max()))  # max() would forget a NaN
+        for difference in (actual - expected, clip - of_clip):
+            largest = float(np.maximum(largest, np.abs(difference).max()))  # max() would forget a NaN
     return largest
 
 
@@ -130,8 +135,8 @@ class Graph(nn.Module):
             kernels = torch.cat([phase.cos(), -phase.sin()]) * taper
             self.kernels = nn.Buffer(kernels.float()[:, None])  # (2 bins, 1, n_fft)
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(samples,) -> (windows, classes)."""
+    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(samples,) -> (windows, classes) and (classes,)."""
         config = self.model.config
         if config.representation.needs_codec:
             latents = self._latents(waveform)
@@ -141,7 +146,10 @@ class Graph(nn.Module):
             windows = latents[:, window_index(length_of(latents, 1), config)].transpose(0, 1)
         else:
             windows = self._mel(waveform[window_index(length_of(waveform, 0), config)])
-        return self.model.classify(windows).softmax(-1)
+        scores = self.model.classify(windows)
+        clip = scores.softmax(-1).mean(0).log()
+        each = calibrated(scores, config.window_temperature), calibrated(clip, config.clip_temperature)
+        return each[0].softmax(-1), each[1].softmax(-1)
 
     def _mel(self, pieces: torch.Tensor) -> torch.Tensor:
         config = self.model.config
@@ -224,6 +232,8 @@ def _about(config: EnclsConfig) -> dict:
         "codec_id": config.codec_id,
         "codec_hash": config.codec_hash,
         "codec_policy": config.codec_policy,
+        "window_unknown_below": config.window_unknown_below,
+        "clip_unknown_below": config.clip_unknown_below,
         "extractor": {
             "feature_extractor_type": "EnclsFeatureExtractor",
             "feature_size": 1,

@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_encls.files.escapes import one_line
 from hf_encls.inference.timeline import Cells
+from hf_encls.model.calibration_encls import UNKNOWN
 from hf_encls.report.canvas import Look, class_names, drawn, look, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
 LEGEND_COLUMNS = 5
 EDGE = "#222222"  # of hatches
+NOTHING = Look("#f4f4f4", "", "o")  # of what is unknown
 
 
 class Envelope:
@@ -75,7 +77,11 @@ def save_timeline_picture(
     heights = ([1.1] if envelope else []) + [0.45, max(0.8, 0.24 * len(order))]
     names = class_names(labels)
     used = [i for i, name in enumerate(labels) if any(segment["label"] == name for segment in segments)]
-    legend_rows = -(-len(used) // LEGEND_COLUMNS)
+    # A class looks alike in all pictures of a model, whatever else is heard.
+    looks = {labels[i]: (names[i], look(i)) for i in used}
+    if any(segment["label"] not in looks for segment in segments):
+        looks[UNKNOWN] = UNKNOWN, NOTHING
+    legend_rows = -(-len(looks) // LEGEND_COLUMNS)
     figure = new_figure(11, 1.2 + 1.35 * sum(heights) + 0.2 * legend_rows)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     if envelope:
@@ -83,8 +89,6 @@ def save_timeline_picture(
         axes[0].fill_between(times, low, high, step="post", color="#444444", linewidth=0.3)
         peak = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-3)
         axes[0].set(ylabel="Waveform", ylim=(-1.05 * peak, 1.05 * peak), yticks=[])
-    # A class looks alike in all pictures of a model, whatever else is heard.
-    looks = {labels[i]: (names[i], look(i)) for i in used}
     _draw_segments(axes[-2], segments, looks, duration_s)
     figure.legend(
         handles=[_patch(name, style) for name, style in looks.values()],

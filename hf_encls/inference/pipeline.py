@@ -17,7 +17,8 @@ from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
-from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, make_timeline
+from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, segments_of
+from hf_encls.model.calibration_encls import UNKNOWN, tempered
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.limits_encls import check_seconds
@@ -48,7 +49,7 @@ class Analysis:
     """What a model says of one clip."""
 
     name: str
-    probabilities: np.ndarray  # (W, L) of the windows
+    as_trained: np.ndarray  # (W, L) probabilities of the windows, before any temperature
     starts_s: np.ndarray  # (W,)
     duration_s: float
     config: EnclsConfig
@@ -58,23 +59,35 @@ class Analysis:
         """Names of the L classes."""
         return [self.config.id2label[i] for i in range(self.config.num_labels)]
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(W, L) of the windows."""
+        return tempered(self.as_trained, self.config.window_temperature)
+
     def scores(self) -> np.ndarray:
-        """(L,) the clip's probabilities: the mean of its windows'."""
-        return self.probabilities.mean(axis=0)
+        """(L,) the clip's probabilities: the mean of its windows' as trained, under the temperature of clips."""
+        return tempered(self.as_trained.mean(axis=0), self.config.clip_temperature)
 
     def top(self, top_k: int | None = 5) -> list[dict]:
-        """The `top_k` most probable labels as the stock pipeline gives them, `[{"score", "label"}]`; None: all."""
+        """The `top_k` most probable labels as the stock pipeline gives them, `[{"score", "label"}]`; None: all.
+
+        Where no class is probable enough for this model, `unknown` comes first, with what the best class lacks of 1.
+        """
         scores, labels = self.scores(), self.labels
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        return [{"score": float(scores[i]), "label": labels[i]} for i in order]
+        order = np.argsort(-scores, kind="stable")
+        rows = [{"score": float(scores[i]), "label": labels[i]} for i in order]
+        if self.config.clip_unknown_below is not None and scores.max() < self.config.clip_unknown_below:
+            rows.insert(0, {"score": 1.0 - float(scores.max()), "label": UNKNOWN})
+        return rows[:top_k]
 
     def timeline(self, **settings) -> list[dict]:
         """Segments; settings as in `Segmentation`."""
-        return make_timeline(self.probabilities, self.labels, self.times, **settings)
+        return segments_of(self.cells(), self.config.window_unknown_below, **settings)
 
     def cells(self) -> Cells:
         """Probabilities at the resolution of the timeline."""
-        return Cells(cell_probabilities(self.probabilities, self.times), self.labels, self.times)
+        cells = cell_probabilities(self.as_trained, self.times)
+        return Cells(tempered(cells, self.config.window_temperature), self.labels, self.times)
 
     @property
     def step_s(self) -> float:
@@ -103,7 +116,7 @@ class EnclsPipeline(AudioClassificationPipeline):
     `pipeline("audio-classification", model=..., pipeline_class=EnclsPipeline)` gives one too. Unlike the stock one it
     takes any sampling rate and channel count, needs no ffmpeg or torchaudio, streams long files in constant memory,
     and gives a clip the same scores alone, in a batch and in pieces. Models on codes take `.ecdc` files and saved
-    codes.
+    codes. A model that was trained with a threshold answers `unknown` below it.
     """
 
     @classmethod
@@ -292,7 +305,7 @@ class EnclsPipeline(AudioClassificationPipeline):
             done += count
 
     def _classify(self, windows: torch.Tensor) -> np.ndarray:
-        """(W, C, T) -> probabilities (W, L)."""
+        """(W, C, T) -> probabilities as trained (W, L)."""
         if not len(windows):
             return np.zeros((0, self.model.config.num_labels), np.float32)
         return self.model.classify_in_parts(windows).float().softmax(-1).cpu().numpy()

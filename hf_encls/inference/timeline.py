@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from hf_encls.model.calibration_encls import UNKNOWN
+
 SMOOTHINGS = ("none", "median", "viterbi")
 SHORTEST_CELL = 0.1  # of a step: a rest below it belongs to the last cell, as it makes no window of its own
 BLOCK = 4096  # cells that are computed together: an hour of short steps needs no second table of its size
@@ -90,16 +92,30 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
 
     Raises `ValueError` for shapes and settings that do not fit.
     """
-    segmentation = Segmentation(**settings)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
-    cells = cell_probabilities(probabilities, times)
+    return segments_of(Cells(cell_probabilities(probabilities, times), labels, times), **settings)
+
+
+def segments_of(divided: Cells, unknown_below: float | None = None, **settings) -> list[dict]:
+    """The segments of `make_timeline`, of a clip that is divided into cells already.
+
+    `unknown_below`: a cell whose most probable class has less is `unknown`. That is one more label to choose, to smooth and
+    to join, with this probability in every cell; the score of such a segment is what the best class lacks of 1.
+    """
+    segmentation = Segmentation(**settings)
+    cells, labels, times = divided.probabilities, divided.labels, divided.times
+    if unknown_below is not None:
+        cells = np.concatenate([cells, np.full((len(cells), 1), unknown_below)], axis=1)
+        labels = [*labels, UNKNOWN]
     path = segmentation.labels(cells, times.step_s)
     edges = times.edges(len(cells))
     runs = absorb_short(path, cells, edges, segmentation.min_duration_s)
     segments = []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
+        if unknown_below is not None:
+            scores[-1] = 1 - scores[:-1].max()
         start = round(float(edges[first]), DECIMALS)
         end = round(float(edges[last]), DECIMALS) if last < len(cells) else float(times.duration_s)
         segment = {"start": start, "end": end, "label": labels[label], "score": float(scores[label])}

@@ -26,6 +26,7 @@ from hf_encls.model.configuration_encls import (
     family_of,
     parse_features,
 )
+from hf_encls.report.calibration_texts import calibration_text, limit_text
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
@@ -187,6 +188,8 @@ def model_card(
         codec_text=codec_text(codec),
         codec_warning=codec_warning(codec, results.dataset),
         results_table=results_table(results, markdown=True),
+        probabilities=calibration_text(results),
+        limit=limit_text(results),
         per_class=class_table(results, markdown=True) if results.per_class else "",
         numbers=", ".join(numbers.splitlines()),
         pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hf_encls.data.folders import ScanReport
 from hf_encls.files.escapes import python
+from hf_encls.report.calibration_texts import calibration_table
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.pictures import save_confusion_matrix, save_curves
 from hf_encls.report.tables import results_table
@@ -55,6 +56,8 @@ def folds_table(results: Results) -> str:
 def usage(results: Results, folder: Path, example: str | None) -> str:
     """What a run prints last: its scores, and three lines of Python that use the model."""
     lines = ["", title(results), results_table(results), ""]
+    if results.calibration:
+        lines += ["Probabilities (ECE: expected calibration error):", calibration_table(results), ""]
     if not results.holds_codec:
         lines += [
             f"The model is in {folder}. It holds no codec, because {results.codec.id} could not be had: it takes "

@@ -12,7 +12,10 @@ from hf_encls.training.metrics import clip_probabilities
 
 SMALLEST = 1e-300  # probabilities in float64 that are zero
 BOUNDS = math.log(0.01), math.log(100.0)  # of the logarithm of a temperature
-ROUNDING = 1e-6  # by which a threshold is lower: in float32 a clip's probability is another one
+NEAREST = 1e-6  # to 0 and 1 that a threshold may be: float32 has few numbers there
+MARGIN = (
+    0.1  # nats of log-odds by which it is lower at most: features of a file are not rounded to 16 bits as stored ones
+)
 
 
 def hindrance(config: PreTrainedConfig, protocol: str) -> str | None:
@@ -96,8 +99,10 @@ def threshold(confidence: np.ndarray, alpha: float) -> float:
     these came, at most the share `alpha` is answered `unknown`, in the mean over draws of the validation part. The score
     is that of the answer, not of the true class: it is what can be looked at when the class is not known.
     """
-    rank = _rank(alpha, len(confidence))
-    return max(0.0, float(np.sort(confidence)[rank - 1]) - ROUNDING)
+    rank, sure = _rank(alpha, len(confidence)), np.sort(confidence).clip(NEAREST, 1 - NEAREST)
+    odds = np.log(sure) - np.log1p(-sure)
+    below = odds[rank - 2] if rank > 1 else -math.inf
+    return float(1 / (1 + np.exp(min(MARGIN, (odds[rank - 1] - below) / 2) - odds[rank - 1])))
 
 
 def _rank(alpha: float, count: int) -> int:
