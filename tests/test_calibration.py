@@ -19,6 +19,7 @@ from hf_encls.model.calibration_encls import CALIBRATION, UNKNOWN, tempered
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.calibration_texts import calibration_text, limit_text
 from hf_encls.report.cards import model_card
+from hf_encls.reproduction.unheard import measure
 from hf_encls.training.calibration import calibrate, temperature, threshold
 from hf_encls.training.metrics import calibration_error, evaluate_split
 from hf_encls.training.results import Results
@@ -318,3 +319,32 @@ def test_evaluate_knows_the_temperatures(tmp_path):
     # A configuration that was calibrated before is trained anew from its logits.
     again = hf_encls.train(windows, run.model.config, args=args, start=None)
     assert again.results.calibration == run.results.calibration
+
+
+# ------------------------------------------------------------------------------------------------ unheard classes
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    hf_encls.write_synthetic(folder / "sounds", clips_per_class=12)
+    clips, _ = hf_encls.scan_folder(folder / "sounds")
+    config = hf_encls.feature_config("log_mel", clips, hop_length=2048, head="statistics")
+    return hf_encls.extract_features(clips, config, cache_dir=folder), config
+
+
+def test_classes_that_were_never_heard_are_often_unknown(synthetic, tmp_path):
+    windows, config = synthetic
+    names = windows.features["label"].names
+    args = hf_encls.EnclsTrainingArguments(str(tmp_path), report_to="none", disable_tqdm=True, unknown=0.2)
+    found = measure(windows, config, ["birdsong"], args)
+    assert found["unheard_clips"] == 12 and found["known_unknown"] <= 0.3
+    assert found["unheard_unknown"] > found["known_unknown"] + 0.2
+    assert found["auroc"]["probability"] > 0.75
+    with pytest.raises(ValueError, match="two of them left"):
+        measure(windows, config, names[1:], args)
+    with pytest.raises(ValueError, match="expected some of"):
+        measure(windows, config, ["zebra"], args)
+    args.unknown = None
+    with pytest.raises(ValueError, match="expected `unknown`"):
+        measure(windows, config, names[:1], args)

@@ -33,9 +33,7 @@ def calibration_text(results: Results) -> str:
     found, table = results.calibration or {}, calibration_table(results, markdown=True)
     if not table:
         return ""
-    said = [
-        "ECE is the expected calibration error over 15 bins of equal width: how far confidence and accuracy are apart."
-    ]
+    said = ["ECE is the expected calibration error over 15 equal bins: how far confidence and accuracy are apart."]
     temperatures = _by_unit(found, "temperature", "{:.3g} for {}")
     if temperatures:
         said.append(f"Temperatures were fitted on the validation part ({temperatures}); they change no answer.")
@@ -44,9 +42,9 @@ def calibration_text(results: Results) -> str:
     thresholds = _by_unit(found, "unknown_below", "{:.3f} for {}")
     if thresholds:
         said.append(
-            f"Where no class has a probability of {thresholds}, hf_encls answers `{UNKNOWN}`. The thresholds are those under "
-            f"which at most {results.unknown:.3g} of known sounds should be answered so, found on the validation part; the "
-            "last column is the share that was not. The stock pipeline gives the probabilities alone."
+            f"Where no class has a probability of {thresholds}, hf_encls answers `{UNKNOWN}`: so, by the validation part, at "
+            f"most {results.unknown:.1%} of known sounds are answered. The last column is the share that was not. The stock "
+            "pipeline gives the probabilities alone."
         )
     return "\n\n".join([" ".join(said), table])
 
