@@ -24,6 +24,7 @@ _PLACES = {
     "Results": "hf_encls.training.results",
     "Run": "hf_encls.training.run",
     "evaluate": "hf_encls.training.run",
+    "explain": "hf_encls.inference.explanation",
     "extract_features": "hf_encls.features.extraction",
     "feature_config": "hf_encls.features.extraction",
     "load_codec": "hf_encls.codec.loading",

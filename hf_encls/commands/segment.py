@@ -28,7 +28,10 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=FORMATS, help="default: what the name of --output says, else json")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument(
-        "--plot", type=output_file, metavar="PNG", help="draw waveform, segments and class probabilities"
+        "--plot",
+        type=output_file,
+        metavar="PNG",
+        help="draw waveform, segments, class probabilities, and of up to half a minute what spoke for the labels",
     )
     parser.add_argument("--all_scores", action="store_true", help="every class's mean probability in each segment")
     add_segment_options(parser)
@@ -52,7 +55,7 @@ def main(args: list[str] | None = None) -> int:
         out.write(render(segments, format, name=Path(options.file).name, duration_s=analysis.duration_s))
     if options.plot:
         with writing(options.plot):
-            _draw(options, analysis, segments, pipe.model.config.sampling_rate)
+            _draw(options, pipe, analysis, segments)
     return 0
 
 
@@ -73,12 +76,16 @@ def segment_settings(options) -> dict:
     return {name: getattr(options, name) for name in ("smoothing", "median_s", "switch_penalty", "min_duration_s")}
 
 
-def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
+def _draw(options, pipe, analysis, segments: list[dict]) -> None:
+    from hf_encls.inference.explanation import LONGEST_S, explain
     from hf_encls.inference.picture import Envelope, save_timeline_picture
     from hf_encls.inference.sources import open_source
 
+    sampling_rate = pipe.model.config.sampling_rate
     clip = open_source(options.file, sampling_rate, family=options.family)
-    envelope = None
+    why = envelope = None
+    if analysis.duration_s <= LONGEST_S:
+        why = explain(options.file, pipe, family=options.family, assume_codec=options.assume_codec)
     if clip.blocks is not None:  # codes have no waveform, and none is decoded for a picture
         envelope = Envelope(sampling_rate)
         for block in clip.blocks:
@@ -89,4 +96,5 @@ def _draw(options, analysis, segments: list[dict], sampling_rate: int) -> None:
         analysis.cells(),
         envelope=envelope,
         title=Path(options.file).name,
+        why=why,
     )

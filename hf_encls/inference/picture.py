@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_encls.files.escapes import one_line
+from hf_encls.inference.explanation import Explanation
 from hf_encls.inference.timeline import Cells
 from hf_encls.model.calibration_encls import UNKNOWN
 from hf_encls.report.canvas import Look, class_names, drawn, look, new_figure, save_figure
@@ -67,14 +68,15 @@ def save_timeline_picture(
     *,
     envelope: Envelope | None = None,
     title: str | None = None,
+    why: Explanation | None = None,
 ) -> Path:
-    """Draw waveform (where `envelope` is given), segments, and the probabilities of `cells`; writes a PNG.
+    """Draw waveform (where `envelope` is given), segments, the probabilities of `cells`, and `why`; writes a PNG.
 
     With more than 15 classes the ones with the largest peaks are drawn, and the title of the panel says so.
     """
     labels, duration_s = cells.labels, cells.times.duration_s
     order = np.sort(np.argsort(-cells.probabilities.max(axis=0), kind="stable")[:MAX_CLASSES])
-    heights = ([1.1] if envelope else []) + [0.45, max(0.8, 0.24 * len(order))]
+    heights = [*([1.1] if envelope else []), 0.45, max(0.8, 0.24 * len(order)), *([1.1] if why else [])]
     names = class_names(labels)
     used = [i for i, name in enumerate(labels) if any(segment["label"] == name for segment in segments)]
     # A class looks alike in all pictures of a model, whatever else is heard.
@@ -89,6 +91,9 @@ def save_timeline_picture(
         axes[0].fill_between(times, low, high, step="post", color="#444444", linewidth=0.3)
         peak = max(float(np.abs(low).max()), float(np.abs(high).max()), 1e-3)
         axes[0].set(ylabel="Waveform", ylim=(-1.05 * peak, 1.05 * peak), yticks=[])
+    if why:
+        _draw_why(axes[-1], why)
+        axes = axes[:-1]
     _draw_segments(axes[-2], segments, looks, duration_s)
     figure.legend(
         handles=[_patch(name, style) for name, style in looks.values()],
@@ -103,13 +108,34 @@ def save_timeline_picture(
     image = axes[-1].pcolormesh(edges, np.arange(len(order) + 1), shown, cmap="Blues", vmin=0, vmax=1, rasterized=True)
     axes[-1].set_yticks(np.arange(len(order)) + 0.5, [names[i] for i in order], fontsize=9)
     axes[-1].invert_yaxis()
-    axes[-1].set(xlabel="Time (s)", xlim=(0, duration_s))
+    axes[-1].set(xlim=(0, duration_s))
+    (figure.axes[len(heights) - 1]).set_xlabel("Time (s)")
     figure.colorbar(image, ax=axes[-1], label="Probability", pad=0.01, aspect=12)
     if len(order) < len(labels):
         axes[-1].set_title(f"{len(order)} of {len(labels)} classes, those with the largest peaks", fontsize=9)
     if title:
         figure.suptitle(drawn(title, 100))
     return save_figure(figure, path, labels)
+
+
+def _draw_why(axes: "Axes", why: Explanation) -> None:
+    """Heat over time and band: what spoke for the label of each window."""
+    high = max(float(np.percentile(why.heat, 99.5)), 1e-6)
+    bands, frames = why.heat.shape
+    image = axes.imshow(
+        why.heat.clip(0),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap="Oranges",
+        extent=(0, frames * why.step_s, 0, bands),
+        vmin=0,
+        vmax=high,
+    )
+    asked = set(why.labels)
+    axes.set_title(f"Why: what spoke for {drawn(asked.pop()) if len(asked) == 1 else 'the label'}", fontsize=9)
+    axes.set(ylabel=why.row_name if bands > 1 else "All bands", **({} if bands > 1 else {"yticks": []}))
+    axes.figure.colorbar(image, ax=axes, label="Nats", pad=0.01, aspect=12)
 
 
 def _patch(name: str, style: Look) -> "Patch":

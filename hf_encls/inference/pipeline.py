@@ -275,15 +275,20 @@ class EnclsPipeline(AudioClassificationPipeline):
         return self._analysis(clip.name, rows.all(), counter.num_samples / rate)
 
     def _of_codes(self, clip: Clip) -> Analysis:
-        """Codes -> the sums of their codebook entries -> windows -> probabilities. No audio is decoded."""
+        """Codes -> windows -> probabilities. No audio is decoded."""
+        rows = Rows(self.model.config.num_labels)
+        with torch.inference_mode():
+            for windows in self._windows_of_codes(clip):
+                rows.add(self._classify(windows))
+        return self._analysis(clip.name, rows.all(), clip.codes.duration_s)
+
+    def _windows_of_codes(self, clip: Clip) -> Iterator[torch.Tensor]:
+        """Codes -> the sums of their codebook entries -> windows (w, C, T), piece by piece."""
         config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
-        rows = Rows(config.num_labels)
-        with torch.inference_mode():
-            for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
-                rows.add(self._classify(cutter.push(self._frontend.embed(piece.to(self.device)))))
-            rows.add(self._classify(cutter.finish()))
-        return self._analysis(clip.name, rows.all(), clip.codes.duration_s)
+        for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
+            yield cutter.push(self._frontend.embed(piece.to(self.device)))
+        yield cutter.finish()
 
     def _flush(self, waiting: Sequence) -> Iterator[Analysis | ValueError]:
         """Classify the short clips among `waiting` together, and give all of them in order."""

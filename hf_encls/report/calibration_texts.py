@@ -42,8 +42,8 @@ def calibration_text(results: Results) -> str:
     thresholds = _by_unit(found, "unknown_below", "{:.3f} for {}")
     if thresholds:
         said.append(
-            f"Where no class has a probability of {thresholds}, hf_encls answers `{UNKNOWN}`: so, by the validation part, at "
-            f"most {results.unknown:.1%} of known sounds are answered. The last column is the share that was not. The stock "
+            f"hf_encls answers `{UNKNOWN}` where no class has a probability of {thresholds}: by the validation part, that "
+            f"is so for at most {results.unknown:.1%} of known sounds. The last column is the share that is left. The stock "
             "pipeline gives the probabilities alone."
         )
     return "\n\n".join([" ".join(said), table])
