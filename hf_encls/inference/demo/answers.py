@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hf_encls.audio import AudioError, header_duration_s, stream
+from hf_encls.inference.explanation import explain
 from hf_encls.inference.picture import Envelope, save_timeline_picture
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.configuration_encls import FeatureConfig
@@ -105,7 +106,7 @@ def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:
 
 def feature_panels(pipe: EnclsPipeline, waveform: np.ndarray) -> list[Panel]:
     """The features of a clip (N,), of its loudest 10 seconds where it is longer: mel, in a mel model with that model's
-    own settings, and beside it what the model hears where that comes from a codec.
+    own settings, beside it what the model hears where that comes from a codec, and what of it spoke for the answer.
     """
     config, frontend = pipe.model.config, pipe.model.frontend
     rate = config.sampling_rate
@@ -120,7 +121,16 @@ def feature_panels(pipe: EnclsPipeline, waveform: np.ndarray) -> list[Panel]:
             image = frontend.codes(image) if config.representation.integers else image
         title = f"{config.features.capitalize()} of {config.codec_id or 'a codec'}{where}"
         panels.append(feature_panel(image.float().cpu().numpy(), config, title))
-    return [replace(panel, duration_s=duration_s) for panel in panels]
+    return [*(replace(panel, duration_s=duration_s) for panel in panels), why_panel(pipe, piece, where)]
+
+
+def why_panel(pipe: EnclsPipeline, piece: torch.Tensor, where: str) -> Panel:
+    """What spoke for the label of each window of samples (N,)."""
+    why = explain({"array": piece.numpy(), "sampling_rate": pipe.model.config.sampling_rate}, pipe)
+    said = f'"{why.labels[0]}"' if len(set(why.labels)) == 1 else "each window's label"
+    rows = why.row_name if len(why.heat) > 1 else "All bands together"
+    title = f"Why {said}{where}"
+    return Panel(why.heat.clip(0), title, why.heat.shape[1] * why.step_s, rows, "Evidence (nats of log-odds)")
 
 
 def mel_panel(piece: torch.Tensor, config: FeatureConfig, title: str) -> Panel:

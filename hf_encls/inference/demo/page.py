@@ -27,7 +27,11 @@ FIRST_PORT, PORTS = 7860, 100
 INVITATION = "Drop a sound or record one, then press Listen."
 PICTURES = (
     ("Timeline", "timeline", "Waveform, segments, and the probability of each class over time"),
-    ("Features", "features", "What the model hears: mel, and beside it the codec's latents or codes"),
+    (
+        "Features, and what spoke for the answer",
+        "features",
+        "What the model hears: mel, the codec's latents or codes, and the times and bands that spoke for the answer",
+    ),
 )
 READS = "This page reads WAV, FLAC, Ogg, Opus, MP3 and what else libsndfile knows."
 
