@@ -9,10 +9,10 @@ from datasets import Dataset
 from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.commands.few_examples import _warning, main
 from hf_encls.commands.inputs import Inputs
+from hf_encls.comparison import few_examples
+from hf_encls.comparison.few_examples import Division, interval, summary, table
 from hf_encls.data.splits import TEST, make_splits
 from hf_encls.features.extraction import feature_config
-from hf_encls.reproduction import few_examples
-from hf_encls.reproduction.few_examples import Division, interval, summary, table
 
 
 def small_windows(clips: int = 10) -> Dataset:

@@ -25,7 +25,7 @@ def main(args: list[str] | None = None) -> dict:
     """
     options = _parser().parse_args(args)
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
-    from hf_encls.report.compare import check_unheard, compare, run_of, split_of, test_clips
+    from hf_encls.comparison.models import check_unheard, compare, run_of, split_of, test_clips
 
     known_runs = {name: run_of(name) for name in options.models}
     runs = {name: run for name, run in known_runs.items() if run is not None}

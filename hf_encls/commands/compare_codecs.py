@@ -9,6 +9,7 @@ cell is not trained again. The table is in OUTPUT_DIR/codecs.md, with a picture,
 
 import argparse
 import functools
+from itertools import product
 from pathlib import Path
 
 from hf_encls.commands.outputs import check_folder
@@ -27,15 +28,15 @@ def main(args: list[str] | None = None) -> Path:
     folder = Path(options.output_dir)
     check_folder(folder, "--output_dir")
     # Training takes seconds to import: not for --help.
-    from hf_encls.report.codec_table import table_rows, write_table
-    from hf_encls.reproduction.codecs import divisions, measure_speed, run_cells
+    from hf_encls.comparison.codec_table import table_rows, write_table
+    from hf_encls.comparison.codecs import divisions_of, measure_speed, run_cells
     from hf_encls.training.arguments import EnclsTrainingArguments
 
     codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
     clips, report, facts = load_clips(options.data_dir, options.data_name)
     print(as_options(report.text()), flush=True)
     dataset = facts.title if facts else Path(options.data_dir).resolve().name
-    ways = divisions(clips, options.protocol, options.folds, options.seeds)
+    divisions = divisions_of(clips, options.protocol, options.folds, options.seeds)
     with writing(folder):
         all_features = _features(options, clips, codecs)
         make = functools.partial(
@@ -46,20 +47,16 @@ def main(args: list[str] | None = None) -> Path:
             disable_tqdm=True,
         )
         speed = measure_speed(all_features, clips, folder)
-        cells = [
-            cell
-            for protocol in options.protocol
-            for head in options.heads
+        cells = []
+        for protocol, head, each in product(options.protocol, options.heads, all_features):
+            of_protocol = [division for division in divisions if division.protocol == protocol]
+            cells += run_cells(each, head, of_protocol, folder / "cells", make, _say)
+        rows = {
+            each.name: each.costs() | {"x_real_time": speed[each.name]} | _remarks(each, dataset)
             for each in all_features
-            for cell in run_cells(
-                each, [head], [way for way in ways if way.protocol == protocol], folder / "cells", make, _say
-            )
-        ]
-        told = {
-            each.name: each.costs() | {"x_real_time": speed[each.name]} | _told(each, dataset) for each in all_features
         }
         about = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
-        page = write_table(table_rows(cells, told), about, folder)
+        page = write_table(table_rows(cells, rows), about, folder)
     print(page.read_text(encoding="utf-8"))
     print(f"The table is {page}", flush=True)
     return page
@@ -78,8 +75,8 @@ def _codec(name: str) -> tuple:
 
 def _features(options: argparse.Namespace, clips, codecs: list) -> list:
     """log_mel, then what was asked for, computed or from the cache. Raises `ValueError` where two have one name."""
+    from hf_encls.comparison.codecs import Features
     from hf_encls.features.extraction import extract_features
-    from hf_encls.reproduction.codecs import Features
 
     wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
     for kind in ("latents", "codes"):
@@ -116,7 +113,7 @@ def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None)
     return {"name": f"{name} {kind}" if name else kind, "config": config, "codec": codec, "facts": facts}
 
 
-def _told(features, dataset: str) -> dict:
+def _remarks(features, dataset: str) -> dict:
     """What stands beside a codec's name, and what a reader must know of it."""
     from hf_encls.model.codec_encls import codec_adapter
     from hf_encls.report.codec_texts import has_heard

@@ -35,7 +35,7 @@ def main(args: list[str] | None = None) -> list[dict]:
         raise ValueError(f"expected --clips and --draws of 1 or more, found {min(*options.clips, options.draws)}")
     check_folder(folder, "--output_dir")
     features = [_features(options, name) for name in options.inputs]
-    from hf_encls.reproduction.few_examples import Division, Kind, measure, picture, summary, table
+    from hf_encls.comparison.few_examples import Division, Kind, measure, picture, summary, table
 
     made = {name: prepare(each) for name, each in zip(options.inputs, features)}
     first = next(iter(made.values()))

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 
 from hf_encls.audio import read, resample
+from hf_encls.comparison.turns import in_turns
 from hf_encls.files import write_json
 from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -120,19 +120,6 @@ def inference_times(
         rounds = [{part: each[index] / seconds for part, each in parts.items()} for index in range(repeats)]
         measured[name] = {"rounds": rounds, "classification_of": leader[name], **conditions}
     return {name: (lacking | measured)[name] for name in folders}
-
-
-def in_turns(works: Mapping[object, Callable[[], object]], repeats: int, device: str = "cpu") -> dict:
-    """Seconds of each work in each of `repeats` rounds, one after the other in every round, after one not counted."""
-    times: dict[object, list[float]] = {name: [] for name in works}
-    for _ in range(1 + repeats):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
-    return {name: each[1:] for name, each in times.items()}
 
 
 def network(config: EnclsConfig) -> tuple:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_encls.comparison.significance import CONFIDENCE, mcnemar, paired_t, t_interval
 from hf_encls.files import write_json, write_text
 from hf_encls.files.escapes import csv_row, markdown
 from hf_encls.report.canvas import drawn, look, new_figure, save_figure
-from hf_encls.report.significance import CONFIDENCE, mcnemar, paired_t, t_interval
 from hf_encls.report.tables import markdown_table
 
 REFERENCE = "log_mel"
