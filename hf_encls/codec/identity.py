@@ -33,9 +33,9 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
             f"this model classifies {config.feature_name}, not codes: give it the audio, or train a model with "
             f"`features={family}_codes`"
         )
-    wanted = config.feature_name.removesuffix("_codes")
-    if codes.family != wanted:
-        raise CodesError(f"expected codes of {wanted}, found codes of {codes.family}")
+    expected = config.feature_name.removesuffix("_codes")
+    if codes.family != expected:
+        raise CodesError(f"expected codes of {expected}, found codes of {codes.family}")
     if codes.layout.stride is not None and config.codec_policy != "codec":
         raise CodesError(
             f"expected codes made under the policy {config.codec_policy!r}, found a {codes.family} bitstream, whose "

@@ -129,14 +129,14 @@ def decode_files(args: list[str]) -> int:
     return _each(files, targets, one)
 
 
-def _each(files: list[Path], targets: list[Path], one) -> int:
-    """Do `one` for every file; a `ValueError` is a line, and the others go on."""
+def _each(files: list[Path], targets: list[Path], convert) -> int:
+    """Do `convert` for every file; a `ValueError` is a line, and the others go on."""
     errors = 0
     for source, target in zip(files, targets, strict=True):
         try:
             with writing(target):
-                said = one(source, target)
-            print(f"{source} -> {target}: {said}", flush=True)
+                report = convert(source, target)
+            print(f"{source} -> {target}: {report}", flush=True)
         except ValueError as error:
             errors += 1
             print(f"{source}: ERROR {as_options(str(error))}", file=sys.stderr)
@@ -167,10 +167,12 @@ def _targets(files: list[Path], options, suffix: str) -> tuple[list[Path], list[
         return files, targets
     named = set(map(Path, options.sources))
     pairs = list(zip(files, targets, strict=True))
-    there = [target for file, target in pairs if target.exists() and file in named]
-    if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ValueError(f"{there[0]}{more} would be replaced: name another place with --output, or say --overwrite")
+    existing = [target for file, target in pairs if target.exists() and file in named]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ValueError(
+            f"{existing[0]}{more} would be replaced: name another place with --output, or say --overwrite"
+        )
     todo = [(file, target) for file, target in pairs if not target.exists()]
     if len(todo) < len(pairs):
         print(

@@ -55,8 +55,8 @@ def main(args: list[str] | None = None) -> Path:
             each.name: each.costs() | {"x_real_time": speed[each.name]} | _remarks(each, dataset)
             for each in all_features
         }
-        about = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
-        page = write_table(table_rows(cells, rows), about, folder)
+        conditions = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
+        page = write_table(table_rows(cells, rows), conditions, folder)
     print(page.read_text(encoding="utf-8"))
     print(f"The table is {page}", flush=True)
     return page
@@ -78,29 +78,29 @@ def _features(options: argparse.Namespace, clips, codecs: list) -> list:
     from hf_encls.comparison.codecs import Features
     from hf_encls.features.extraction import extract_features
 
-    wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
+    kinds = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
     for kind in ("latents", "codes"):
-        wanted += [(kind, codec) for codec in codecs if kind in options.features]
-    planned = [planned for kind, codec in wanted if (planned := _planned(options, clips, kind, codec))]
+        kinds += [(kind, codec) for codec in codecs if kind in options.features]
+    planned = [planned for kind, codec in kinds if (planned := _planned(options, clips, kind, codec))]
     names = [each["name"] for each in planned]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"expected codecs of different names, found two called {twice.split()[0]}: rename a folder")
-    made = []
+    features = []
     for each in planned:
         print(each["name"], flush=True)
-        made.append(
+        features.append(
             Features(windows=extract_features(clips, each["config"], each["codec"], options.cache_dir), **each)
         )
-    return made
+    return features
 
 
-def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None) -> dict | None:
+def _planned(options: argparse.Namespace, clips, kind: str, loaded: tuple | None) -> dict | None:
     """All of one row's features but the windows; None for codes of a codec that has none."""
     from hf_encls.features.extraction import feature_config
     from hf_encls.model.codec_encls import codec_adapter
 
-    codec, facts = found or (None, None)
+    codec, facts = loaded or (None, None)
     if kind == "codes" and not codec_adapter(codec).bandwidths:
         return None
     name = facts.id if facts else None

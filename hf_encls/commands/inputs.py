@@ -116,17 +116,17 @@ class FeatureArguments:
 
     def time_labels(self) -> TimeLabels | None:
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
-        given = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        given |= {"label_column": self.label_column}
-        given = {name: value for name, value in given.items() if value is not None}
+        settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
+        settings |= {"label_column": self.label_column}
+        settings = {name: value for name, value in settings.items() if value is not None}
         if self.labels is None:
-            if given:
-                raise ValueError(f"--{next(iter(given))} is about labels in time: name them with --labels")
+            if settings:
+                raise ValueError(f"--{next(iter(settings))} is about labels in time: name them with --labels")
             return None
         if self.data_dir is None or self.data_name is not None:
-            found = "none" if self.data_dir is None else f"--data_name {self.data_name}"
-            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {found}")
-        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in given.items()})
+            place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
+            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")
+        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in settings.items()})
 
 
 @dataclass
@@ -273,8 +273,8 @@ def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedMode
 def check_applies(args: FeatureArguments, features: str) -> None:
     """Raise `ValueError` for an unknown kind of features, and for an option that says nothing about this kind."""
     representation, _ = parse_features(features)
-    others = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
-    for name in sorted(others & {each.name for each in fields(args)}):
+    foreign = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
+    for name in sorted(foreign & {each.name for each in fields(args)}):
         if getattr(args, name) is not None:
             where = [each.kind for each in REPRESENTATIONS.values() if name in each.options]
             raise ValueError(

@@ -73,6 +73,7 @@ class Division:
 
     @property
     def name(self) -> str:
+        """The name of its folder: `official-fold1-seed0`."""
         fold = "" if self.fold is None else f"-fold{self.fold}"
         return f"{self.protocol}{fold}-seed{self.seed}"
 
@@ -160,8 +161,8 @@ def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path
     """
     hashes = {each.name: str(sorted(feature_identity(each.config).items())) for each in all_features}
     file = folder / SPEED
-    if file.is_file() and (there := read_record(file, {"of": dict, "x_real_time": dict}))["of"] == hashes:
-        return there["x_real_time"]
+    if file.is_file() and (measured := read_record(file, {"of": dict, "x_real_time": dict}))["of"] == hashes:
+        return measured["x_real_time"]
     chosen, seconds = [], 0.0
     for row in clips:
         if seconds >= SPEED_S:

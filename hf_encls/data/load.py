@@ -86,12 +86,12 @@ def data_set_called(name: str) -> str:
 
     ESC-10 is a part of ESC-50 and goes by that name. An empty string is no name.
     """
-    wanted = _plain(name)
+    plain_name = _plain(name)
     for module in MODULES:
         for facts in module.FACTS:
-            if wanted in {_plain(known) for known in (facts.name, facts.title, *facts.aliases)}:
+            if plain_name in {_plain(known) for known in (facts.name, facts.title, *facts.aliases)}:
                 return module.FACTS[0].name
-    return wanted
+    return plain_name
 
 
 def _plain(name: str) -> str:

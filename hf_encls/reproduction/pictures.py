@@ -28,9 +28,9 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     colours = _colours([run.cell.input for run in runs])
     runs = [run for run in runs if run.results.history and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        shown = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
-        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in shown}
-        for run in sorted(shown, key=lambda run: ORDER.index(run.cell.input.features)):
+        members = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in members}
+        for run in sorted(members, key=lambda run: ORDER.index(run.cell.input.features)):
             panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results.history)
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
@@ -56,8 +56,8 @@ def figure_2(dataset: DataSet, inputs: Sequence[Input], preset: Preset, folder: 
     start = _loudest_second(load(path, dataset.sampling_rate), dataset.sampling_rate)
     panels = []
     # One picture of mel is enough, in decibels as any picture of it.
-    shown = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
-    for entry in sorted(shown, key=lambda entry: entry.features, reverse=True):
+    drawn_inputs = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
+    for entry in sorted(drawn_inputs, key=lambda entry: entry.features, reverse=True):
         codec = None if entry.codec is None else load_codec(entry.codec)
         if codec is None:
             options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": dataset.sampling_rate}

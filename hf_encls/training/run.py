@@ -145,9 +145,9 @@ def train(
 def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
-    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
-    shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`; the `model` takes `batch_size` of them at a time. Returns `window` and
+    `clip` scores (`accuracy`, `loss`, `macro_f1`; None for clips whose windows have several labels) and the numbers they
+    stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
 
     Examples:
         >>> import hf_encls  # doctest: +SKIP
@@ -329,15 +329,15 @@ def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None)
 def _learn(trainer: EnclsTrainer, start: Start) -> dict:
     """Train or fit the trainer's model: what results say of the way there, with the seconds that it took."""
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    way = {}
+    facts = {}
     if trainer.model.head.is_fitted:
         windows = trainer.train_dataset, trainer.eval_dataset
-        way["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
+        facts["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
     else:
         trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
-    return way | {
+    return facts | {
         "epochs": len(epochs),
         "best_epoch": _best_epoch(epochs),
         "history": epochs,

@@ -177,8 +177,8 @@ def listening(host: str = "127.0.0.1", port: int | None = None) -> socket.socket
             return socket.create_server((host, each))
         except (OSError, OverflowError) as error:
             reason = error
-    which = port if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
-    raise ValueError(f"cannot serve at {host}, port {which}: {reason}")
+    ports = port if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise ValueError(f"cannot serve at {host}, port {ports}: {reason}")
 
 
 def serve(page: "Blocks", limits: Limits, at: socket.socket) -> None:
