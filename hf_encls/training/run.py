@@ -126,6 +126,7 @@ def train(
     start = execution.start or _plan(args, run_settings(windows, config, args, protocol, fold))
     keep_freed_memory()
     set_seed(args.seed)
+    torch.backends.cudnn.deterministic = True  # one seed gives one model, and a broken run ends like a whole one
     splits, leak = _divide(windows, protocol, fold, args.seed, say)
     stores = _stores(windows, config, splits, codec, args, execution)
     model = _network(config, stores["train"], windows.features["label"].names)
