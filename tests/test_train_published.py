@@ -103,7 +103,7 @@ def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
         (["--step_s", "0.2"], r"step_s=0\.2, found step_s=0\.4"),
         (["--codec_policy", "contiguous"], "found codec_policy='whole'"),
         (["--codec_dtype", "bfloat16"], "found codec_dtype='float32'"),
-        (["--codec_revision", "abc"], "leave --codec_revision out"),
+        (["--codec_revision", "abc"], "leave `codec_revision` out"),
         (["--features", "mel", "--dataset_config", "encodec_24khz"], "expected features mel, found encodec_24khz"),
         (["--codec", "untrained"], "found another one at untrained"),
         (["--streaming", "--memory_limit_gb", "1"], "give one of them"),

@@ -46,11 +46,7 @@ def encode_files(args: list[str]) -> int:
     parser.add_argument("--codec_revision", metavar="R", help="revision of the codec on the Hub")
     parser.add_argument("--bandwidth", type=float, metavar="KBPS", help="kilobits per second (default: the highest)")
     parser.add_argument("--format", choices=["ecdc", "safetensors"], default="ecdc", help="default: ecdc")
-    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument(
-        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    _add_output(parser)
     options = parser.parse(args)
     # In a folder, .ecdc files are results of an earlier run, not sounds.
     named = {Path(source) for source in options.sources}
@@ -93,11 +89,7 @@ def decode_files(args: list[str]) -> int:
     parser.add_argument(
         "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
     )
-    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument(
-        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    _add_output(parser)
     options = parser.parse(args)
     files = expand(options.sources, SAVED)
     if not files:
@@ -127,6 +119,15 @@ def decode_files(args: list[str]) -> int:
         return f"{codes.duration_s:.2f} s"
 
     return _each(files, targets, one)
+
+
+def _add_output(parser: Parser) -> None:
+    """The options that both ways have last."""
+    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
+    parser.add_argument(
+        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
 
 
 def _each(files: list[Path], targets: list[Path], convert) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
-from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.data.facts import title_of
+from hf_encls.data.load import DATA_NAMES, load_clips
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import HEADS
 
@@ -35,7 +36,7 @@ def main(args: list[str] | None = None) -> Path:
     codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
     clips, report, facts = load_clips(options.data_dir, options.data_name)
     print(as_options(report.text()), flush=True)
-    dataset = facts.title if facts else Path(options.data_dir).resolve().name
+    dataset = title_of(facts, options.data_dir)
     divisions = divisions_of(clips, options.protocol, options.folds, options.seeds)
     with writing(folder):
         all_features = _features(options, clips, codecs)
@@ -148,8 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
-    names = [*(facts.name for facts in KNOWN), FOLDER]
-    parser.add_argument("--data_name", choices=names, help="which data set it is (None: recognised)")
+    parser.add_argument("--data_name", choices=DATA_NAMES, help="which data set it is (None: recognised)")
     parser.add_argument(
         "--codec", action="append", required=True, help="Hub id, folder or bundled name; may be given several times"
     )

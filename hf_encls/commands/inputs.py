@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 
 from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
-from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
+from hf_encls.data.facts import title_of
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
@@ -186,7 +187,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     # Every process takes part; they share the work through the cache folder.
     with writing(cache_dir):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
-    title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
+    title = "synthetic sounds" if synthetic else title_of(facts, data_dir)
     return Inputs(
         windows,
         config,
@@ -232,7 +233,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
-        rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
+        rate = {"sampling_rate": parse_features(args.features)[1] or DEFAULT_HZ}
         checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
@@ -244,10 +245,10 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
     representation, rate = parse_features(args.features)
     if not representation.needs_codec or args.codec is not None:
         return args.codec
-    rate = rate or 24_000
+    rate = rate or DEFAULT_HZ
     if family_of(args.features) not in (None, EncodecAdapter.model_type):
         raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
-    if args.data_dir is None and rate == 24_000:
+    if args.data_dir is None and rate == DEFAULT_HZ:
         return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))
     if rate not in DEFAULT_CODECS:
         raise ValueError(f"no default codec is known for {args.features}: name one with --codec")

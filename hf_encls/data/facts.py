@@ -1,5 +1,6 @@
 """What is known of a public data set before a byte of it is read. The values are in esc50.py and gtzan_*.py."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,6 +65,11 @@ class DatasetFacts:
             f"licence: {self.licence}",
         ]
         return "\n".join(lines + [f"known fault: {fault}" for fault in self.known_faults])
+
+
+def title_of(facts: DatasetFacts | None, data_dir: str | os.PathLike) -> str:
+    """What a data set is called: its title where it is known, else the name of its folder."""
+    return facts.title if facts else Path(data_dir).resolve().name
 
 
 def copy_text(title: str, clips: int | None, expected: int | None) -> str:

@@ -17,6 +17,7 @@ from hf_encls.files.finding import find_audio
 MODULES = (esc50, gtzan_genres, gtzan_music_speech)
 KNOWN: tuple[DatasetFacts, ...] = tuple(facts for module in MODULES for facts in module.FACTS)
 FOLDER = "folder"  # the name that asks for a plain class-named folder tree, whatever its files are called
+DATA_NAMES = (*(facts.name for facts in KNOWN), FOLDER)
 MOST_STRAYS = 0.5  # with a smaller share of other files, a folder looks like a known data set
 
 

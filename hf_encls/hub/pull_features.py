@@ -108,7 +108,7 @@ def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
         actual = getattr(config, key)
         # Lengths were rounded to whole frames when the features were made.
         if abs(actual - value) * config.frame_rate > 0.5 if key.endswith("_s") else actual != value:
-            todo = f"leave --{key} out" if actual is None else f"ask for --{key} {actual}"
+            todo = f"leave `{key}` out" if actual is None else f"ask for `{key}={actual}`"
             raise ValueError(
                 f"expected features with {key}={value!r}, found {key}={actual!r} in {where}: {todo}, or take other features"
             )
