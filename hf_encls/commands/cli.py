@@ -96,7 +96,7 @@ def overview() -> str:
 
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
-    arguments, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
+    given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
 
     def program(args: list[str]) -> object:
         # Its imports take seconds, and may fail or be interrupted as its work may.
@@ -113,7 +113,7 @@ def _run(name: str, args: list[str]) -> int:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
-        sys.argv = arguments
+        sys.argv = given
     if status == 2 and name in OTHER_PARSERS:
         _hint(program, args)
     return status

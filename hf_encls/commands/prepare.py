@@ -23,9 +23,9 @@ from hf_encls.files import writing
 def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
     """Run the program; `dataset` is given by the scripts that stand for one data set. Returns the numbers."""
     parser = _parser(dataset)
-    options, publishing = parser.parse_known_args(args)
-    if publishing and not options.push_to_hub:
-        parser.error(f"unrecognized arguments: {' '.join(publishing)}")
+    options, others = parser.parse_known_args(args)
+    if others and not options.push_to_hub:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     name = dataset or options.dataset
     facts = next(known for known in KNOWN if known.name == name)
     data_dir = Path(options.data_dir)
@@ -53,9 +53,9 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
         # Audio stays here: only features are published.
         from hf_encls.commands.publish import main as publish
 
-        publishing += ["--strict"] if options.strict else []
-        source = ["--data_dir", str(data_dir), "--data_name", name]
-        result["published"] = publish([*source, "--push_to_hub", options.push_to_hub, *publishing])
+        others += ["--strict"] if options.strict else []
+        which = ["--data_dir", str(data_dir), "--data_name", name]
+        result["published"] = publish([*which, "--push_to_hub", options.push_to_hub, *others])
     protocol = "official" if facts.official else "clip"
     print(f"next: {next_command(data_dir, name, protocol)}")
     return result

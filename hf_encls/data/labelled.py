@@ -70,28 +70,28 @@ def scan_recordings(
         raise ValueError(
             f"expected a folder of recordings at {str(root)!r}, found {'a file' if root.exists() else 'nothing'}"
         )
-    audio = find_audio(root)
-    if not audio.files:
+    found = find_audio(root)
+    if not found.files:
         raise ValueError(f"expected recordings below {root}, found no file that is named like audio")
     files, base = label_files(rule.where)
-    tracks, strays = _assign(files, base, audio.files, root, rule)
+    tracks, strays = _assign(files, base, found.files, root, rule)
     unlabelled = None if rule.unlabelled == DROP else rule.unlabelled
-    candidates, left_out = [], list(audio.left_out)
-    for path in audio.files:
+    candidates, left_out = [], list(found.left_out)
+    for path in found.files:
         if path in tracks:
-            timeline = {"segments": tracks[path], "min_overlap": rule.min_overlap}
-            candidates.append({"path": path, "label": unlabelled, **timeline})
+            own = {"segments": tracks[path], "min_overlap": rule.min_overlap}
+            candidates.append({"path": path, "label": unlabelled, **own})
         else:
             reason = f"no label of {rule.where} is of it: a file of labels is called like its recording, or names it"
             left_out.append({"file": clip_id(root, path), "kind": "unlabelled", "reason": reason})
     if not candidates:
         names = shorten([path.name for path in files], 3)
         raise ValueError(
-            f"expected labels of the recordings in {root} ({shorten([p.name for p in audio.files], 3)}), found none in "
+            f"expected labels of the recordings in {root} ({shorten([p.name for p in found.files], 3)}), found none in "
             f"{rule.where} ({names}): a file of labels is called like its recording, or names it in a column"
         )
     clips, report = inspect_clips(root, candidates, strict=strict, left_out=left_out)
-    report.warnings += audio.warnings + _warnings(clips, strays)
+    report.warnings += found.warnings + _warnings(clips, strays)
     return clips, report
 
 
@@ -149,11 +149,11 @@ def _assign(
     strays = []
     for file in files:
         segments = read_timeline(file, tier=rule.tier, column=rule.column)
-        recording = known.of_labels(file, base)
-        if recording is None and len(files) == len(recordings) == 1 and not any("file" in each for each in segments):
-            recording = recordings[0]
-        if recording is not None:
-            tracks.setdefault(recording, []).extend(segments)
+        own = known.of_labels(file, base)
+        if own is None and len(files) == len(recordings) == 1 and not any("file" in each for each in segments):
+            own = recordings[0]
+        if own is not None:
+            tracks.setdefault(own, []).extend(segments)
             continue
         lost = set()
         for segment in segments:
@@ -180,14 +180,14 @@ class _Names:
         """The recording that is called `name`. Raises `ValueError` where there are several."""
         name = name.replace("\\", "/").removeprefix("./")
         for each in (name, name.rsplit("/", 1)[-1]):
-            matches = sorted(self.by_name.get(each, ()))
-            if len(matches) > 1:
+            found = sorted(self.by_name.get(each, ()))
+            if len(found) > 1:
                 raise ValueError(
-                    f"labels of {name!r} could be of {matches[0]} or of {matches[1]}: call the recordings by different "
-                    "names, or put the labels into folders as the recordings are"
+                    f"labels of {name!r} could be of {found[0]} or of {found[1]}: call the recordings by different names, "
+                    "or put the labels into folders as the recordings are"
                 )
-            if matches:
-                return matches[0]
+            if found:
+                return found[0]
         return None
 
     def of_labels(self, file: Path, base: Path) -> Path | None:
@@ -202,9 +202,9 @@ class _Names:
 
 
 def _warnings(clips: Dataset, strays: Sequence[str]) -> list[str]:
-    warnings = []
+    found = []
     if strays:
-        warnings.append(f"labels of no recording here: {shorten(list(strays))}")
+        found.append(f"labels of no recording here: {shorten(list(strays))}")
     late, points = Counter(), 0
     for name, duration_s, segments in zip(
         clips["clip_id"][:], clips["duration_s"][:], clips["segments"][:], strict=True
@@ -213,7 +213,7 @@ def _warnings(clips: Dataset, strays: Sequence[str]) -> list[str]:
         points += sum(segment["start"] == segment["end"] for segment in segments)
     names = [f"{name} ({count})" for name, count in late.items() if count]
     if names:
-        warnings.append(f"labels begin after the end of their recording, are they of another one? {shorten(names)}")
+        found.append(f"labels begin after the end of their recording, are they of another one? {shorten(names)}")
     if points:
-        warnings.append(f"{points} labels are points in time: they fill no part of a window")
-    return warnings
+        found.append(f"{points} labels are points in time: they fill no part of a window")
+    return found

@@ -40,12 +40,12 @@ def labelled(
 def check_labels(windows: Dataset, min_overlap: float) -> None:
     """Raise `ValueError` where no window of recordings has a label; say which classes have none."""
     names = windows.features["label"].names
-    classes = {names[label] for label in set(windows["label"][:])}
-    if not classes:
+    found = {names[label] for label in set(windows["label"][:])}
+    if not found:
         raise ValueError(
             f"expected windows with a label, found none: no label fills {min_overlap:g} of a window. Take a lower "
             "`min_overlap`, or shorter windows"
         )
-    missing = sorted(set(names) - classes)
+    missing = sorted(set(names) - found)
     if missing:
         logger.warning("no window is %s: no such label fills %g of one", ", ".join(missing), min_overlap)

@@ -78,7 +78,7 @@ def divide(durations_s: Sequence[float], folder: Path, key: str) -> list[Shard]:
     ]
 
 
-def complete(missing: Sequence[Shard], compute: Callable[[Shard], None], loaded: Callable[[Shard], None]) -> None:
+def complete(missing: Sequence[Shard], compute: Callable[[Shard], None], found: Callable[[Shard], None]) -> None:
     """Take shards until none is missing; those that another process holds are waited for.
 
     Args:
@@ -102,7 +102,7 @@ def complete(missing: Sequence[Shard], compute: Callable[[Shard], None], loaded:
                 continue
             try:
                 if shard.is_complete():
-                    loaded(shard)
+                    found(shard)
                 else:
                     compute(shard)
             finally:

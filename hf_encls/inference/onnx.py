@@ -169,10 +169,10 @@ class Graph(nn.Module):
         parts = [self._encode(chunks)[1:, :, :frames].transpose(0, 1).flatten(1)]
         for number in range(1 if stride == size else 2):
             start = (whole + number) * stride
-            size_here = torch.clamp(length - start, min=0, max=size)
+            there = torch.clamp(length - start, min=0, max=size)
             # Where there is none, a frame of zeros stands in, and nothing of it is kept.
-            piece = padded[start + torch.arange(torch.where(size_here > 0, size_here, codec.hop_length))]
-            kept = torch.div(size_here + codec.hop_length - 1, codec.hop_length, rounding_mode="floor")
+            piece = padded[start + torch.arange(torch.where(there > 0, there, codec.hop_length))]
+            kept = torch.div(there + codec.hop_length - 1, codec.hop_length, rounding_mode="floor")
             parts.append(self._encode(piece[None])[0][:, torch.arange(kept)])
         return torch.cat(parts, dim=1)
 
