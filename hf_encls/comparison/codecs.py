@@ -24,7 +24,8 @@ from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
 from hf_encls.training.resuming import last_checkpoint
-from hf_encls.training.run import probabilities, run_settings, train
+from hf_encls.training.run import probabilities, train
+from hf_encls.training.settings import run_settings
 
 CELL = "cell.json"  # the last file of a cell: it says that all of it is there
 SPEED = "speed.json"
