@@ -152,11 +152,16 @@ def _of_codec(name: str) -> EnclsForAudioClassification:
 
 
 def get_timestamp_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sounds (n, samples) at `model.sample_rate` -> frames (n, t, C) and the milliseconds (n, t) of their centres."""
-    rows = [torch.cat(list(model.frames(sound))) for sound in _checked(audio)]
-    frames = torch.stack(rows)
-    times = torch.from_numpy(model.times_ms(frames.shape[1])).float().to(frames.device)
-    return frames, times.expand(len(frames), -1).clone()
+    """Sounds (n, samples) at `model.sample_rate` -> frames (n, t, C) and the milliseconds (n, t) of their centres.
+
+    A codec's last frame is left out where its centre lies beyond the sound, unless it is the only one.
+    """
+    frames = torch.stack([torch.cat(list(model.frames(sound))) for sound in _checked(audio)])
+    end_ms = 1000 * audio.shape[1] / model.sample_rate
+    times = model.times_ms(frames.shape[1])
+    inside = max(1, int((times <= end_ms + 1e-6).sum()))
+    times = torch.from_numpy(times[:inside].clip(max=end_ms)).float().to(frames.device)
+    return frames[:, :inside], times.expand(len(frames), -1).clone()
 
 
 def get_scene_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> torch.Tensor:

@@ -1,9 +1,13 @@
-"""Other projects' own tests, fetched when they are asked for: a source archive from the registry, checked, unpacked."""
+"""Other projects' own tests: their source archives, checked and unpacked, and stand-ins for what they need not import."""
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 import tarfile
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # SHA-256 of the archives as the registry states them. A version that is not here is not run.
@@ -35,3 +39,27 @@ def unpacked(package: str, version: str, place: Path) -> Path:
         file.extractall(work, filter="data")
     (work / folder.name).rename(folder)
     return folder
+
+
+@contextmanager
+def stand_in(name: str, **values) -> Iterator[None]:
+    """While it lasts, a package that is not installed can be imported: `stand_in("tensorflow", Module=...)`.
+
+    `values` are what it holds; a dictionary is a module within it. An installed package stays as it is.
+    """
+    if name in sys.modules or importlib.util.find_spec(name):
+        yield
+        return
+    made = {name: types.ModuleType(name)}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            value, inner = types.ModuleType(f"{name}.{key}"), value
+            vars(value).update(inner)
+            made[value.__name__] = value
+        setattr(made[name], key, value)
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for each in made:
+            del sys.modules[each]
