@@ -67,7 +67,7 @@ def esc50_task(encoder: XaresEncoder, clips: list[tuple[Path, int, int]], root: 
     from xares.task import XaresTask
 
     config = esc50_config(encoder)
-    config.env_root = root
+    config.env_root, config.torch_num_threads = root, 1  # its two wait for each other on a busy machine
     task = XaresTask(config)
     for fold in config.k_fold_splits:
         mine = [(str(file), target) for file, of, target in clips if of == fold]
