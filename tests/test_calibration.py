@@ -12,6 +12,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 
 import hf_encls
 from hf_encls.commands.cli import main
+from hf_encls.comparison.unheard import measure
 from hf_encls.inference.live import Listener, LiveTimeline
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import Cells, Times, segments_of
@@ -19,7 +20,6 @@ from hf_encls.model.calibration_encls import CALIBRATION, UNKNOWN, tempered
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.calibration_texts import calibration_text, limit_text
 from hf_encls.report.cards import model_card
-from hf_encls.reproduction.unheard import measure
 from hf_encls.training.calibration import calibrate, temperature, threshold
 from hf_encls.training.metrics import calibration_error, evaluate_split
 from hf_encls.training.results import Results

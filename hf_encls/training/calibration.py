@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import PreTrainedConfig
 
 from hf_encls.model.calibration_encls import UNKNOWN, tempered
@@ -38,8 +39,11 @@ def check_unknown(alpha: float | None, config: PreTrainedConfig, protocol: str, 
         raise ValueError(f"`unknown` answers {UNKNOWN!r}, and a class is called so: give the class another name")
 
 
-def check_count(alpha: float | None, count: int, things: str) -> None:
-    """Raise `ValueError` where the validation part is too small for `unknown=alpha`: even its lowest score is no bound."""
+def check_validation(alpha: float | None, validation: Dataset, clip_votes: bool) -> None:
+    """Raise `ValueError` where the validation windows are too few for `unknown=alpha`: even the lowest score is no bound."""
+    count, things = len(validation), "windows"
+    if clip_votes:
+        count, things = len(set(validation["clip_id"][:])), "clips"
     if alpha is not None and _rank(alpha, count) < 1:
         least = next(n for n in range(count, 10**9) if _rank(alpha, n))
         raise ValueError(

@@ -14,10 +14,10 @@ import numpy as np
 
 from hf_encls.commands.inputs import FeatureArguments, prepare
 from hf_encls.commands.parser import show_warnings
+from hf_encls.comparison.few_examples import Kind
+from hf_encls.comparison.unheard import SCORES, measure
 from hf_encls.files import write_json
 from hf_encls.report.tables import markdown_table
-from hf_encls.reproduction.few_examples import Kind
-from hf_encls.reproduction.unheard import SCORES, measure
 from hf_encls.training.arguments import EnclsTrainingArguments
 
 
