@@ -15,7 +15,7 @@ from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforc
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
-from hf_encls.model.calibration_encls import calibration_of
+from hf_encls.model.calibration_encls import CALIBRATION, calibration_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
