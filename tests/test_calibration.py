@@ -317,7 +317,7 @@ def test_evaluate_knows_the_temperatures(tmp_path):
     for unit in ("window", "clip"):
         assert getattr(found, unit).as_dict() == pytest.approx(getattr(run.results.test, unit).as_dict(), abs=1e-5)
     # A configuration that was calibrated before is trained anew from its logits.
-    again = hf_encls.train(windows, run.model.config, args=args, start=None)
+    again = hf_encls.train(windows, run.model.config, args=args)
     assert again.results.calibration == run.results.calibration
 
 

@@ -34,6 +34,7 @@ from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_check
 from hf_encls.training.saving import public_command
 
 ROOT = Path(__file__).parents[1]
+SCORED = {"accuracy", "loss", "macro_f1", "ece", "calibrated_loss", "calibrated_ece"}
 
 
 def test_what_a_run_leaves(trained, tones, capsys):
@@ -48,7 +49,7 @@ def test_what_a_run_leaves(trained, tones, capsys):
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results.as_dict()))
     for part in ("train", "validation", "test"):
         for unit in ("window", "clip", "window_without_silence"):
-            assert set(getattr(getattr(results, part), unit).as_dict()) == {"accuracy", "loss", "macro_f1"}
+            assert set(getattr(getattr(results, part), unit).as_dict()) == SCORED
     assert results.leak == LeakReport(results.test.num_windows, clip_leaks=0, group_leaks=0)
     assert len(results.history) == results.epochs == 2
     assert np.sum(results.confusion_matrix) == results.test.num_windows

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from hf_encls.model.calibration_encls import UNKNOWN
-from hf_encls.report.tables import markdown_table, text_table
-from hf_encls.training.results import Results, Scores
+from hf_encls.report.tables import markdown_table, score_text, text_table
+from hf_encls.training.results import Results
 
 ALWAYS = "It always answers with one of its classes, also for sounds that are none of them, and for silence."
 
@@ -20,7 +20,7 @@ def calibration_table(results: Results, markdown: bool = False) -> str:
         for unit, each, _ in scores.scored() if scores else ():
             if each.ece is not None:
                 names = ("ece", "calibrated_ece", "loss", "calibrated_loss", "coverage")
-                rows.append([part, unit.text, *(_number(each, name) for name in names)])
+                rows.append([part, unit.text, *(score_text(each, name) for name in names)])
     head = ["split", "unit", "ECE as trained", "ECE", "loss as trained", "loss", "not unknown"]
     if results.unknown is None:
         head, rows = head[:-1], [row[:-1] for row in rows]
@@ -64,8 +64,3 @@ def _by_unit(found: Mapping[str, float], name: str, text: str) -> str:
     """The numbers of windows and of clips, those that are there."""
     keys = {"windows": f"window_{name}", "clips": f"clip_{name}"}
     return " and ".join(text.format(found[key], unit) for unit, key in keys.items() if key in found)
-
-
-def _number(scores: Scores, name: str) -> str:
-    value = getattr(scores, name)
-    return "" if value is None else f"{value:.3f}"

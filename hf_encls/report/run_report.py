@@ -56,7 +56,7 @@ def folds_table(results: Results) -> str:
 def usage(results: Results, folder: Path, example: str | None) -> str:
     """What a run prints last: its scores, and three lines of Python that use the model."""
     lines = ["", title(results), results_table(results), ""]
-    if results.calibration:
+    if results.unknown is not None or results.test.window.calibrated_ece is not None:
         lines += ["Probabilities (ECE: expected calibration error):", calibration_table(results), ""]
     if not results.holds_codec:
         lines += [

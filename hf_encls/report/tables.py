@@ -17,7 +17,7 @@ def results_table(results: Results, markdown: bool = False) -> str:
     for part in PARTS:
         part_scores = getattr(results, part)
         for unit, scores, count in part_scores.scored() if part_scores else ():
-            cells = (_score(scores, name) for name in ("accuracy", "macro_f1", "loss"))
+            cells = (score_text(scores, name) for name in ("accuracy", "macro_f1", "loss"))
             rows.append([part, unit.text, "" if count is None else f"{count:,}", *cells])
     return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
 
@@ -45,7 +45,7 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1
     return _table(head, [[one_line(cell) for cell in row] for row in rows], left=left, markdown=False)
 
 
-def _score(scores: Scores, metric: str) -> str:
+def score_text(scores: Scores, metric: str) -> str:
     """A score, with its standard deviation where several runs were put together."""
     deviation = scores.deviation(metric)
     return _number(getattr(scores, metric)) + (f" ± {deviation:.3f}" if deviation is not None else "")
