@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_CLASSES = 15  # rows of probabilities that can be read; the most probable are drawn
 LEGEND_COLUMNS = 5
 EDGE = "#222222"  # of hatches
-NOTHING = Look("#f4f4f4", "", "o")  # of what is unknown
+NOTHING = Look("#e4e4e4", "", "o")  # of what is unknown
 
 
 class Envelope:
