@@ -9,6 +9,7 @@ from transformers import EncodecConfig
 
 from .adapter_encls import CodecAdapter, Convolutions, differing
 from .encoding_encls import encode_causal, encode_chunks, live_piece, stream_causal
+from .export_encls import any_length
 from .limits_encls import check_encodec
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
@@ -100,6 +101,35 @@ class EncodecAdapter(CodecAdapter):
         chunks = [list(self._chunks(waveform, policy)) for waveform in waveforms]
         flat = iter(encode_chunks(codec, [chunk for clip in chunks for chunk in clip], dtype))
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
+
+    def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
+        with any_length(codec.encoder):
+            if policy == "whole":
+                return self.encode(codec, waveforms)
+            size, stride = self.config.chunk_length, self._stride(policy)
+            length = waveforms.shape[-1]
+            # Whole chunks share a pass. The last one is short or just whole; of overlapping ones a second may be short.
+            whole = torch.sym_max(0, (length - 1 - size + stride) // stride)
+            # Zeros go along as one chunk more, so that there always is one; its latents are dropped.
+            padded = nn.functional.pad(waveforms, (0, 2 * size))
+            index = torch.arange(whole, device=waveforms.device)[:, None] * stride
+            chunks = padded[:, index + torch.arange(size, device=waveforms.device)]
+            chunks = torch.cat([padded[:, None, -size:], chunks], dim=1)
+            frames = self.encode(codec, chunks.flatten(0, 1))
+            frames = frames[..., : -(-size // self.hop_length)].unflatten(0, chunks.shape[:2])
+            parts = [frames[:, 1:].transpose(1, 2).flatten(2)]
+            for number in range(1 if stride == size else 2):
+                parts.append(self._last_in_graph(codec, padded, length, (whole + number) * stride))
+            return torch.cat(parts, dim=-1)
+
+    def _last_in_graph(self, codec: nn.Module, padded: torch.Tensor, length: int, start: int) -> torch.Tensor:
+        """Latents (B, C, f) of the chunk that starts at `start` and ends with the clip; none where the clip ended before."""
+        there = torch.sym_max(0, length - start)
+        # Where there is none, a frame of zeros stands in, and nothing of it is kept.
+        taken = there + self.hop_length * (1 - torch.sym_min(there, 1))
+        piece = padded[:, start + torch.arange(taken, device=padded.device)]
+        kept = (there + self.hop_length - 1) // self.hop_length
+        return self.encode(codec, piece)[..., :kept]
 
     def delay(self, policy: str, piece_s: float) -> int | None:
         if policy != "whole":

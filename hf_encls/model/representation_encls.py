@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+from .export_encls import ExportError
+
 
 class Representation(nn.Module, ABC):
     """
@@ -111,6 +113,13 @@ class Representation(nn.Module, ABC):
     @abstractmethod
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
+
+    def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Waveforms of one length (B, N) -> their windows (B, W, C, T), in operations of a graph for any N.
+
+        For `torch.export`: no `if` and no loop that the length decides. Raises `ExportError` where there is no such way.
+        """
+        raise ExportError(f"{self.text} cannot be exported: no graph of them is known")
 
     @abstractmethod
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
