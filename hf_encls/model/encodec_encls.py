@@ -106,30 +106,29 @@ class EncodecAdapter(CodecAdapter):
         with any_length(codec.encoder):
             if policy == "whole":
                 return self.encode(codec, waveforms)
-            size, stride = self.config.chunk_length, self._stride(policy)
-            length = waveforms.shape[-1]
+            size, stride, length = self.config.chunk_length, self._stride(policy), waveforms.shape[-1]
             # Whole chunks share a pass. The last one is short or just whole; of overlapping ones a second may be short.
             whole = torch.sym_max(0, (length - 1 - size + stride) // stride)
-            # Zeros go along as one chunk more, so that there always is one; its latents are dropped.
-            padded = nn.functional.pad(waveforms, (0, 2 * size))
-            index = torch.arange(whole, device=waveforms.device)[:, None] * stride
-            chunks = padded[:, index + torch.arange(size, device=waveforms.device)]
-            chunks = torch.cat([padded[:, None, -size:], chunks], dim=1)
-            frames = self.encode(codec, chunks.flatten(0, 1))
-            frames = frames[..., : -(-size // self.hop_length)].unflatten(0, chunks.shape[:2])
-            parts = [frames[:, 1:].transpose(1, 2).flatten(2)]
-            for number in range(1 if stride == size else 2):
-                parts.append(self._last_in_graph(codec, padded, length, (whole + number) * stride))
-            return torch.cat(parts, dim=-1)
+            padded = nn.functional.pad(waveforms, (size, size))
+            # Zeros go along in front as one chunk more, so that there always is one; its latents are dropped.
+            number = torch.arange(whole + 1, device=waveforms.device)[:, None]
+            starts = torch.where(number > 0, (number - 1) * stride + size, 0)
+            chunks = padded[:, starts + torch.arange(size, device=waveforms.device)]
+            frames = self.encode(codec, chunks.flatten(0, 1))[..., : -(-size // self.hop_length)]
+            parts = [frames.unflatten(0, chunks.shape[:2]).transpose(1, 2).flatten(2)]
+            there = length - whole * stride
+            parts.append(self._piece_in_graph(codec, padded, size + whole * stride, there))
+            total = (whole * frames.shape[-1]) + -(-there // self.hop_length)
+            if stride < size:
+                there = torch.sym_max(0, there - stride)
+                # Where there is none, a frame of zeros stands in, and nothing of it is kept.
+                taken = there + self.hop_length * (1 - torch.sym_min(there, 1))
+                parts.append(self._piece_in_graph(codec, padded, size + (whole + 1) * stride, taken))
+                total = total + -(-there // self.hop_length)
+            return torch.cat(parts, dim=-1)[..., frames.shape[-1] : frames.shape[-1] + total]
 
-    def _last_in_graph(self, codec: nn.Module, padded: torch.Tensor, length: int, start: int) -> torch.Tensor:
-        """Latents (B, C, f) of the chunk that starts at `start` and ends with the clip; none where the clip ended before."""
-        there = torch.sym_max(0, length - start)
-        # Where there is none, a frame of zeros stands in, and nothing of it is kept.
-        taken = there + self.hop_length * (1 - torch.sym_min(there, 1))
-        piece = padded[:, start + torch.arange(taken, device=padded.device)]
-        kept = (there + self.hop_length - 1) // self.hop_length
-        return self.encode(codec, piece)[..., :kept]
+    def _piece_in_graph(self, codec: nn.Module, padded: torch.Tensor, start: int, length: int) -> torch.Tensor:
+        return self.encode(codec, padded[:, start + torch.arange(length, device=padded.device)])
 
     def delay(self, policy: str, piece_s: float) -> int | None:
         if policy != "whole":
