@@ -74,15 +74,11 @@ def length_of(values: torch.Tensor) -> torch.Tensor:
 
 
 def _lstm(input: torch.Tensor, hx: tuple, params: list) -> Callable:
-    """Instead of `select_one_layer_lstm_function`, where only shapes are asked for.
+    """Instead of `select_one_layer_lstm_function`: the one whose shapes can be told without a step at a time.
 
-    PyTorch's own takes a step at a time even then, and so binds the graph, which holds the whole LSTM, to one length.
+    PyTorch's own choice binds the graph, which holds the whole LSTM, to the length of the trial.
     """
-    return _shape_of_lstm
-
-
-def _shape_of_lstm(inp: torch.Tensor, hidden: tuple, params: list, has_biases: bool, reverse: bool = False) -> tuple:
-    return inp.new_empty(inp.shape[0], *hidden[0].shape), hidden
+    return decompositions.mkldnn_one_layer_lstm
 
 
 def _register() -> None:
