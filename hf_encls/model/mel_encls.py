@@ -131,7 +131,7 @@ class Mel(Representation):
         bins = nn.functional.conv1d(pieces.flatten(0, 1)[:, None], kernels[:, None], stride=self.config.hop_length)
         real, imaginary = bins.chunk(2, dim=1)
         power = (real.square() + imaginary.square()).transpose(1, 2) @ self.filters
-        return self.scaled(power.transpose(1, 2)).unflatten(0, pieces.shape[:2])
+        return self.scaled(power.transpose(1, 2).contiguous()).unflatten(0, pieces.shape[:2])
 
     def _weights(self) -> list[tuple[torch.Tensor | None, slice, slice]]:
         """For each group of bands its weights, None for zeros alone; where the bands and where the parts of bins are.

@@ -77,10 +77,13 @@ function show(found, duration) {
     row.append(name, bar, Object.assign(document.createElement("span"), { textContent: percent(score) }));
     return row;
   }));
-  find("windows").replaceChildren(...found.windows.map((row, w) => {
-    const best = row.indexOf(Math.max(...row));
-    const cell = Object.assign(document.createElement("div"), { textContent: model.labels[best] });
-    cell.title = `from ${(w * model.step_s).toFixed(2)} s: ${model.labels[best]}, ${percent(row[best])}`;
+  const best = found.windows.map((row) => row.indexOf(Math.max(...row)));
+  const starts = best.map((_, w) => w).filter((w) => best[w] !== best[w - 1]);
+  find("windows").replaceChildren(...starts.map((w, i) => {
+    const count = (starts[i + 1] ?? best.length) - w;
+    const cell = Object.assign(document.createElement("div"), { textContent: model.labels[best[w]] });
+    cell.style.flexGrow = count;
+    cell.title = `${model.labels[best[w]]} from ${(w * model.step_s).toFixed(2)} s`;
     return cell;
   }));
   find("span").textContent = `0 to ${duration.toFixed(1)} s, the likeliest of each window`;
