@@ -78,7 +78,8 @@ def test_mel_stands_beside_what_a_codec_makes(kind, seconds, tmp_path):
     rate = pipe.model.config.sampling_rate
     length = round(seconds * rate)
     waveform = np.random.default_rng(0).standard_normal(length).astype(np.float32) * 0.1
-    panels = feature_panels(pipe, waveform)
+    *panels, why = feature_panels(pipe, waveform)
+    assert why.title.startswith("Why ") and why.duration_s == pytest.approx(min(length / rate, 10.0), abs=0.02)
     assert [panel.title.split(",")[0] for panel in panels] == KINDS[kind]
     for panel in panels:
         assert panel.duration_s == pytest.approx(min(length / rate, 10.0))
