@@ -12,6 +12,7 @@ from .layers_encls import encoder_layers, lstm_position
 PASS_S = 5.0  # audio that goes through an encoder without tiles at once, on a CPU: 20 took 1.4 times as long with DAC
 SEGMENT_S = 10.0  # the least that a piece of a stream brings to it
 TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
+LENGTHS = 16  # of last tiles in a second of audio: each new one costs a processor, or cuDNN, half as much as its pass
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,17 @@ class Tiling:
             left = min(position, self.context)
             yield waveform[position - left : end], left // self.hop
             position = end
+
+    def filled(self, length: int, frames: int) -> int:
+        """Samples up to which a tile behind `frames` of context is filled, so that tiles of all clips have few lengths.
+
+        Very short ones stay as they are: there the codec's reflection at the start reaches their end.
+        """
+        own = length - frames * self.hop
+        if length <= self.context + self.hop or own == self.size:
+            return length
+        step = max(1, round(self.size / self.hop / LENGTHS)) * self.hop
+        return frames * self.hop + -(-own // step) * step
 
 
 @contextmanager
@@ -78,7 +90,11 @@ def batch_size(device: torch.device) -> int:
     if device.type != "cuda":
         return 1
     free, _ = torch.cuda.mem_get_info(device)
-    return max(8, min(512, free // (192 << 20)))  # a second of a full-size codec needs about 100 MiB of activations
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # what PyTorch keeps for us
+    fits = max(8, min(256, free // (192 << 20)))  # a second of a full-size codec needs about 100 MiB of activations
+    return 1 << (
+        fits.bit_length() - 1
+    )  # the same again and again: each number of tiles is a shape of its own to cuDNN
 
 
 def side_by_side(device: torch.device) -> int:
@@ -201,7 +217,8 @@ def encode_causal(
     tiles = [list(_tiling(codec.config).cut(waveform)) for waveform in waveforms]
     flat = [tile for clip in tiles for tile in clip]
     before_lstm, channels = layers[: lstm_position(layers)], codec.config.audio_channels
-    flat = iter(_convolve(before_lstm, flat, channels, dtype, convolutions))
+    fills = codec.config.pad_mode == "reflect" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+    flat = iter(_convolve(before_lstm, flat, channels, dtype, convolutions, _tiling(codec.config) if fills else None))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
     # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
     # reflection at its start reaches beyond its end.
@@ -284,20 +301,59 @@ def _convolve(
     channels: int,
     dtype: torch.dtype = torch.float32,
     convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+    tiling: Tiling | None = None,
 ) -> list[torch.Tensor]:
-    """Tiles -> what the layers make of them, (H, f) each, without the context."""
+    """Tiles -> what the layers make of them, (H, f) each, without the context.
+
+    With their `tiling`, those of nearly one length are filled up to it; what they make of their own samples is the same.
+    """
     out: list[torch.Tensor] = [None] * len(tiles)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for i, (tile, frames) in enumerate(tiles):
-        by_shape.setdefault((len(tile), frames), []).append(i)
-    for (_, frames), indices in by_shape.items():
-        for part in _parts(indices, batch_size(tiles[indices[0]][0].device)):
-            batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, channels, -1)
-            hidden = convolutions(batch) if convolutions else None
-            hidden = _through(layers, batch.to(dtype)).float() if hidden is None else hidden
-            for i, latents in zip(part, hidden, strict=True):
-                out[i] = latents[:, frames:]
+        length = tiling.filled(len(tile), frames) if tiling else len(tile)
+        by_shape.setdefault((length, frames), []).append(i)
+    together = batch_size(tiles[0][0].device)
+    for (length, frames), indices in by_shape.items():
+        for part in _parts(indices, together):
+            own = [len(tiles[i][0]) for i in part]
+            is_filled = min(own) < length
+            if is_filled:
+                batch = torch.stack([nn.functional.pad(tiles[i][0], (0, length - n)) for i, n in zip(part, own)])
+            else:
+                batch = torch.stack([tiles[i][0] for i in part])
+            batch = batch[:, None].expand(-1, channels, -1)
+            hidden = convolutions(batch) if convolutions and not is_filled else None
+            if hidden is None:
+                through = (
+                    _through_filled(layers, batch.to(dtype), own) if is_filled else _through(layers, batch.to(dtype))
+                )
+                hidden = through.float()
+            for i, n, latents in zip(part, own, hidden, strict=True):
+                out[i] = latents[:, frames : -(-n // tiling.hop)] if is_filled else latents[:, frames:]
     return out
+
+
+def _through_filled(layers: Sequence[nn.Module], hidden: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """As `_through` for rows (B, C, n) that end after `lengths`, which must be long enough for the layers' reflections.
+
+    What lies behind the ends changes nothing before them, except where a stride does not divide a length: there the
+    codec completes the last step by reflection, and so does this.
+    """
+    for layer in layers:
+        stride = getattr(layer, "stride", 1)
+        if stride > 1:
+            places = [(row, n + k, n - 2 - k) for row, n in enumerate(lengths) for k in range(-n % stride)]
+            if places:
+                row, to, source = _on_device(torch.tensor(places), hidden.device).T
+                hidden[row, :, to] = hidden[row, :, source]
+            lengths = [-(-n // stride) for n in lengths]
+        hidden = layer(hidden)
+    return hidden
+
+
+def _on_device(index: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device, without waiting for what the device is at."""
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
 
 
 def _through(layers: Sequence[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
