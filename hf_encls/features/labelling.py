@@ -1,9 +1,9 @@
 """Windows of recordings with time-aligned labels: which of them have a label, and what it is."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from hf_encls.data.labelled import window_labels
@@ -22,19 +22,17 @@ def labels_identity(clips: Dataset) -> list:
 
 
 def labelled(
-    batch: dict, windows: list[torch.Tensor], rows: dict, config: FeatureConfig, num_labels: int
-) -> tuple[list[torch.Tensor], dict]:
-    """The windows (W, C, T) of each recording in a batch that have a label, and their rows with that label."""
+    batch: dict, counts: Sequence[int], rows: dict, config: FeatureConfig, num_labels: int
+) -> tuple[np.ndarray, dict]:
+    """Which of the windows of a batch of recordings, `counts` of each, have a label (W,), and the rows of those, with it."""
     recordings = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     labels = [
-        window_labels(recording, config.window_starts_s(len(clip)), config.window_s, num_labels)
-        for recording, clip in zip(recordings, windows, strict=True)
+        window_labels(recording, config.window_starts_s(count), config.window_s, num_labels)
+        for recording, count in zip(recordings, counts, strict=True)
     ]
     rows["label"] = np.concatenate(labels)
     used = rows["label"] >= 0
-    rows = {name: np.asarray(values)[used].tolist() for name, values in rows.items()}
-    kept = [clip[torch.from_numpy(each >= 0).to(clip.device)] for each, clip in zip(labels, windows, strict=True)]
-    return kept, rows
+    return used, {name: np.asarray(values)[used].tolist() for name, values in rows.items()}
 
 
 def check_labels(windows: Dataset, min_overlap: float) -> None:
