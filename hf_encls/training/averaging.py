@@ -22,6 +22,8 @@ class WeightAverage(TrainerCallback):
     def __init__(self, model: nn.Module, decay: float):
         self.model, self.decay = model, decay
         self.average: AveragedModel | None = AveragedModel(model, multi_avg_fn=self._step, use_buffers=True)
+        # On the host: reading it on the device would wait for the device in each step.
+        self.average.n_averaged = self.average.n_averaged.cpu()
 
     def on_train_begin(self, args, state, control, **kwargs):
         # After as many steps there were as many averages.
@@ -31,8 +33,9 @@ class WeightAverage(TrainerCallback):
         self.average.update_parameters(self.model)
 
     @torch.no_grad()
-    def _step(self, averages: list[torch.Tensor], weights: list[torch.Tensor], count: torch.Tensor) -> None:
-        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
+    def _step(self, averages: list[torch.Tensor], weights: list[torch.Tensor], _: torch.Tensor) -> None:
+        count = int(self.average.n_averaged)
+        decay = min(self.decay, (1 + count) / (10 + count))
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
                 average.lerp_(weight, 1 - decay)
