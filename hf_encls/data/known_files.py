@@ -40,7 +40,8 @@ class KnownFiles:
         """What `look` finds in a file, or what it found when the file was the same; values are those of JSON."""
         if self.path is None:
             return look()
-        name, state, now = str(Path(path).absolute()), _state(path), time.time_ns()
+        path = path if isinstance(path, Path) else Path(path)  # a copy of one takes longer than to ask for its state
+        name, state, now = str(path.absolute()), _state(path), time.time_ns()
         known = self._new.get(name) or self._files.get(name)
         if known is None or known["state"] != state:
             known = {"state": state}
@@ -104,9 +105,9 @@ def remembering(
     known.save()
 
 
-def _state(path: str | os.PathLike) -> list[int] | None:
+def _state(path: Path) -> list[int] | None:
     try:
-        found = Path(path).stat()
+        found = path.stat()
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
