@@ -23,6 +23,7 @@ ROWS = {
     "bfloat16": "inference",
     "extract_48khz": "extraction",
     "families": "families",
+    "short_clips": "extraction",
     "mel": "extraction",
     "second_start": "extraction",
     "workers": "workers",
@@ -36,6 +37,8 @@ ROWS = {
     "pipeline_hour": "inference",
     "cnn": "inference",
     "runtimes": "runtimes",
+    "scale": "scale",
+    "peers": "peers",
     "gpu_extract": "accelerator",
     "gpu_train": "accelerator",
 }

@@ -61,8 +61,8 @@ def feature_config(
     unit = 1
     if representation.needs_codec:
         if codec is None:
-            others = " or ".join(each.kind for each in REPRESENTATIONS.values() if not each.needs_codec)
-            raise ValueError(f"{features} needs a codec: give one (load_codec), or take {others}")
+            kinds = " or ".join(each.kind for each in REPRESENTATIONS.values() if not each.needs_codec)
+            raise ValueError(f"{features} needs a codec: give one (load_codec), or take {kinds}")
         unit = codec_adapter(codec).hop_length
         settings |= _codec_settings(codec, rate, representation.integers, settings)
     elif "sampling_rate" not in settings:
@@ -76,8 +76,8 @@ def feature_config(
     return checked_config(features=features, **lengths, **settings)
 
 
-def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given: Mapping) -> dict:
-    """What a configuration says of the codec that makes its latents or `codes`, where `given` leaves it open."""
+def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, options: Mapping) -> dict:
+    """What a configuration says of the codec that makes its latents or `codes`, where `options` leaves it open."""
     adapter = codec_adapter(codec)
     settings = {
         "sampling_rate": rate or adapter.sampling_rate,
@@ -85,11 +85,11 @@ def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given
         "num_bands": adapter.latent_size,
         "codec_config": adapter.as_dict(),
         "codec_hash": codec_hash(codec),
-        "codec_policy": given.get("codec_policy") or adapter.default_policy,
+        "codec_policy": options.get("codec_policy") or adapter.default_policy,
     }
     if codes:
         settings["codebook_hash"] = codebook_hash(codec)
-        settings["bandwidth"] = given.get("bandwidth") or adapter.highest_bandwidth
+        settings["bandwidth"] = options.get("bandwidth") or adapter.highest_bandwidth
         settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
     return settings
 
@@ -144,7 +144,8 @@ def extract_features(
 
     Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
     `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
-    the same data set.
+    the same data set. `device` is where the codec computes, None: an accelerator
+    where there is one.
 
     A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
     features, is refused: no features are kept under the identity of another file.
@@ -175,10 +176,7 @@ def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathL
     identity = {
         "features": feature_identity(config),
         "classes": names,
-        "clips": [
-            [row["clip_id"], row["label"], row["group"], row["fold"], row["digest"]]
-            for row in clips.remove_columns("audio")
-        ],
+        "clips": list(zip(*(clips[name][:] for name in ("clip_id", "label", "group", "fold", "digest")), strict=True)),
     }
     if "segments" in clips.column_names:
         identity["labels"] = labels_identity(clips)
