@@ -128,7 +128,7 @@ class EnclsTrainer(Trainer):
             hits = self._batch_hits
         else:
             model.train()
-            loss, hits = self._recorded(inputs)
+            loss, hits = self._recorded(self._prepare_inputs(inputs))
         # Summed on the device: reading it every step would make the device wait.
         self._hits = hits.clone() if self._hits is None else self._hits + hits
         self._seen += len(inputs["labels"])
