@@ -1,0 +1,70 @@
+"""What a model's scores are: probabilities of one class of several (softmax), or of each class by itself (sigmoid)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+# transformers' names of problem types; None is the first one.
+ONE_LABEL, SEVERAL_LABELS = "single_label_classification", "multi_label_classification"
+
+
+def check_problem(config: PreTrainedConfig) -> None:
+    """Raise `ValueError` for a problem type that is not solved here, and for thresholds that do not fit."""
+    if config.problem_type not in (None, ONE_LABEL, SEVERAL_LABELS):
+        raise ValueError(
+            f"expected problem_type {ONE_LABEL} or {SEVERAL_LABELS}, found {config.problem_type!r}: numbers are not learned "
+            "here, give ranges of them as classes"
+        )
+    thresholds = config.thresholds
+    if thresholds is None:
+        return
+    if not has_several_labels(config):
+        raise ValueError(f"thresholds are about problem_type {SEVERAL_LABELS}, found {config.problem_type}")
+    if len(thresholds) != config.num_labels or not all(0 <= each <= 1 for each in thresholds):
+        raise ValueError(f"expected thresholds from 0 to 1, {config.num_labels} of them, found {thresholds!r:.80}")
+
+
+def has_several_labels(config: PreTrainedConfig) -> bool:
+    """Whether a sound can have several labels at once, or none."""
+    return config.problem_type == SEVERAL_LABELS
+
+
+def thresholds_of(config: PreTrainedConfig) -> Sequence[float]:
+    """From which probability on each class is there (L,), of a model of several labels: 0.5 where none was chosen."""
+    return [0.5] * config.num_labels if config.thresholds is None else config.thresholds
+
+
+def probabilities(logits: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """Scores (..., L) -> probabilities: of all classes together 1, or each from 0 to 1 by itself."""
+    return logits.sigmoid() if has_several_labels(config) else logits.softmax(-1)
+
+
+def window_scores(logits: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """Scores of windows (W, L) -> their log-probabilities; of several labels log-odds, which they are already."""
+    return logits if has_several_labels(config) else logits.log_softmax(-1)
+
+
+def clip_score(scores: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """`window_scores` of a clip (W, L) -> its logits (L,), of which `probabilities` makes the mean of the windows'."""
+    count = math.log(len(scores))
+    if not has_several_labels(config):
+        return scores.logsumexp(0) - count
+    there, absent = (nn.functional.logsigmoid(each).logsumexp(0) for each in (scores, -scores))
+    return there - absent
+
+
+def loss_of(logits: torch.Tensor, labels: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """Mean loss of scores (B, L): cross entropy for classes (B,), binary cross entropy for labels (B, L) from 0 to 1.
+
+    Raises `ValueError` for labels of another shape.
+    """
+    if not has_several_labels(config):
+        return nn.functional.cross_entropy(logits, labels.long())
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"expected labels of shape {tuple(logits.shape)}, from 0 to 1 for each class, found {tuple(labels.shape)}"
+        )
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
