@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from datasets import Audio, ClassLabel, Dataset, Features, List, Value
+from datasets import Audio, Dataset, Features, List, Value
 from tqdm.auto import tqdm
 
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
+from hf_encls.data.columns import label_column
 from hf_encls.data.facts import shorten
 from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
@@ -83,6 +84,7 @@ def inspect_clips(
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
     Those with time-aligned labels have `segments` and `min_overlap` too, and None as `label` where other windows have none.
+    A `label` may be a list, of all candidates: each of its names is one.
 
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips.
     `left_out` rows (`file`, `reason`) are what the caller has already put aside; they head the report's. So short a clip
@@ -137,8 +139,8 @@ def inspect_clips(
 def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dataset:
     """Clips as a `Dataset` of one row each.
 
-    Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`), `clip_id` (unique
-    in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
+    Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`; a list of them where
+    records have lists), `clip_id` (unique in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
     `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels: `segments` (`start` and `end` in
     seconds, `label`), `min_overlap`, and `label` is what windows are that no segment fills, -1 for none. Raises
     `ValueError` for two clips with one id.
@@ -148,10 +150,11 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
     if twice:
         raise ValueError(f"expected one file per clip id, found two or more for {', '.join(sorted(twice)[:5])}")
     audio = Features({"bytes": Value("binary"), "path": Value("string")})
+    several = any(isinstance(record["label"], list) for record in records)
     features = Features(
         {
             "audio": dict(audio),
-            "label": ClassLabel(names=list(class_names)),
+            "label": label_column(class_names, several),
             "clip_id": Value("string"),
             "group": Value("string"),
             "fold": Value("int32"),
@@ -166,7 +169,7 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
         features |= {"segments": List(segment), "min_overlap": Value("float64")}
         records = [
             record
-            | {"label": number.get(record["label"], -1)}
+            | {"label": [number.get(e, -1) for e in record["label"]] if several else number.get(record["label"], -1)}
             | {"segments": [{n: number.get(e[n], e[n]) for n in segment} for e in record["segments"]]}
             for record in records
         ]
@@ -236,7 +239,8 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
         raise ValueError(f"`strict=True`, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
     labels = sorted(_labels(records))
     if len(labels) < 2:
-        kind = "labels of recordings" if "segments" in records[0] else "folders with usable audio"
+        listed = "segments" in records[0] or isinstance(records[0]["label"], list)
+        kind = "labels of recordings" if listed else "folders with usable audio"
         found = f"one: {labels[0]!r}" if labels else "none"
         raise ValueError(f"expected at least two classes ({kind}) under {root}, found {found}{reasons}")
 
@@ -244,4 +248,5 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
 def _labels(records: Iterable[dict]) -> set[str]:
     """The names of all classes of clips or recordings."""
     timed = {segment["label"] for record in records for segment in record.get("segments", ())}
-    return timed | {record["label"] for record in records if record["label"] is not None}
+    given = [record["label"] if isinstance(record["label"], list) else [record["label"]] for record in records]
+    return timed | {label for each in given for label in each if label is not None}
