@@ -15,7 +15,18 @@ from hf_encls.model.configuration_encls import EnclsConfig
 
 COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
 ABOUT_AUDIO = (
-    *("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "groups", "strict", "cache_dir"),
+    *(
+        "data_name",
+        "labels",
+        "multi_label",
+        "min_overlap",
+        "unlabelled",
+        "tier",
+        "label_column",
+        "groups",
+        "strict",
+        "cache_dir",
+    ),
     "rescan",
 )
 

@@ -58,4 +58,6 @@ def label_lists(found: np.ndarray) -> list[list[int]]:
 def require_one_label(table: Dataset, what: str) -> None:
     """Raise `ValueError` where sounds can have several labels at once, which `what` does not know."""
     if several_labels(table):
-        raise ValueError(f"{what} needs one label for each sound, found several at once (`multi_label`): it knows no such")
+        raise ValueError(
+            f"{what} needs one label for each sound, found several at once (`multi_label`): it knows no such"
+        )

@@ -19,7 +19,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, class_names
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.labelling import check_labels, labelled, labels_identity
@@ -180,7 +180,7 @@ def extract_features(
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
-    clips, names = with_digests(clips), list(clips.features["label"].names)
+    clips, names = with_digests(clips), list(class_names(clips.features))
     identity = {
         "features": feature_identity(config),
         "classes": names,
@@ -206,7 +206,7 @@ def _compute(
 
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
-            extractor = extractor or Extractor(config, codec, device, audio_s, len(clips.features["label"].names))
+            extractor = extractor or Extractor(config, codec, device, audio_s, len(class_names(clips.features)))
             with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
@@ -275,7 +275,10 @@ class Extractor:
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
             )
         counts = [len(clip) for clip in windows]
-        repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
+        repeated = {
+            name: [value for value, count in zip(batch[name], counts, strict=True) for _ in range(count)]
+            for name in DIVISION
+        }
         rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
