@@ -140,10 +140,10 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
     """Clips as a `Dataset` of one row each.
 
     Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`; a list of them where
-    records have lists), `clip_id` (unique in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
-    `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels: `segments` (`start` and `end` in
-    seconds, `label`), `min_overlap`, and `label` is what windows are that no segment fills, -1 for none. Raises
-    `ValueError` for two clips with one id.
+    records have lists), `clip_id` (unique in the data set), `group` (the recording it was cut from; its own id where
+    unknown), `fold` (0 where unknown), `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels:
+    `segments` (`start` and `end` in seconds, `label`), `min_overlap`, and `label` is what windows are that no segment
+    fills, -1 for none. Raises `ValueError` for two clips with one id.
     """
     records = list(records)
     twice = [name for name, count in Counter(record["clip_id"] for record in records).items() if count > 1]

@@ -84,6 +84,28 @@ def soft_cross_entropy(
     return loss / (target * weights).sum()
 
 
+def soft_binary_cross_entropy(
+    logits: torch.Tensor, batch: Batch, weights: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """The same of several labels at once, logits and labels (B, L): torch's `binary_cross_entropy_with_logits`.
+
+    `weights` (2, L): of a label that is absent and of one that is there. Of a smoothed label half of the share is each.
+    """
+    target = batch["labels"].to(logits.dtype)
+    if "share" in batch:
+        target = torch.lerp(batch["other_labels"].to(logits.dtype), target, batch["share"].to(logits.dtype)[:, None])
+    target = (1 - smoothing) * target + smoothing / 2
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return loss.mean() if weights is None else (loss * torch.lerp(*weights.to(logits.dtype), target)).mean()
+
+
+def label_weights(labels: np.ndarray) -> torch.Tensor:
+    """(2, L) n / (2 n_c) for n windows of which n_c lack label c, and have it: scikit-learn's `balanced` for each label."""
+    there = labels.astype(bool).sum(axis=0)
+    counts = np.stack([len(labels) - there, there]).clip(min=1)
+    return torch.from_numpy(len(labels) / (2 * counts)).float()
+
+
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
     """(L,) n / (L * n_c) for n labels of which n_c are c: scikit-learn's `balanced`. A class without any counts once."""
     counts = np.bincount(labels, minlength=classes).clip(min=1)

@@ -27,9 +27,13 @@ class Scores(Record):
     Over several folds these are means, and each has its standard deviation (of the population) beside it.
     """
 
-    accuracy: float  # of 1
+    accuracy: float  # of 1; of several labels at once, the share with all of them right
     loss: float  # nats
     macro_f1: float | None = None  # of 1
+    # Of several labels at once:
+    mean_average_precision: float | None = None  # of 1
+    macro_auroc: float | None = None  # of 1
+    micro_f1: float | None = None  # of 1
 
     @classmethod
     def metrics(cls) -> list[str]:
@@ -119,6 +123,8 @@ class Results(Record):
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
     classes: list[str]
+    problem_type: str | None = None  # transformers' name; None: one label each
+    thresholds: list[float] | None = None  # from which probability on each class is there, chosen on validation
     labels: dict | None = field(
         default=None, metadata={"shape": (LABELS_SHAPE, None)}
     )  # in time: how windows got theirs
@@ -132,7 +138,7 @@ class Results(Record):
     epochs: int | None = None
     best_epoch: int | None = field(
         default=None, metadata=NULL
-    )  # of the highest validation accuracy; the paper preset keeps the last one
+    )  # of the highest validation accuracy (mAP); the paper preset keeps the last one
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
     fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
     processes: int | None = None
@@ -194,6 +200,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "validation",
         "per_class",
         "confusion_matrix",
+        "thresholds",
         "best_epoch",
         "history",
         "fit",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, class_names, label_array, several_labels
 from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
@@ -21,13 +21,15 @@ from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codeb
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import SEVERAL_LABELS, has_several_labels, thresholds_of
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.fitting import fit
-from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.saving import save_model
+from hf_encls.training.scoring import best_epoch, score_parts
 from hf_encls.training.trainer import EnclsTrainer, history
 
 # Of transformers' arguments, those that a result depends on.
@@ -126,7 +128,7 @@ def train(
     start = start or plan_start(Path(args.output_dir), args.resume_from_checkpoint, settings, anew=args.overwrite)
     keep_freed_memory()
     set_seed(args.seed)
-    classes = list(windows.features["label"].names)
+    config = _for_labels(config, windows)
     splits = make_splits(windows, protocol, seed=args.seed, fold=fold)
     leak = leak_check(windows, splits)
     said = say if args.process_index == 0 else lambda line: None
@@ -139,7 +141,7 @@ def train(
         args,
         codebooks_of(codec, config.num_codebooks) if config.representation.integers else None,
     )
-    model = _network(config, stores["train"], classes)
+    model = _network(config, stores["train"])
     processes = f"{args.world_size} process{'es' if args.world_size > 1 else ''}"
     size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
     said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
@@ -159,10 +161,9 @@ def train(
         **_settings(config, protocol, fold, args.seed),
         recipe=args.recipe,
         parameters=model.head.num_parameters(),
-        classes=classes,
         leak=leak,
         clip_votes=trainer.clip_votes,
-        **_scores(trainer, stores, classes),
+        **score_parts(trainer, stores),
         **learned,
         processes=args.world_size,
         device=args.device.type,
@@ -178,22 +179,26 @@ def train(
 def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
-    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
-    shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`, and
+    more of several labels at once; None for clips whose windows have different labels) and the numbers they stand on.
+    Raises `ValueError` for windows of another shape than the model's, and for other classes.
 
     Examples:
         >>> import hf_encls  # doctest: +SKIP
         >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
         0.83
     """
-    names = windows.features["label"].names
-    expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    names, config = class_names(windows.features), model.config
+    expected = [config.id2label[index] for index in range(config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    if several_labels(windows) != has_several_labels(config):
+        raise ValueError("expected a model and windows of one label each, or of several at once, found one of either")
+    thresholds = thresholds_of(config) if has_several_labels(config) else None
     silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
     clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
-    return evaluate_split(probabilities(model, windows, batch_size), np.asarray(windows["label"][:]), clip_ids, silent)
+    told = probabilities(model, windows, batch_size)
+    return evaluate_split(told, label_array(windows), clip_ids, silent, thresholds)
 
 
 def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
@@ -205,7 +210,8 @@ def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_si
     with torch.inference_mode():
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
-            rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
+            scores = model.eval().classify(batch["input_features"].to(model.device)).float()
+            rows.append(model.probabilities(scores).cpu())
     return torch.cat(rows).numpy()
 
 
@@ -216,7 +222,7 @@ def run_settings(
     network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
     network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
     return asked_settings(args, protocol, fold, network) | {
-        "classes": list(windows.features["label"].names),
+        "classes": list(class_names(windows.features)),
         "features": feature_identity(config),
         "windows": len(windows),
         "division": _fingerprint(windows),
@@ -243,7 +249,8 @@ def asked_settings(
 
 def _fingerprint(windows: Dataset) -> str:
     """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
-    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
+    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION) if name != "label"}
+    columns = {"start": columns["start"], "label": windows["label"][:], **columns}
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
@@ -296,10 +303,21 @@ def _training_windows(
     return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
 
 
-def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
+def _for_labels(config: EnclsConfig, windows: Dataset) -> EnclsConfig:
+    """The configuration with the windows' classes, one of each or several. Raises `ValueError` where it contradicts."""
+    several, names = several_labels(windows), class_names(windows.features)
+    if not several and has_several_labels(config):
+        raise ValueError(
+            f"expected windows of several labels at once (problem_type {SEVERAL_LABELS}), found windows of one label each"
+        )
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    labels |= {"problem_type": SEVERAL_LABELS} if several else {}
+    return EnclsConfig(**config.to_dict() | labels | {"thresholds": None})
+
+
+def _network(config: EnclsConfig, train: FeatureStore) -> EnclsForAudioClassification:
     """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
-    names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
-    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | names | {"codec_config": None}))
+    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | {"codec_config": None}))
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
@@ -322,22 +340,5 @@ def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
         how = {}
         trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
-    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
+    how |= {"epochs": len(epochs), "best_epoch": best_epoch(epochs), "history": epochs}
     return before_s + time.monotonic() - started, how
-
-
-def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
-    out: dict = {}
-    for part, store in stores.items():
-        probabilities = trainer.probabilities(store)
-        clip_ids = store.clip_ids if trainer.clip_votes else None
-        out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
-    predictions = probabilities.argmax(-1)  # of the last part: test
-    out["per_class"] = per_class(predictions, store.labels, classes)
-    out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()
-    return out
-
-
-def _best_epoch(epochs: list[dict]) -> int | None:
-    scored = [row for row in epochs if "validation_accuracy" in row]
-    return max(scored, key=lambda row: row["validation_accuracy"])["epoch"] if scored else None
