@@ -61,3 +61,9 @@ def require_one_label(table: Dataset, what: str) -> None:
         raise ValueError(
             f"{what} needs one label for each sound, found several at once (`multi_label`): it knows no such"
         )
+
+
+def label_text(table: Dataset, label: int | Sequence[int]) -> str:
+    """The label of a row for people: its name, or all its names."""
+    labels, names = (label if several_labels(table) else [label]), class_names(table.features)
+    return ", ".join(names[each] for each in labels) or "no label"

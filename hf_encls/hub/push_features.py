@@ -24,7 +24,7 @@ from huggingface_hub import (
 
 from hf_encls import __version__
 from hf_encls.codec.facts import CodecFacts
-from hf_encls.data.columns import WINDOW
+from hf_encls.data.columns import WINDOW, class_names, label_array
 from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
@@ -136,12 +136,14 @@ def describe_features(
     windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: CodecFacts | None = None
 ) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
-    names = windows.features["label"].names
-    labels = np.asarray(windows["label"][:])
+    names, labels = class_names(windows.features), label_array(windows)
     clips, clip = np.unique(np.asarray(windows["clip_id"][:]), return_inverse=True)
-    pairs = np.unique(
-        np.stack([clip, labels]), axis=1
-    )  # with labels in time, a clip may have windows of several classes
+    if labels.ndim == 2:
+        row, labels = np.nonzero(labels)
+    else:
+        row = np.arange(len(labels))
+    # With labels in time, a clip may have windows of several classes.
+    pairs = np.unique(np.stack([clip[row], labels]), axis=1)
     num_windows, num_clips = (np.bincount(each, minlength=len(names)) for each in (labels, pairs[1]))
     return {
         "config_name": config_name,

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from hf_encls.files import new_file
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import has_several_labels, thresholds_of
 from hf_encls.model.windows_encls import SHORTEST_REST
 
 TOLERANCE = 1e-4
@@ -88,7 +89,7 @@ def compare(
     for length in lengths:
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
-            expected = model.classify_in_parts(model.frontend.windows([wave])[0]).softmax(-1).numpy()
+            expected = model.probabilities(model.classify_in_parts(model.frontend.windows([wave])[0])).numpy()
         actual = session.run(None, {"waveform": wave.numpy()})[0]
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
@@ -141,7 +142,7 @@ class Graph(nn.Module):
             windows = latents[:, window_index(length_of(latents, 1), config)].transpose(0, 1)
         else:
             windows = self._mel(waveform[window_index(length_of(waveform, 0), config)])
-        return self.model.classify(windows).softmax(-1)
+        return self.model.probabilities(self.model.classify(windows))
 
     def _mel(self, pieces: torch.Tensor) -> torch.Tensor:
         config = self.model.config
@@ -215,9 +216,11 @@ def reflect_pad(hidden: torch.Tensor, paddings: tuple, mode: str = "reflect", va
 
 
 def _about(config: EnclsConfig) -> dict:
+    several = has_several_labels(config)
     return {
         "features": config.feature_name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
+        **({"problem_type": config.problem_type, "thresholds": list(thresholds_of(config))} if several else {}),
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_units * config.samples_per_unit / config.sampling_rate,
         "step_s": config.step_units * config.samples_per_unit / config.sampling_rate,

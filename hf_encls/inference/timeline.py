@@ -109,6 +109,44 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
     return segments
 
 
+def make_overlapping_timeline(
+    probabilities: np.ndarray, labels: Sequence[str], times: Times, thresholds: Sequence[float], **settings
+) -> list[dict]:
+    """The same of several labels at once: each has segments of its own, which may overlap those of others.
+
+    A label is there from its probability in `thresholds` (L,) on. Everything that `Segmentation` says holds for each by
+    itself: what changes is whether it is there, and a segment or a gap shorter than `min_duration_s` vanishes. Segments
+    come in the order of their starts, then of the labels.
+    """
+    segmentation = Segmentation(**settings)
+    if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
+        raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
+    cells = cell_probabilities(probabilities, times)
+    edges, found = times.edges(len(cells)), []
+    for label, name in enumerate(labels):
+        own = _against_threshold(cells[:, label], thresholds[label])
+        path = segmentation.labels(own, times.step_s)
+        for first, last, absent in absorb_short(path, own, edges, segmentation.min_duration_s):
+            if not absent:
+                scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
+                end = float(edges[last]) if last < len(cells) else float(times.duration_s)
+                segment = {"start": round(float(edges[first]), DECIMALS), "end": round(end, DECIMALS)}
+                segment |= {"label": name, "score": float(scores[label])}
+                if segmentation.all_scores:
+                    segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
+                found.append(segment)
+    return sorted(found, key=lambda segment: segment["start"])
+
+
+def _against_threshold(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Probabilities (n,) of a label -> (n, 2) that it is there and that it is not, equal at the threshold."""
+    small = np.finfo(np.float64).eps
+    limit, chance = (np.clip(each, small, 1 - small) for each in (threshold, probabilities))
+    odds = chance / (1 - chance) * ((1 - limit) / limit)
+    there = np.where(probabilities == threshold, 0.5, odds / (1 + odds))
+    return np.stack([there, 1 - there], axis=1)
+
+
 def cell_probabilities(probabilities: np.ndarray, times: Times) -> np.ndarray:
     """Window probabilities (W, L) -> cell probabilities (cells, L): means weighted by the seconds of overlap.
 

@@ -11,11 +11,17 @@ from hf_encls.data.facts import copy_text
 from hf_encls.data.splits import PROTOCOLS, LeakReport
 from hf_encls.files import write_json
 from hf_encls.files.records import NULL, Record, read_record
+from hf_encls.model.problem_encls import SEVERAL_LABELS
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
 CLIPS_SHAPE = {"*": [str]}
 LABELS_SHAPE = {"min_overlap": float, "unlabelled": str}
+SHOWN = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss"}
+SHOWN_OF_SEVERAL = {
+    **{"mean_average_precision": "mAP", "macro_auroc": "macro AUROC", "macro_f1": "macro F1", "micro_f1": "micro F1"},
+    "loss": "loss",
+}
 EPOCH_SHAPE = {"epoch": float, "*": (float, None)}
 CLASS_SHAPE = {"class": str, "support": int, "*": (float, None)}
 
@@ -163,6 +169,11 @@ class Results(Record):
         """The same with what `train()` cannot know: the data set, the codec, the command, and seconds of earlier work."""
         times_s = {**times_s, **self.times_s}
         return replace(self, **origin, times_s=times_s | {"total": sum(times_s.values())})
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """What tables show of a score, and what people call it; the first one is the one that matters."""
+        return SHOWN_OF_SEVERAL if self.problem_type == SEVERAL_LABELS else SHOWN
 
     @property
     def dataset_text(self) -> str:
