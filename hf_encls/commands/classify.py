@@ -19,8 +19,8 @@ EXAMPLES = """examples:
   hf-encls classify *.wav --model my_model --format csv --output labels.csv
   hf-encls classify calls.ecdc --model codes_model          # compressed input, no audio is decoded
 
-A model of several labels at once gives those that a file has, from their thresholds on, or with --top_k the likeliest; in CSV
-each has a row of its own, as --labels of training reads them.
+A model of several labels at once gives those that a file has, from their thresholds on, or with --top_k the likeliest; in
+CSV each has a row of its own, as --labels of training reads them.
 A file that cannot be used is one row with its error, and the exit status is 1.
 """
 
