@@ -98,10 +98,12 @@ class EnclsTrainer(Trainer):
     clip_votes = True  # False: clips have no class of their own
 
     def __init__(self, *, model, args, **kwargs):
-        self._several = has_several_labels(model.config)
-        if self._several and args.metric_for_best_model == "accuracy":  # what it is where nobody asked for another
+        self._several, self._smoothing = has_several_labels(model.config), args.label_smoothing_factor
+        if self._several:
             args = copy.copy(args)
-            args.metric_for_best_model = MAP
+            args.label_smoothing_factor = 0.0  # Trainer can smooth classes alone
+            if args.metric_for_best_model == "accuracy":  # what it is where nobody asked for another
+                args.metric_for_best_model = MAP
         super().__init__(model=model, args=args, data_collator=collate, compute_metrics=self._scores, **kwargs)
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
@@ -134,9 +136,9 @@ class EnclsTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         labels = inputs["labels"]  # with label smoothing, Trainer takes them out
-        if self._several:  # Trainer smooths the labels of classes only
+        if self._several:
             outputs = model(input_features=inputs["input_features"])
-            weights, smoothing = (self._weights, self.args.label_smoothing_factor) if model.training else (None, 0.0)
+            weights, smoothing = (self._weights, self._smoothing) if model.training else (None, 0.0)
             loss = soft_binary_cross_entropy(outputs.logits, inputs, weights, smoothing)
         elif model.training and (self._weights is not None or "share" in inputs):
             outputs = model(input_features=inputs["input_features"])
