@@ -283,7 +283,7 @@ def test_overlapping_annotations_are_trained_on_and_told_again(tmp_path, capsys)
     assert results.labels == {"min_overlap": 0.5, "unlabelled": "keep", "multi_label": True}
     assert results.classes == NAMES and results.test.clip is None and results.test.window.mean_average_precision > 0.9
     card = (tmp_path / "model/README.md").read_text(encoding="utf-8")
-    assert "a window has each label that fills at least 50% of it, others have none" in card and "window mAP" in card
+    assert "a window has each that fills at least 50% of it, others have none" in card and "window mAP" in card
     for file in sorted(audio.glob("*.wav")):
         out = tmp_path / "said" / f"{file.stem}.TextGrid"
         out.parent.mkdir(exist_ok=True)
