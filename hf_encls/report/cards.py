@@ -65,7 +65,9 @@ LABELS_TEXT = (
     "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
     "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
 )
-SETS_TEXT = "The labels of the data are in time: a window has each that fills at least {min_overlap:.0%} of it, {others}."
+SETS_TEXT = (
+    "The labels of the data are in time: a window has each that fills at least {min_overlap:.0%} of it, {others}."
+)
 SEVERAL_TEXT = (
     "A sound can have several labels at once, or none: each has a probability of its own (sigmoid). F1 is that of a yes "
     "from each label's threshold on, which was chosen on the validation part."

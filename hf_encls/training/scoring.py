@@ -18,14 +18,18 @@ from hf_encls.training.trainer import MAP, EnclsTrainer
 
 
 def score_parts(trainer: EnclsTrainer, stores: Mapping[str, FeatureStore]) -> dict:
-    """What results say of the scores of each part, and of each class in the last one, test.
+    """What results say of the trained model: its size, its scores on each part, and of each class in the last one, test.
 
     Of several labels at once the thresholds are chosen on the validation part, and stay in the model's configuration.
     """
     config = trainer.model.config
     classes = [config.id2label[index] for index in range(config.num_labels)]
     told = {part: trainer.probabilities(store) for part, store in stores.items()}
-    out: dict = {"classes": classes}
+    out: dict = {
+        "classes": classes,
+        "clip_votes": trainer.clip_votes,
+        "parameters": trainer.model.head.num_parameters(),
+    }
     if has_several_labels(config):
         out["thresholds"] = _thresholds(told["validation"], stores["validation"], trainer.clip_votes)
         out["problem_type"], config.thresholds = config.problem_type, out["thresholds"]
