@@ -31,7 +31,7 @@ from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.problem_encls import SEVERAL_LABELS
 from hf_encls.timelines.formats import FORMATS, render
 from hf_encls.timelines.reading import read_timeline
-from hf_encls.training.metrics import best_thresholds, clip_probabilities, evaluate_split
+from hf_encls.training.metrics import best_thresholds, clip_probabilities, evaluate_split, per_label
 from hf_encls.training.run import probabilities
 from hf_encls.training.run import train as train_windows
 
@@ -104,8 +104,14 @@ def test_loss_logits_and_stock_pipeline_are_those_of_the_library(tmp_path):
     assert torch.allclose(out.logits.sigmoid()[0], logits.sigmoid().mean(0), atol=1e-6)
     assert torch.equal(out.window_logits[0], logits) and torch.equal(many.logits, logits)
     loss = torch.nn.BCEWithLogitsLoss()
-    assert torch.equal(out.loss, loss(out.logits, torch.tensor([[1.0, 0.0, 1.0]])))
-    assert torch.equal(many.loss, loss(logits, torch.ones_like(logits)))
+    assert torch.allclose(out.loss, loss(out.logits, torch.tensor([[1.0, 0.0, 1.0]])))
+    assert torch.allclose(many.loss, loss(logits, torch.ones_like(logits)))
+    with torch.no_grad():
+        part = model(input_features=windows, labels=torch.tensor([[1.0, float("nan"), 0.0]]).expand(len(windows), 3))
+    kept = logits[:, [0, 2]]
+    assert torch.allclose(part.loss, loss(kept, torch.tensor([1.0, 0.0]).expand_as(kept))), (
+        "what is unknown has no loss"
+    )
     folder = save_small_model(tmp_path / "m", "log_mel", **settings)
     for pipe in (pipeline("audio-classification", model=str(folder)), EnclsPipeline.from_pretrained(folder)):
         found = {row["label"]: row["score"] for row in pipe(wave[0].numpy())}
@@ -191,6 +197,8 @@ def test_tables_that_people_have(kind, tmp_path):
     assert dict(zip(found["clip_id"][:], [[names[i] for i in each] for each in found["label"][:]])) == TRUTH
     assert any("1 files have none of the labels: " in each for each in report.warnings)
     assert any("of 6 pairs of file and label the table says 5" in each for each in report.warnings) == ("MIC" in kind)
+    unknown = dict(zip(found["clip_id"][:], found["unknown"][:])) if "unknown" in found.column_names else None
+    assert unknown == ({"a.wav": [], "b.wav": [], "sub/c.wav": [0]} if "MIC" in kind else None)
     if "FSD" in kind:
         assert found["fold"][:] == [TRAIN, TRAIN, VALIDATION]
     dropped, report = scan_recordings(audio, TimeLabels(str(table), multi_label=True, unlabelled="drop"))
@@ -361,7 +369,7 @@ def test_official_folds_and_lists(windows):
 
 def test_scores_are_scikit_learns():
     rng = np.random.default_rng(0)
-    truth, told = rng.random((200, 4)) < [0.5, 0.2, 0.05, 0.0], rng.random((200, 4))
+    truth, told = 1.0 * (rng.random((200, 4)) < [0.5, 0.2, 0.05, 0.0]), rng.random((200, 4))
     limits = [0.5, 0.4, 0.9, 0.999]
     ids = np.repeat(np.arange(100), 2)
     truth = truth[ids]
@@ -381,13 +389,29 @@ def test_scores_are_scikit_learns():
     assert nothing.mean_average_precision is None and nothing.macro_auroc is None
 
 
+def test_what_is_unknown_counts_nowhere():
+    rng = np.random.default_rng(0)
+    truth, told = (rng.random((100, 3)) < 0.4).astype(float), rng.random((100, 3))
+    truth[rng.random((100, 3)) < 0.5] = np.nan
+    scores, limits = evaluate_split(told, truth, None).window, best_thresholds(told, truth)
+    known = [~np.isnan(column) for column in truth.T]
+    pairs = [(truth[known[i], i], told[known[i], i]) for i in range(3)]
+    assert scores.mean_average_precision == pytest.approx(np.mean([average_precision_score(*each) for each in pairs]))
+    assert scores.macro_auroc == pytest.approx(np.mean([roc_auc_score(*each) for each in pairs]))
+    everything = np.concatenate([each[0] for each in pairs]), np.concatenate([each[1] for each in pairs])
+    assert scores.micro_f1 == pytest.approx(f1_score(everything[0], everything[1] >= 0.5))
+    assert limits == [best_thresholds(scores[:, None], own[:, None])[0] for own, scores in pairs]
+    table = per_label(told, truth, limits, NAMES)
+    assert [row["support"] for row in table] == [int(own.sum()) for own, _ in pairs]
+
+
 def test_thresholds_are_the_best_and_lie_between():
     told = np.array([[0.9, 0.3, 0.5], [0.8, 0.3, 0.5], [0.2, 0.1, 0.5], [0.1, 0.7, 0.6]])
-    truth = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]], bool)
+    truth = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]], float)
     found = best_thresholds(told, truth)
     assert found == [pytest.approx(0.15), pytest.approx(0.2), 0.5]  # of the last one nothing is known
     rng = np.random.default_rng(0)
-    told, truth = rng.random((60, 2)), rng.random((60, 2)) < 0.4
+    told, truth = rng.random((60, 2)), 1.0 * (rng.random((60, 2)) < 0.4)
     for label, limit in enumerate(best_thresholds(told, truth)):
         every = [f1_score(truth[:, label], told[:, label] >= each) for each in told[:, label]]
         assert f1_score(truth[:, label], told[:, label] >= limit) == pytest.approx(max(every))
@@ -529,6 +553,23 @@ def test_published_features_keep_their_labels(clips, hub, tmp_path):
     ]
     assert all(each.problem_type == SEVERAL_LABELS and each.test.clip.micro_f1 > 0.8 for each in results)
     assert results[0].test.clip.micro_f1 == results[1].test.clip.micro_f1
+
+
+def test_a_table_that_leaves_things_open(clips, hub, tmp_path):
+    """OpenMIC says of a few labels of each file whether they are there: the rest is no no."""
+    audio, _, truth = clips
+    rng, table = np.random.default_rng(3), tmp_path / "open.csv"
+    rows = [(name[:-4], label, int(label in truth[name])) for name in truth for label in PITCHES if rng.random() < 0.7]
+    lines = [",".join(map(str, each)) for each in rows]
+    table.write_text("\n".join(["sample_key,instrument,relevance", *lines]))
+    data = ["--data_dir", str(audio), "--labels", str(table), "--multi_label", "--cache_dir", str(tmp_path / "cache")]
+    publish([*data, *SMALL, "--push_to_hub", REPO])
+    place = ["--output_dir", str(tmp_path / "model"), "--report_to", "none", "--num_train_epochs", "2", "--overwrite"]
+    for more in (["--head", "statistics"], ["--streaming", "--head", "statistics"], ["--recipe", "recommended"]):
+        results = train(["--dataset", REPO, *SMALL, *place, *more])
+        assert sum(row["support"] for row in results.per_class) < sum(map(len, truth.values()))
+        assert np.isfinite(results.test.clip.loss) and results.test.clip.mean_average_precision > 0.3
+        assert "statistics" not in more or results.test.clip.micro_f1 > 0.8
 
 
 MISTAKES = {

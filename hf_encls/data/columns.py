@@ -13,6 +13,7 @@ from datasets import ClassLabel, Dataset, Features, List
 DIVISION = ("label", "clip_id", "group", "fold")  # a window has those of its clip; protocols divide by them
 SMALL = ("label", "clip_id", "start", "group", "fold", "silent")  # of a window: all but its features
 WINDOW = ("input_features", *SMALL)
+UNKNOWN = "unknown"  # of several labels at once: those of which nothing is known; a column where there are some
 OPTIONAL = ("silent",)  # version 0.1 did not write it at first
 
 
@@ -34,24 +35,29 @@ def several_labels(table: Dataset) -> bool:
 
 
 def label_array(table: Dataset) -> np.ndarray:
-    """The classes of clips or windows (n,), int64; of several labels at once which of them each has (n, L), bool."""
+    """The classes of clips or windows (n,), int64; of several labels at once 1 where each has one, or 0 (n, L), float32.
+
+    Where the data leave open whether a label is there (column `unknown`), that is NaN.
+    """
     if not several_labels(table):
         return np.asarray(table["label"][:], np.int64)
-    column = table.with_format("arrow")["label"][:]
-    return multi_hot(column, len(class_names(table.features)))
+    small = table.select_columns([name for name in ("label", UNKNOWN) if name in table.column_names])
+    return label_rows(small.with_format("arrow")[:], len(class_names(table.features)))
 
 
-def multi_hot(column: pa.ChunkedArray | pa.Array | Sequence[Sequence[int]], num_labels: int) -> np.ndarray:
-    """Lists of classes, n of them -> which classes each holds (n, L), bool."""
-    lists = column.to_pylist() if isinstance(column, pa.ChunkedArray | pa.Array) else column
-    found = np.zeros((len(lists), num_labels), bool)
-    rows = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
-    found[rows, np.array([label for each in lists for label in each], np.int64)] = True
+def label_rows(table: pa.Table, num_labels: int) -> np.ndarray:
+    """The same of rows as they are stored (n, L)."""
+    found = np.zeros((len(table), num_labels), np.float32)
+    for name, value in (("label", 1.0), (UNKNOWN, np.nan)):
+        if name in table.column_names:
+            lists = table[name].to_pylist()
+            rows = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
+            found[rows, np.array([label for each in lists for label in each], np.int64)] = value
     return found
 
 
 def label_lists(found: np.ndarray) -> list[list[int]]:
-    """The other way round: (n, L) -> the classes of each row."""
+    """Which classes each row has (n, L), bool -> lists of them."""
     return [np.flatnonzero(row).tolist() for row in found]
 
 

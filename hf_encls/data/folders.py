@@ -11,7 +11,7 @@ from datasets import Audio, Dataset, Features, List, Value
 from tqdm.auto import tqdm
 
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
-from hf_encls.data.columns import label_column
+from hf_encls.data.columns import UNKNOWN, label_column
 from hf_encls.data.facts import shorten
 from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
@@ -114,7 +114,7 @@ def inspect_clips(
                     "sampling_rate": result.sampling_rate,
                     "duration_s": result.duration_s,
                     "num_channels": result.num_channels,
-                    **{name: candidate[name] for name in TIMED if name in candidate},
+                    **{name: candidate[name] for name in (*TIMED, UNKNOWN) if name in candidate},
                 }
             )
             if not candidate.get("group"):
@@ -143,7 +143,8 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
     records have lists), `clip_id` (unique in the data set), `group` (the recording it was cut from; its own id where
     unknown), `fold` (0 where unknown), `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels:
     `segments` (`start` and `end` in seconds, `label`), `min_overlap`, and `label` is what windows are that no segment
-    fills, -1 for none. Raises `ValueError` for two clips with one id.
+    fills, -1 for none. `unknown`, where records have it: the labels of which nothing is known. Raises `ValueError` for two
+    clips with one id.
     """
     records = list(records)
     twice = [name for name, count in Counter(record["clip_id"] for record in records).items() if count > 1]
@@ -164,6 +165,9 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
         }
     )
     number = {name: index for index, name in enumerate(class_names)}
+    if any(UNKNOWN in record for record in records):
+        features |= {UNKNOWN: label_column(class_names, several=True)}
+        records = [record | {UNKNOWN: [each for each in record[UNKNOWN] if each in number]} for record in records]
     if any("segments" in record for record in records):
         segment = {"start": Value("float64"), "end": Value("float64"), "label": Value("int32")}
         features |= {"segments": List(segment), "min_overlap": Value("float64")}

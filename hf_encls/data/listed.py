@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
+from hf_encls.data.columns import UNKNOWN
 from hf_encls.data.facts import shorten
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.recording_names import RecordingNames
@@ -40,7 +41,7 @@ def scan_listed(root: Path, found: FoundFiles, rule: "TimeLabels", strict: bool)
     left_out += [
         _row(clip.file, "missing", f"{rule.where} names it, and it is not there") for clip, p in places if not p
     ]
-    candidates, bare = {}, []
+    candidates, bare, asked = {}, [], _asked(listed) if rule.multi_label else set()
     for clip, path in places:
         if path is None:
             continue
@@ -54,6 +55,8 @@ def scan_listed(root: Path, found: FoundFiles, rule: "TimeLabels", strict: bool)
         if label is None:
             left_out.append(_row(clip_id(root, path), "unlabelled", f"{rule.where} gives it no label"))
         candidates[path] = {"path": path, "label": label, "group": clip.group, "fold": _fold(clip, rule.where)}
+        if asked:
+            candidates[path][UNKNOWN] = sorted(asked - clip.asked)
     left_out += [
         _row(clip_id(root, path), "unlisted", f"{rule.where} does not name it")
         for path in found.files
@@ -97,6 +100,16 @@ def _row(file: str, kind: str, reason: str) -> dict[str, str]:
     return {"file": file, "kind": kind, "reason": reason}
 
 
+def _asked(listed: list[ClipLabels]) -> set[str]:
+    """All labels of a table that says what is not there, too, and leaves some of it open; else none.
+
+    A table that only says what is there means that all else is not.
+    """
+    asked = set().union(*(clip.asked for clip in listed))
+    denies = any(set(clip.labels) != clip.asked for clip in listed)
+    return asked if denies and any(clip.asked != asked for clip in listed) else set()
+
+
 def _warnings(listed: list[ClipLabels], bare: list[str]) -> list[str]:
     found = []
     if bare:
@@ -106,10 +119,9 @@ def _warnings(listed: list[ClipLabels], bare: list[str]) -> list[str]:
     if never:
         found.append(f"no file has the label {shorten(never)}: not a class of this data set")
     said, pairs = sum(len(clip.asked) for clip in listed), len(asked) * len(listed)
-    denied = any(set(clip.labels) != clip.asked for clip in listed)
-    if denied and said < pairs:  # a table that also says what is not there leaves open what it does not say
+    if _asked(listed):
         found.append(
-            f"of {pairs} pairs of file and label the table says {said}: the others are taken as not there, in training and "
-            "in the scores"
+            f"of {pairs} pairs of file and label the table says {said}: the others are unknown, and count neither in "
+            "training nor in the scores"
         )
     return found

@@ -297,10 +297,9 @@ def _column(rows: Any, name: str) -> np.ndarray:
 
 def _labels(rows: Any) -> np.ndarray:
     """The class of each row (n,), or which of them it has (n, L)."""
-    if getattr(rows, "features", None) and several_labels(rows):
-        return label_array(rows)
-    labels = _column(rows, "label")
-    return labels.astype(bool if labels.ndim == 2 else np.int64)
+    several = getattr(rows, "features", None) and several_labels(rows)
+    labels = label_array(rows) if several else _column(rows, "label")
+    return labels == 1 if labels.ndim == 2 else labels.astype(np.int64)  # what is unknown counts as absent
 
 
 def _present(labels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Array2D, ClassLabel, Dataset, Features, List, Value
 
-from hf_encls.data.columns import OPTIONAL, class_names
+from hf_encls.data.columns import OPTIONAL, UNKNOWN, class_names
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -74,9 +74,9 @@ def check_windows(
     for name in table.column_names:
         if table[name].null_count:
             refuse(int(np.argmax(table[name].is_null().to_numpy())), f"has nothing in its column {name}")
-    if "label" in table.column_names:
-        column, classes, rows = table["label"].combine_chunks(), class_names(features), np.arange(len(table))
-        if isinstance(features["label"], List):
+    for name in {"label", UNKNOWN} & set(table.column_names):
+        column, classes, rows = table[name].combine_chunks(), class_names(features), np.arange(len(table))
+        if isinstance(features[name], List):
             rows = np.repeat(rows, column.value_lengths().to_numpy())
             column = column.flatten()
             if column.null_count:

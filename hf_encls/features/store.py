@@ -61,8 +61,7 @@ class Windows:
             )
         self.device = torch.device("cpu") if self.block is None else self.block.device
         # Classes (n,), or of several labels at once numbers from 0 to 1 (n, L), as the loss takes them.
-        labels = torch.from_numpy(label_array(features))
-        self.labels = (labels.float() if labels.ndim == 2 else labels).to(self.device)
+        self.labels = torch.from_numpy(label_array(features)).to(self.device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -122,7 +121,7 @@ class FeatureStore(torch.utils.data.Dataset):
 
     @property
     def labels(self) -> np.ndarray:
-        """True classes (n,), or which of them each window has (n, L)."""
+        """True classes (n,), or which of them each window has (n, L): 1, 0, or NaN where it is unknown."""
         return self.windows.labels[self.rows].cpu().numpy()
 
     @property
@@ -158,7 +157,7 @@ class NeighbourStore(FeatureStore):
     def __init__(self, windows: Windows, rows: np.ndarray, window_s: float, frame_rate: float):
         super().__init__(windows, rows)
         # A pair has one label: of recordings with labels in time, the next window may have another.
-        labels = np.unique(self.labels, axis=0, return_inverse=True)[1]
+        labels = np.unique(np.nan_to_num(self.labels, nan=-1), axis=0, return_inverse=True)[1]
         clips = np.unique(self.clip_ids, return_inverse=True)[1] * (1 + np.max(labels, initial=0)) + labels
         first, second, shift = neighbours(clips, windows.starts[self.rows.cpu().numpy()], window_s, frame_rate)
         self.first, self.second = self.rows[first], self.rows[second]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 
-from hf_encls.data.columns import class_names, label_array, multi_hot
+from hf_encls.data.columns import label_array, label_rows
 from hf_encls.features.checks import check_windows
 from hf_encls.features.store import arrow_windows, embed
 
@@ -157,7 +157,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
                 continue
             windows = np.concatenate(arrow_windows(table["input_features"], shape))[ours]
             if self.labels.ndim == 2:
-                labels = multi_hot(table["label"], len(class_names(stream.features)))[ours].astype(np.float32)
+                labels = label_rows(table, self.labels.shape[1])[ours]
             else:
                 labels = table["label"].to_numpy()[ours]
             yield torch.from_numpy(windows), torch.from_numpy(labels)

@@ -59,7 +59,7 @@ def clip_score(scores: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
     """Mean loss of scores (B, L): cross entropy for classes (B,), binary cross entropy for labels (B, L) from 0 to 1.
 
-    Raises `ValueError` for labels of another shape.
+    A label that is NaN is not known, and has no loss. Raises `ValueError` for labels of another shape.
     """
     if not has_several_labels(config):
         return nn.functional.cross_entropy(logits, labels.long())
@@ -67,4 +67,13 @@ def loss_of(logits: torch.Tensor, labels: torch.Tensor, config: PreTrainedConfig
         raise ValueError(
             f"expected labels of shape {tuple(logits.shape)}, from 0 to 1 for each class, found {tuple(labels.shape)}"
         )
-    return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return binary_loss(logits, labels.to(logits.dtype))
+
+
+def binary_loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean binary cross entropy of scores (B, L) over the labels that are known (not NaN), with weights (B, L)."""
+    known = ~target.isnan()
+    target = torch.where(known, target, 0.0)
+    weight = known.to(logits.dtype) if weight is None else torch.where(known, weight, 0.0)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, target, weight, reduction="sum")
+    return loss / known.sum().clamp_min(1)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hf_encls.model.problem_encls import binary_loss
 from hf_encls.model.representation_encls import Representation
 from hf_encls.training.recipe import Recipe
 
@@ -95,15 +96,13 @@ def soft_binary_cross_entropy(
     if "share" in batch:
         target = torch.lerp(batch["other_labels"].to(logits.dtype), target, batch["share"].to(logits.dtype)[:, None])
     target = (1 - smoothing) * target + smoothing / 2
-    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return loss.mean() if weights is None else (loss * torch.lerp(*weights.to(logits.dtype), target)).mean()
+    return binary_loss(logits, target, None if weights is None else torch.lerp(*weights.to(logits.dtype), target))
 
 
 def label_weights(labels: np.ndarray) -> torch.Tensor:
     """(2, L) n / (2 n_c) for n windows of which n_c lack label c, and have it: scikit-learn's `balanced` for each label."""
-    there = labels.astype(bool).sum(axis=0)
-    counts = np.stack([len(labels) - there, there]).clip(min=1)
-    return torch.from_numpy(len(labels) / (2 * counts)).float()
+    counts = np.stack([(labels == 0).sum(axis=0), (labels == 1).sum(axis=0)])
+    return torch.from_numpy(counts.sum(axis=0) / (2 * counts.clip(min=1))).float()
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:

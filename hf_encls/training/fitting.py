@@ -120,16 +120,17 @@ class SeveralLabels:
     """
 
     def __init__(self, labels: np.ndarray, balanced: bool):
-        self.labels = labels.astype(bool)
-        self.classes = np.flatnonzero(self.labels.any(axis=0))
-        self.learned = [label for label in self.classes if not self.labels[:, label].all()]
+        self.labels = labels
+        self.classes = np.flatnonzero((labels == 1).any(axis=0))
+        self.learned = [label for label in self.classes if (labels[:, label] == 0).any()]
         if not self.learned:
             raise ValueError("expected training windows that differ in their labels, found the same labels in all")
         self.regressions = {label: _regression(balanced) for label in self.learned}
 
     def fit(self, vectors: np.ndarray, strength: float) -> None:
         for label, regression in self.regressions.items():
-            regression.set_params(C=strength).fit(vectors, self.labels[:, label])
+            known = ~np.isnan(self.labels[:, label])
+            regression.set_params(C=strength).fit(vectors[known], self.labels[known, label] == 1)
 
     def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
         """Vectors (n, D) -> (n, L)."""

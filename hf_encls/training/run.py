@@ -13,7 +13,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.columns import DIVISION, class_names, label_array, several_labels
+from hf_encls.data.columns import DIVISION, UNKNOWN, class_names, label_array, several_labels
 from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
@@ -221,6 +221,7 @@ def _fingerprint(windows: Dataset) -> str:
     """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
     columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION) if name != "label"}
     columns = {"start": columns["start"], "label": windows["label"][:], **columns}
+    columns |= {UNKNOWN: windows[UNKNOWN][:]} if UNKNOWN in windows.column_names else {}
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 

@@ -21,7 +21,7 @@ def evaluate_split(
     Args:
         probabilities: (n, L), one row for each window; every row sums to 1.
         labels: (n,) the true class of each window; of several at once (n, L) which of them it has. Then a row sums to
-            anything, and there are other scores (`set_scores`).
+            anything, and there are other scores (`set_scores`); NaN where that is unknown.
         clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
             their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
@@ -60,7 +60,8 @@ def clip_probabilities(
     probabilities, labels = _checked(probabilities, labels)
     ids, first, clip = np.unique(_column(clip_ids, len(labels), "clip_ids"), return_index=True, return_inverse=True)
     clip_labels = labels[first]
-    wrong = np.flatnonzero((clip_labels[clip] != labels).reshape(len(labels), -1).any(axis=1))
+    differs = np.nan_to_num(clip_labels[clip], nan=-1) != np.nan_to_num(labels, nan=-1)
+    wrong = np.flatnonzero(differs.reshape(len(labels), -1).any(axis=1))
     if len(wrong):
         raise ValueError(
             f"Expected one label for each clip, but clip {str(ids[clip[wrong[0]]])!r} has windows of labels "
@@ -130,7 +131,7 @@ def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarr
         raise ValueError(f"Expected probabilities of shape (windows, classes), found {probabilities.shape}.")
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape == probabilities.shape:
-        labels = labels.astype(bool)
+        labels = labels.astype(np.float64)
     else:
         labels = _column(labels, len(probabilities), "labels").astype(np.int64)
     if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:

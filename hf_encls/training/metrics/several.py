@@ -1,6 +1,5 @@
 """Scores of several labels at once, computed by scikit-learn: n windows or clips, L labels."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,20 +14,26 @@ UNCHOSEN = 0.5  # the threshold of a label of which validation has nothing, or n
 def set_scores(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float]) -> Scores:
     """The scores of probabilities (n, L) against which labels are there (n, L), yes from `thresholds` (L,) on.
 
-    `mean_average_precision` (mAP), `macro_auroc` and `macro_f1` are means over the labels that are there somewhere (for
-    AUROC: and absent elsewhere); None where there is none. `accuracy` is the share with all labels right.
+    `labels` are 1, 0, or NaN where that is unknown: such a pair counts nowhere. `mean_average_precision` (mAP),
+    `macro_auroc` and `macro_f1` are means over the labels that are there somewhere (for AUROC: and absent elsewhere); None
+    where there is none. `accuracy` is the share with all labels right.
     """
-    truth, said = labels.astype(bool), probabilities >= np.asarray(thresholds)
-    likely = np.clip(np.where(truth, probabilities, 1 - probabilities), SMALLEST, 1).astype(np.float64)
-    rows = [_ranking(probabilities[:, i], truth[:, i]) for i in range(truth.shape[1])]
-    occurring = np.flatnonzero(truth.any(axis=0) | said.any(axis=0))
+    known, truth, said = ~np.isnan(labels), labels == 1, probabilities >= np.asarray(thresholds)
+    likely = np.where(truth, probabilities, 1 - probabilities)[known].astype(np.float64)
+    columns = [_column(probabilities, labels, label) for label in range(labels.shape[1])]
+    f1 = [
+        f1_score(own, scores >= limit, zero_division=0)
+        for (scores, own), limit in zip(columns, thresholds, strict=True)
+        if own.any() or (scores >= limit).any()
+    ]
+    ranking = [_ranking(*column) for column in columns]
     return Scores(
-        accuracy=float((truth == said).all(axis=1).mean()),
-        loss=float(-np.log(likely).mean()),
-        macro_f1=_mean([f1_score(truth[:, i], said[:, i], zero_division=0) for i in occurring]),
-        micro_f1=float(f1_score(truth, said, average="micro", zero_division=0)),
-        mean_average_precision=_mean([row[0] for row in rows]),
-        macro_auroc=_mean([row[1] for row in rows]),
+        accuracy=float(((truth == said) | ~known).all(axis=1).mean()),
+        loss=float(-np.log(np.maximum(likely, SMALLEST)).mean()) if known.any() else 0.0,
+        macro_f1=_mean(f1),
+        micro_f1=float(f1_score(truth[known], said[known], zero_division=0)),
+        mean_average_precision=_mean([row[0] for row in ranking]),
+        macro_auroc=_mean([row[1] for row in ranking]),
     )
 
 
@@ -36,16 +41,15 @@ def per_label(
     probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequence[float], names: Sequence[str]
 ) -> list[dict]:
     """`class`, `support`, `precision`, `recall`, `f1`, `average_precision`, `auroc` and `threshold` of every label."""
-    truth, said = labels.astype(bool), probabilities >= np.asarray(thresholds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        columns = precision_recall_fscore_support(truth, said, average=None, zero_division=0)
     rows = []
-    for i, (name, precision, recall, f1, support) in enumerate(zip(names, *columns, strict=True)):
-        average_precision, auroc = _ranking(probabilities[:, i], truth[:, i])
+    for label, name in enumerate(names):
+        scores, truth = _column(probabilities, labels, label)
+        said = scores >= thresholds[label]
+        precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average="binary", zero_division=0)
+        average_precision, auroc = _ranking(scores, truth)
         own = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
-        own |= {"average_precision": average_precision, "auroc": auroc, "threshold": float(thresholds[i])}
-        rows.append({"class": name, "support": int(support), **own})
+        own |= {"average_precision": average_precision, "auroc": auroc, "threshold": float(thresholds[label])}
+        rows.append({"class": name, "support": int(truth.sum()), **own})
     return rows
 
 
@@ -54,8 +58,13 @@ def best_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> list[float
 
     It lies half way between two probabilities, and is the highest of equally good ones.
     """
-    columns = zip(probabilities.T.astype(np.float64), labels.T.astype(bool), strict=True)
-    return [_best_threshold(scores, truth) for scores, truth in columns]
+    return [_best_threshold(*_column(probabilities, labels, label)) for label in range(labels.shape[1])]
+
+
+def _column(probabilities: np.ndarray, labels: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (m,) of a label, and whether it is there (m,), bool, where that is known."""
+    known = ~np.isnan(labels[:, label])
+    return probabilities[known, label].astype(np.float64), labels[known, label] == 1
 
 
 def _best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:
