@@ -115,11 +115,11 @@ def to_audacity(segments: Sequence[dict]) -> str:
 def to_textgrid(segments: Sequence[dict], duration_s: float | None = None) -> str:
     """A Praat TextGrid (long text format). Quotes in labels are doubled.
 
-    It has one interval tier, and where segments overlap one for each label, named after it: intervals of a tier cannot.
+    It has one interval tier, without gaps as Praat wants it, and where segments overlap one for each label, named after it: intervals of a tier cannot.
     """
     end = duration_s if duration_s is not None else max((segment["end"] for segment in segments), default=0.0)
     tiers = {"labels": list(segments)}
-    if any(after["start"] < before["end"] for before, after in pairwise(segments)):
+    if any(round(after["start"] - before["end"], 6) < 0 for before, after in pairwise(segments)):
         tiers = {}
         for segment in segments:
             tiers.setdefault(segment["label"], []).append(segment)
