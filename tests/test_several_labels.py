@@ -26,7 +26,7 @@ from hf_encls.data.labelled import TimeLabels, scan_recordings, window_label_set
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, leak_check, make_splits
 from hf_encls.features.extraction import extract_features, feature_config
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.inference.timeline import Times, make_overlapping_timeline
+from hf_encls.inference.timeline import Times, make_timeline
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.problem_encls import SEVERAL_LABELS
 from hf_encls.timelines.formats import FORMATS, render
@@ -499,21 +499,21 @@ TWO = np.array([[0.9, 0.1], [0.9, 0.8], [0.4, 0.8], [0.9, 0.8], [0.9, 0.1], [0.1
 
 def test_timelines_overlap_and_leave_gaps():
     times, names = Times(1.0, 1.0, 8.0), ["a", "b"]
-    found = make_overlapping_timeline(TWO, names, times, [0.5, 0.5])
+    found = make_timeline(TWO, names, times, [0.5, 0.5])
     spans = [(each["start"], each["end"], each["label"]) for each in found]
     assert spans == [(0, 2, "a"), (1, 4, "b"), (3, 5, "a")]
     assert [each["score"] for each in found] == pytest.approx([0.9, 0.8, 0.9])
-    raised = make_overlapping_timeline(TWO, names, times, [0.9, 0.81])
+    raised = make_timeline(TWO, names, times, [0.9, 0.81])
     assert [(each["start"], each["end"], each["label"]) for each in raised] == [(0, 2, "a"), (3, 5, "a")]
     for settings, end in (({"min_duration_s": 1.5}, 5), ({"smoothing": "median"}, 4), ({"smoothing": "viterbi"}, 5)):
-        joined = make_overlapping_timeline(TWO, names, times, [0.5, 0.5], **settings)
+        joined = make_timeline(TWO, names, times, [0.5, 0.5], **settings)
         assert [(each["start"], each["end"]) for each in joined if each["label"] == "a"] == [(0, end)], settings
-    assert make_overlapping_timeline(TWO * 0, names, times, [0.5, 0.5]) == []
+    assert make_timeline(TWO * 0, names, times, [0.5, 0.5]) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_overlaps_read_back_from_every_format(format, tmp_path):
-    segments = make_overlapping_timeline(TWO, ["a", 'b "c"'], Times(1.0, 1.0, 8.0), [0.5, 0.5])
+    segments = make_timeline(TWO, ["a", 'b "c"'], Times(1.0, 1.0, 8.0), [0.5, 0.5])
     path = tmp_path / "x.txt"
     path.write_text(render(segments, format, name="x.wav", duration_s=8.0), encoding="utf-8")
     names = ("start", "end", "label")

@@ -17,14 +17,7 @@ from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
-from hf_encls.inference.timeline import (
-    Cells,
-    Segmentation,
-    Times,
-    cell_probabilities,
-    make_overlapping_timeline,
-    make_timeline,
-)
+from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, make_timeline
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.limits_encls import check_seconds
@@ -76,11 +69,6 @@ class Analysis:
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"score": float(scores[i]), "label": labels[i]} for i in order]
 
-    @property
-    def several(self) -> bool:
-        """Whether the clip can have several labels at once."""
-        return has_several_labels(self.config)
-
     def present(self) -> list[dict]:
         """The labels that the clip has, as `top` gives them: those from their thresholds on, the most probable first."""
         limits = dict(zip(self.labels, thresholds_of(self.config), strict=True))
@@ -88,10 +76,8 @@ class Analysis:
 
     def timeline(self, **settings) -> list[dict]:
         """Segments; settings as in `Segmentation`. Of several labels at once they overlap, and leave gaps."""
-        if self.several:
-            thresholds = thresholds_of(self.config)
-            return make_overlapping_timeline(self.probabilities, self.labels, self.times, thresholds, **settings)
-        return make_timeline(self.probabilities, self.labels, self.times, **settings)
+        thresholds = thresholds_of(self.config) if has_several_labels(self.config) else None
+        return make_timeline(self.probabilities, self.labels, self.times, thresholds, **settings)
 
     def cells(self) -> Cells:
         """Probabilities at the resolution of the timeline."""

@@ -82,11 +82,22 @@ class Segmentation:
         return cells.argmax(axis=1)
 
 
-def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times, **settings) -> list[dict]:
+def make_timeline(
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    times: Times,
+    thresholds: Sequence[float] | None = None,
+    **settings,
+) -> list[dict]:
     """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, times.duration_s].
 
     `labels` are the names of the L classes, `settings` those of `Segmentation`. `score` is the mean probability of the
     label over the segment, of the cells before smoothing. Neighbouring segments have different labels.
+
+    With `thresholds` (L,) sounds have several labels at once, or none: a label is there from its probability on, and has
+    segments of its own, which may overlap those of others. What `Segmentation` says holds for each label by itself: a
+    change is one between there and not there, and a segment or a gap shorter than `min_duration_s` vanishes. Segments
+    come in the order of their starts, then of the labels.
 
     Raises `ValueError` for shapes and settings that do not fit.
     """
@@ -94,9 +105,18 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
     cells = cell_probabilities(probabilities, times)
-    path = segmentation.labels(cells, times.step_s)
     edges = times.edges(len(cells))
-    runs = absorb_short(path, cells, edges, segmentation.min_duration_s)
+
+    def runs_of(chances: np.ndarray) -> list[tuple[int, int, int]]:
+        path = segmentation.labels(chances, times.step_s)
+        return absorb_short(path, chances, edges, segmentation.min_duration_s)
+
+    if thresholds is None:
+        runs = runs_of(cells)
+    else:
+        tracks = [runs_of(_against_threshold(cells[:, label], limit)) for label, limit in enumerate(thresholds)]
+        runs = [(*run[:2], label) for label, track in enumerate(tracks) for run in track if run[2] == 0]
+        runs.sort(key=lambda run: run[0])
     segments = []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
@@ -107,35 +127,6 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
             segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
         segments.append(segment)
     return segments
-
-
-def make_overlapping_timeline(
-    probabilities: np.ndarray, labels: Sequence[str], times: Times, thresholds: Sequence[float], **settings
-) -> list[dict]:
-    """The same of several labels at once: each has segments of its own, which may overlap those of others.
-
-    A label is there from its probability in `thresholds` (L,) on. Everything that `Segmentation` says holds for each by
-    itself: what changes is whether it is there, and a segment or a gap shorter than `min_duration_s` vanishes. Segments
-    come in the order of their starts, then of the labels.
-    """
-    segmentation = Segmentation(**settings)
-    if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
-        raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
-    cells = cell_probabilities(probabilities, times)
-    edges, found = times.edges(len(cells)), []
-    for label, name in enumerate(labels):
-        own = _against_threshold(cells[:, label], thresholds[label])
-        path = segmentation.labels(own, times.step_s)
-        for first, last, absent in absorb_short(path, own, edges, segmentation.min_duration_s):
-            if not absent:
-                scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
-                end = float(edges[last]) if last < len(cells) else float(times.duration_s)
-                segment = {"start": round(float(edges[first]), DECIMALS), "end": round(end, DECIMALS)}
-                segment |= {"label": name, "score": float(scores[label])}
-                if segmentation.all_scores:
-                    segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
-                found.append(segment)
-    return sorted(found, key=lambda segment: segment["start"])
 
 
 def _against_threshold(probabilities: np.ndarray, threshold: float) -> np.ndarray:

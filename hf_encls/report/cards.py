@@ -43,6 +43,7 @@ from hf_encls.report.codec_texts import (
     plain_warning,
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
+from hf_encls.report.label_texts import labels_text
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
@@ -61,17 +62,6 @@ PROTOCOL_TEXTS = {
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
-LABELS_TEXT = (
-    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
-    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
-)
-SETS_TEXT = (
-    "The labels of the data are in time: a window has each that fills at least {min_overlap:.0%} of it, {others}."
-)
-SEVERAL_TEXT = (
-    "A sound can have several labels at once, or none: each has a probability of its own (sigmoid). F1 is that of a yes "
-    "from each label's threshold on, which was chosen on the validation part."
-)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -276,18 +266,6 @@ def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]
             if metric in METRICS and value is not None:
                 name = SCORE_NAMES[unit].format(text)
                 yield unit, name, METRICS[metric], value, f"{count:,} {things}" if count else things
-
-
-def labels_text(results: Results) -> str:
-    """How windows got labels in time, and what several labels at once are, for people; nothing where clips have classes."""
-    rule, several = results.labels, results.problem_type == SEVERAL_LABELS
-    found = [SEVERAL_TEXT] if several else []
-    if rule is not None:
-        others = {"drop": "others are left out"} | ({"keep": "others have none"} if several else {})
-        others = others.get(rule["unlabelled"], f"others are {markdown(rule['unlabelled'])}")
-        text = SETS_TEXT if several else LABELS_TEXT
-        found.append(text.format(min_overlap=rule["min_overlap"], others=others))
-    return " ".join(found)
 
 
 def _score_rows(results: Results) -> list[dict]:

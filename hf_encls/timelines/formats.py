@@ -115,7 +115,8 @@ def to_audacity(segments: Sequence[dict]) -> str:
 def to_textgrid(segments: Sequence[dict], duration_s: float | None = None) -> str:
     """A Praat TextGrid (long text format). Quotes in labels are doubled.
 
-    It has one interval tier, without gaps as Praat wants it, and where segments overlap one for each label, named after it: intervals of a tier cannot.
+    It has one interval tier, and where segments overlap one for each label, named after it: intervals of a tier lie side by
+    side, without gaps.
     """
     end = duration_s if duration_s is not None else max((segment["end"] for segment in segments), default=0.0)
     tiers = {"labels": list(segments)}
