@@ -105,11 +105,10 @@ def make_timeline(
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
     cells = cell_probabilities(probabilities, times)
-    edges = times.edges(len(cells))
 
     def runs_of(chances: np.ndarray) -> list[tuple[int, int, int]]:
         path = segmentation.labels(chances, times.step_s)
-        return absorb_short(path, chances, edges, segmentation.min_duration_s)
+        return absorb_short(path, chances, times.edges(len(cells)), segmentation.min_duration_s)
 
     if thresholds is None:
         runs = runs_of(cells)
@@ -117,7 +116,7 @@ def make_timeline(
         tracks = [runs_of(_against_threshold(cells[:, label], limit)) for label, limit in enumerate(thresholds)]
         runs = [(*run[:2], label) for label, track in enumerate(tracks) for run in track if run[2] == 0]
         runs.sort(key=lambda run: run[0])
-    segments = []
+    edges, segments = times.edges(len(cells)), []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
         start = round(float(edges[first]), DECIMALS)
