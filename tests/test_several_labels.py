@@ -604,7 +604,7 @@ def test_what_knows_one_label_says_so(trained, clips, tmp_path, capsys):
     audio, _, _ = clips
     assert cli(["listen", str(audio / "0.wav"), "--model", str(folder)]) == 2
     assert "it tells several labels at once" in capsys.readouterr().err
-    from hf_encls.report.compare import compare
+    from hf_encls.comparison.models import compare
 
     (tmp_path / "one").mkdir()
     table = tmp_path / "one.csv"

@@ -75,7 +75,8 @@ def scan_recordings(
 
     The columns are those of `clips_to_dataset`; `segments` holds the labels, and `label` is what a window is that no label
     fills, -1 for none. Recordings without a file of labels are left out. With `multi_label` it is a list of classes, and
-    [-1] for none. Labels of whole files give clips instead, as of `scan_folder`.
+    [-1] for none. Labels of whole files give clips instead, as of `scan_folder`. `strict` makes errors of files that cannot
+    be used.
 
     Raises `ValueError` for a missing folder or file, labels that cannot be read (`LabelsError`), and as `scan_folder`.
     """

@@ -86,14 +86,14 @@ def split_of(
 
 
 def _common(runs: Sequence[TrainingRun], name: str, default: str | int | None) -> Any:
-    found = {run.folder: getattr(run, name) for run in runs}
-    if len(set(found.values())) > 1:
-        listed = ", ".join(f"{folder}: {value}" for folder, value in found.items())
+    values = {run.folder: getattr(run, name) for run in runs}
+    if len(set(values.values())) > 1:
+        listed = ", ".join(f"{folder}: {value}" for folder, value in values.items())
         raise ValueError(
             f"expected models that were trained with one {name}, found several ({listed}): the test clips of one are in "
             "the training of another; train them anew with the same one"
         )
-    return next(iter(found.values()), default)
+    return next(iter(values.values()), default)
 
 
 def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None:
@@ -158,7 +158,7 @@ def compare(
     """
     require_one_label(clips, "comparing models")
     names = class_names(clips.features)
-    found = []
+    rows = []
     for name, model in models.items():
         pipe = model if isinstance(model, Pipeline) else _pipe(os.fspath(model), device)
         label_mapping = _label_mapping(name, pipe, names)
@@ -174,7 +174,7 @@ def compare(
             label_column="label",
             label_mapping=label_mapping,
         )
-        found.append(
+        rows.append(
             {
                 "model": name,
                 "accuracy": scores["accuracy"],
@@ -185,7 +185,7 @@ def compare(
                 "clips_per_second": scores["samples_per_second"],
             }
         )
-    return found
+    return rows
 
 
 def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
@@ -205,9 +205,9 @@ def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, i
     problem = getattr(pipe.model.config, "problem_type", None)
     if problem not in (None, ONE_LABEL):
         raise ValueError(f"expected {name} to answer with one class ({ONE_LABEL}), found a model of {problem}")
-    own = {str(label) for label in pipe.model.config.id2label.values()}
-    if own != set(classes):
-        missing, extra = sorted(set(classes) - own), sorted(own - set(classes))
+    known = {str(label) for label in pipe.model.config.id2label.values()}
+    if known != set(classes):
+        missing, extra = sorted(set(classes) - known), sorted(known - set(classes))
         raise ValueError(
             f"expected {name} to know the {len(classes)} classes of the clips, found {len(missing)} missing "
             f"({', '.join(missing[:5])}) and {len(extra)} others ({', '.join(extra[:5])}): only models of the same "
