@@ -536,6 +536,17 @@ def test_a_graph_says_sigmoid(tmp_path):
     assert about["problem_type"] == SEVERAL_LABELS and about["thresholds"] == [0.5, 0.25, 0.75]
 
 
+def test_the_librarys_own_exporter_has_the_same_clips(tmp_path):
+    """What transformers exports computes clips in another way than eager PyTorch does."""
+    exporters = pytest.importorskip("transformers.exporters")
+    model = small_model("log_mel", problem_type=SEVERAL_LABELS, window_s=0.4)
+    wave = 0.1 * torch.randn(1, 50_000)
+    program = exporters.DynamoExporter().export(model, {"input_values": wave}, exporters.DynamoConfig()).program
+    with torch.no_grad():
+        found, expected = program.module()(input_values=wave), model(input_values=wave)
+    assert torch.allclose(found["logits"], expected.logits, atol=1e-5)
+
+
 REPO = f"{USER}/several"
 
 
@@ -604,9 +615,10 @@ def test_what_knows_one_label_says_so(trained, clips, tmp_path, capsys):
     audio, _, _ = clips
     assert cli(["listen", str(audio / "0.wav"), "--model", str(folder)]) == 2
     assert "it tells several labels at once" in capsys.readouterr().err
+    assert cli(["export", "--page", str(tmp_path / "page"), "--model", str(folder)]) == 2
+    assert "the page shows one label at a time" in capsys.readouterr().err and not (tmp_path / "page").exists()
     from hf_encls.comparison.models import compare
 
-    (tmp_path / "one").mkdir()
     table = tmp_path / "one.csv"
     table.write_text("file,label\n0.wav,low\n1.wav,mid\n2.wav,high\n")
     found, _ = scan_recordings(audio, str(table))

@@ -47,13 +47,15 @@ def window_scores(logits: torch.Tensor, config: PreTrainedConfig) -> torch.Tenso
     return logits if has_several_labels(config) else logits.log_softmax(-1)
 
 
-def clip_score(scores: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
-    """`window_scores` of a clip (W, L) -> its logits (L,), of which `probabilities` makes the mean of the windows'."""
-    count = math.log(len(scores))
-    if not has_several_labels(config):
-        return scores.logsumexp(0) - count
-    there, absent = (nn.functional.logsigmoid(each).logsumexp(0) for each in (scores, -scores))
-    return there - absent
+def clip_score(scores: torch.Tensor, config: PreTrainedConfig, count: torch.Tensor | None = None) -> torch.Tensor:
+    """`window_scores` of a clip (..., W, L) -> its logits (..., L), of which `probabilities` makes the windows' mean.
+
+    `count` (..., 1) is W where a graph must not know it.
+    """
+    if has_several_labels(config):
+        there, absent = (nn.functional.logsigmoid(each).logsumexp(-2) for each in (scores, -scores))
+        return there - absent
+    return scores.logsumexp(-2) - (math.log(scores.shape[-2]) if count is None else count.to(scores.dtype).log())
 
 
 def loss_of(logits: torch.Tensor, labels: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
