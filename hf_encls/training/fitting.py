@@ -97,6 +97,7 @@ class OneLabel:
         self.regression = _regression(balanced)
 
     def fit(self, vectors: np.ndarray, strength: float) -> None:
+        """Fit to vectors (n, D), as freely as `strength` says."""
         self.regression.set_params(C=strength).fit(vectors, self.labels)
 
     def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
@@ -128,6 +129,7 @@ class SeveralLabels:
         self.regressions = {label: _regression(balanced) for label in self.learned}
 
     def fit(self, vectors: np.ndarray, strength: float) -> None:
+        """Fit to vectors (n, D), as freely as `strength` says."""
         for label, regression in self.regressions.items():
             known = ~np.isnan(self.labels[:, label])
             regression.set_params(C=strength).fit(vectors[known], self.labels[known, label] == 1)
