@@ -43,7 +43,9 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
     example = {"waveform": 0.1 * torch.randn(3 * config.window_samples + config.step_samples + 1234)}
     settings = OnnxConfig(dynamic_shapes={"waveform": {0: torch.export.Dim.AUTO}}, opset_version=OPSET)
     with new_file(path) as partial, _quiet(), torch.inference_mode(False), torch.no_grad():
-        program = OnnxExporter().export(Graph(model).eval(), example, settings).program
+        exported = OnnxExporter().export(Graph(model).eval(), example, settings)
+        # transformers 5.21 and 5.22 give PyTorch's own program of the graph.
+        program = exported.program if hasattr(exported, "components") else exported.model
         program.metadata_props["encls"] = json.dumps(_about(config))
         program.producer_name = "hf_encls"
         onnx_ir.save(program, partial)
