@@ -17,7 +17,7 @@ from transformers import HfArgumentParser
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.commands.outputs import check_file
 from hf_encls.commands.parser import show_warnings
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 from hf_encls.report.feature_pictures import example_panels
 
 
@@ -91,27 +91,26 @@ def _check_card(options: PublishArguments) -> None:
         )
 
 
-def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:
-    inputs = prepare(features)
-    from hf_encls.hub.push_features import check_protocols, config_name_of, push_features
+def _push_features(arguments: FeatureArguments, options: PublishArguments) -> dict:
+    inputs = prepare(arguments)
+    from hf_encls.hub.push_features import FeatureSet, check_protocols, push_features
 
     for row in check_protocols(inputs.windows):
         print(
             f"protocol {row['protocol']}: {row['clip_leaks']} of {row['test_windows']} test windows share a clip with "
             f"training, {row['group_leaks']} a recording"
         )
-    name = options.config_name or config_name_of(inputs.config)
-    published = push_features(
+    features = FeatureSet(
         inputs.windows,
         inputs.config,
-        options.push_to_hub,
         _source(inputs, options),
-        config_name=name,
+        name=options.config_name,
         codec=inputs.codec_facts,
         panels=example_panels(inputs.windows, inputs.config, inputs.clips),
-        replace=options.replace,
-        overwrite=options.overwrite,
-        private=options.private or None,
+    )
+    name, private = features.config_name, options.private or None
+    published = push_features(
+        features, options.push_to_hub, replace=options.replace, overwrite=options.overwrite, private=private
     )
     print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")
     words = ["python", "scripts/train.py", "--dataset", published.repo_id, "--dataset_config", name]
@@ -119,9 +118,9 @@ def _push_features(features: FeatureArguments, options: PublishArguments) -> dic
     return asdict(published) | {"config_name": name}
 
 
-def _source(inputs: Inputs, options: PublishArguments) -> Source:
-    known = Source.of(inputs.facts, inputs.dataset)
-    return Source(
+def _source(inputs: Inputs, options: PublishArguments) -> DataSource:
+    known = DataSource.of(inputs.facts, inputs.dataset)
+    return DataSource(
         known.name,
         licence=options.license_text or options.license or known.licence,
         licence_id=options.license or known.licence_id,

@@ -43,8 +43,9 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
-from hf_encls.training.run import Run, WindowSource, asked_settings, run_settings, train
+from hf_encls.training.run import Execution, Run, train
 from hf_encls.training.saving import public_command, versions
+from hf_encls.training.settings import asked_settings, run_settings
 
 logger = logging.getLogger(__name__)
 
@@ -163,9 +164,9 @@ def _train_fold(
         fold=start.settings["fold"],
         codec=inputs.codec,
         args=training_args,
-        source=WindowSource(limit, inputs.stream, inputs.stream_name or inputs.dataset),
-        start=start,
-        say=functools.partial(print, flush=True),
+        execution=Execution(
+            limit, inputs.stream, inputs.stream_name or inputs.dataset, start, functools.partial(print, flush=True)
+        ),
     )
     run.results = run.results.with_origin(**facts)
     if training_args.process_index == 0:

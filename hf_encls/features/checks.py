@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from datasets import Array2D, ClassLabel, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, Value
 
 from hf_encls.data.columns import OPTIONAL
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
 from hf_encls.model.configuration_encls import EnclsConfig
 
+ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 KNOWN_DTYPES = ("float16", "float32", "uint16")
 
 
@@ -24,7 +25,7 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
         raise ValueError(
             f"expected a column label with the names of the classes in {where}, found {label}: take other data"
         )
-    for name, wanted in feature_columns(config, label).items():
+    for name, expected in feature_columns(config, label).items():
         if (chosen is not None and name not in chosen) or (name in OPTIONAL and name not in features):
             continue
         column = features.get(name)
@@ -35,16 +36,24 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
                 f"{where} contradicts itself: its facts say windows of {config.stored_shape[0]} x "
                 f"{config.stored_shape[1]}, its data are {column.shape[0]} x {column.shape[1]}"
             )
-        if type(column) is not type(wanted) or (name == "input_features" and column.dtype not in KNOWN_DTYPES):
-            raise ValueError(f"expected {name} as {wanted} in {where}, found {column}: take other data")
-        if isinstance(wanted, Value) and _kind(column) != _kind(wanted):
-            raise ValueError(f"expected {name} as {wanted.dtype} in {where}, found {column.dtype}: take other data")
+        if type(column) is not type(expected) or (name == "input_features" and column.dtype not in KNOWN_DTYPES):
+            raise ValueError(f"expected {name} as {expected} in {where}, found {column}: take other data")
+        if isinstance(expected, Value) and _kind(column) != _kind(expected):
+            raise ValueError(f"expected {name} as {expected.dtype} in {where}, found {column.dtype}: take other data")
 
 
 def _kind(value: Value) -> str:
     """What a column holds, whatever its precision."""
     dtype = value.dtype.removeprefix("large_")
     return "number" if dtype.startswith(("int", "uint", "float")) else dtype
+
+
+def check_all_windows(windows: Dataset, where: str, codebook_size: int | None = None) -> None:
+    """As `check_windows`, for all of a data set that is called `where`."""
+    row = 0
+    for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
+        check_windows(pa.table(batch), windows.features, where, row, codebook_size)
+        row += len(batch)
 
 
 def check_windows(

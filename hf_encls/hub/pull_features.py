@@ -17,11 +17,10 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import UNTRAINED, codec_facts
-from hf_encls.features.checks import check_columns, check_windows
+from hf_encls.features.checks import check_all_windows, check_columns
 from hf_encls.files.records import RecordError, read_record, shape_of
 from hf_encls.model.configuration_encls import EnclsConfig
 
-ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
 CODEC_SHAPE = {key: shape for key, shape in shape_of(CodecFacts).items() if key != "id"}  # which `config` says
 FACTS_SHAPE = {
@@ -46,29 +45,23 @@ def load_published(
     revision: str | None = None,
     streaming: bool = False,
     columns: Sequence[str] | None = None,
-    expected: Mapping | None = None,
-    codebook_size: int | None = None,
     token: str | None = None,
 ) -> PublishedFeatures:
     """Windows of a published feature data set (Hub id, or folder), and what it says of them.
 
-    The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all;
-    `codebook_size` how many entries the codebooks have that codes point into, where they are here.
-    Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
-    `expected`; when a file of it is damaged; and when a window could not be trained on (`check_windows`), which
-    of streamed windows is found out when they come.
+    The configuration has no codec in it (`codec_config` is None): training needs none. `columns` are those to read, None:
+    all. Raises `ValueError` when there is no such repository or configuration; when a file of it is damaged; and when a
+    window could not be trained on (`check_windows`), which of streamed windows is found out when they come.
     """
     name = str(name)
     facts, config, revision = load_facts(name, config_name, revision, token)
     # Of the Hub's data sets the library's own cache, which knows commits.
     cache = _cache_of(Path(name, config_name)) if Path(name).is_dir() else None
     where = f"{name} ({config_name})"
-    check_expected(config, expected or {}, where)
     chosen = {} if columns is None else {"columns": list(columns)}
-    which = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
+    place = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
     try:
-        windows = load_dataset(name, config_name, streaming=streaming, **which, **chosen)
+        windows = load_dataset(name, config_name, streaming=streaming, **place, **chosen)
     except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
@@ -81,10 +74,7 @@ def load_published(
         )
     check_columns(windows.features, config, where, columns)
     if not streaming:
-        row = 0
-        for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
-            check_windows(pa.table(batch), windows.features, where, row, codebook_size)
-            row += len(batch)
+        check_all_windows(windows, where)
     return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts, config.codec_id))
 
 
@@ -98,8 +88,8 @@ def load_facts(
     if Path(name).is_dir():
         facts_file = Path(name) / config_name / FACTS
         if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
+            names = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, names))
         revision = None
     else:
         facts_file = _facts_file(name, config_name, revision, token)
@@ -115,12 +105,12 @@ def expected_clips(facts: Mapping) -> int | None:
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
     """Raise `ValueError` where the configuration of the features in `where` has other settings than `expected`."""
     for key, value in expected.items():
-        found = getattr(config, key)
+        actual = getattr(config, key)
         # Lengths were rounded to whole frames when the features were made.
-        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
-            todo = f"leave --{key} out" if found is None else f"ask for --{key} {found}"
+        if abs(actual - value) * config.frame_rate > 0.5 if key.endswith("_s") else actual != value:
+            todo = f"leave `{key}` out" if actual is None else f"ask for `{key}={actual}`"
             raise ValueError(
-                f"expected features with {key}={value!r}, found {key}={found!r} in {where}: {todo}, or take other features"
+                f"expected features with {key}={value!r}, found {key}={actual!r} in {where}: {todo}, or take other features"
             )
 
 
@@ -145,8 +135,8 @@ def _facts_file(name: str, config_name: str, revision: str | None, token: str | 
         raise ValueError(_unreachable(name, error)) from error
     except EntryNotFoundError as error:
         paths = HfApi(token=token).list_repo_files(name, repo_type="dataset", revision=revision)
-        found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
-        raise ValueError(_no_config(name, config_name, found)) from error
+        names = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
+        raise ValueError(_no_config(name, config_name, names)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
 
@@ -197,6 +187,6 @@ def _codec_facts(facts: Mapping, name: str | None) -> CodecFacts | None:
     return None if name is None else CodecFacts.from_dict((facts.get("codec") or {}) | {"id": name})
 
 
-def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:
-    there = f"it has {', '.join(found)}" if found else f"it is no feature data set of hf_encls (no {FACTS} in it)"
-    return f"the data set {name} has no configuration {config_name!r} of features: {there}"
+def _no_config(name: str, config_name: str, names: Sequence[str]) -> str:
+    content = f"it has {', '.join(names)}" if names else f"it is no feature data set of hf_encls (no {FACTS} in it)"
+    return f"the data set {name} has no configuration {config_name!r} of features: {content}"
