@@ -3,7 +3,9 @@
     python scripts/runs/mteb_padding.py
     python scripts/runs/mteb_padding.py FOLDER --cut_silence
 
-Without a folder, 60 synthetic sounds of 3 to 5 s. Until its version 2.24.0, mteb's `EncodecWrapper` filled the clips of a batch up with zeros, and took the mean of all frames,
+Without a folder, 60 synthetic sounds of 3 to 5 s.
+
+Until its version 2.24.0, mteb's `EncodecWrapper` filled the clips of a batch up with zeros, and took the mean of all frames,
 those of the zeros too; later ones take each clip alone. Both are tried here, and ours, whose vector is the mean and the
 standard deviation of each clip's own frames. The codecs are stand-ins for Meta's: `mini`, which is bundled, and
 `untrained`, of the same width with random weights. Needs mteb, and neither torchaudio nor a network.
