@@ -30,6 +30,7 @@ GROUPS = {
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
         "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
+        "search": Command("hf_encls.commands.search", "look for sounds that are like one"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),

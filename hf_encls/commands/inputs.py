@@ -20,7 +20,7 @@ from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
-from hf_encls.data.load import FOLDER, load_clips, module_of
+from hf_encls.data.load import FOLDER, load_clips, load_sounds, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
@@ -153,10 +153,16 @@ class Inputs:
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
-def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | None = None, **network) -> Inputs:
+def prepare(
+    args: FeatureArguments,
+    check_clips: Callable[[Dataset], object] | None = None,
+    needs_classes: bool = True,
+    **network,
+) -> Inputs:
     """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
 
-    `check_clips` is called with the clips before anything is fetched or computed for them. Raises `ValueError` for
+    `check_clips` is called with the clips before anything is fetched or computed for them. `needs_classes`: False where
+    any folder of sounds will do. Raises `ValueError` for
     anything that a user can mend: paths, names, files, lengths.
     """
     codec, config = check_options(args, **network)
@@ -170,7 +176,8 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     labels = args.time_labels()
     cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
     with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
-        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
+        load = load_clips if needs_classes else load_sounds
+        clips, report, facts = load(data_dir, args.data_name, strict=args.strict, labels=labels)
         clips = with_digests(clips)
     if args.groups is not None:
         clips = with_groups(clips, args.groups)
