@@ -288,7 +288,7 @@ class Extractor:
         return {"input_features": values.astype(self.dtype), **rows}
 
     def of_sound(self, waveform: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are pure silence (W,)."""
+        """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are silence (W,)."""
         with torch.inference_mode():
             (windows,) = self.frontend.stored_windows([torch.from_numpy(waveform).to(self.device)])
         values = windows.cpu().numpy()

@@ -7,9 +7,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from hf_encls.features.store import ROWS_PER_READ, FeatureStore, Windows, codebooks_of, embed
+from hf_encls.features.store import ROWS_PER_READ, Windows, codebooks_of, embed
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
-from hf_encls.model.mel_encls import MIN_POWER
 from hf_encls.model.statistics_encls import StatisticsHead
 
 
@@ -20,36 +19,58 @@ class Vectors:
     the windows of the folder: what is usual there is near 0.
 
     Args:
-        windows: as `extract_features` makes them.
+        windows: as `extract_features` makes them; pure silence among them is passed over.
         config: theirs.
         codec: of windows of codes, whose codebooks they point into.
+
+    Attributes:
+        rows: (n,) the numbers of the windows that are not silent.
+        heard: (n, D) their vectors, float32.
+
+    Raises `ValueError` where there is nothing but silence.
     """
 
     def __init__(self, windows: Dataset, config: FeatureConfig, codec: PreTrainedModel | None = None):
         self.config = EnclsConfig.of(config, head=StatisticsHead.kind)
         self.codebooks = codebooks_of(codec, config.num_codebooks) if config.representation.integers else None
-        store = Windows(windows, codebooks=self.codebooks)
+        store = Windows(windows)  # codes stay codes in it
         silent = np.zeros(len(store), bool) if store.silent is None else store.silent
-        heard = np.flatnonzero(~silent)
-        if not len(heard):
+        self.rows = np.flatnonzero(~silent)
+        if not len(self.rows):
             raise ValueError("expected windows with a sound in them, found nothing but silence")
-        mean, deviation = FeatureStore(store, heard).statistics()
-        self.mean, self.scale = mean[:, None], torch.where(deviation > 0, 1 / deviation, 1.0)[:, None]
-        self.head = StatisticsHead(self.config)
+        self.mean, self.scale = torch.tensor(0.0), torch.tensor(1.0)
         with torch.inference_mode():
-            self.head.measure(lambda: self._blocks(store, heard))
-            self.heard = np.concatenate([self.head.features(each).numpy() for each in self._blocks(store, heard)])
-        self.rows = heard
+            self.mean, self.scale = _standard(self._blocks(store))
+            self.head = StatisticsHead(self.config)
+            self.head.measure(lambda: self._blocks(store))
+            self.heard = np.concatenate([self.head.features(each).numpy() for each in self._blocks(store)])
 
     def of(self, windows: torch.Tensor) -> np.ndarray:
         """Windows as they are kept (W, C, T) -> their vectors (W, D), float32."""
         with torch.inference_mode():
-            features = windows if self.codebooks is None else embed(windows, self.codebooks)
-            return self.head.features(self._standardized(features)).numpy()
+            return np.concatenate(
+                [self.head.features(self._seen(part)).numpy() for part in windows.split(ROWS_PER_READ)]
+            )
 
-    def _blocks(self, store: Windows, rows: np.ndarray) -> Iterator[torch.Tensor]:
-        for at in range(0, len(rows), ROWS_PER_READ):
-            yield self._standardized(store.take(rows[at : at + ROWS_PER_READ]))
+    def _blocks(self, store: Windows) -> Iterator[torch.Tensor]:
+        for at in range(0, len(self.rows), ROWS_PER_READ):
+            yield self._seen(store.take(self.rows[at : at + ROWS_PER_READ]))
 
-    def _standardized(self, features: torch.Tensor) -> torch.Tensor:
-        return (features.float().cpu() - self.mean) * self.scale
+    def _seen(self, windows: torch.Tensor) -> torch.Tensor:
+        """Windows as they are kept -> features (W, C, T), standardised; power in decibels."""
+        features = (windows if self.codebooks is None else embed(windows, self.codebooks)).float().cpu()
+        features = torch.from_numpy(self.config.representation.picture(features.numpy()))
+        return (features - self.mean) * self.scale
+
+
+def _standard(blocks: Iterator[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean, and one over the deviation, of each band (C, 1) over all windows (W, C, T) and their frames."""
+    count, mean, square = 0, 0.0, 0.0
+    for windows in blocks:  # Chan's update: no difference of large sums
+        frames = windows.double().transpose(0, 1).flatten(1)
+        n, own = frames.shape[1], frames.mean(1, keepdim=True)
+        delta = own - mean
+        square = square + (frames - own).square().sum(1, keepdim=True) + delta.square() * (count * n / (count + n))
+        mean, count = mean + delta * (n / (count + n)), count + n
+    deviation = (square / count).sqrt()
+    return mean.float(), torch.where(deviation > 0, 1 / deviation.clamp_min(1e-30), 1.0).float()
