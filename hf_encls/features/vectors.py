@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.features.store import ROWS_PER_READ, Windows, codebooks_of, embed
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
+from hf_encls.model.mel_encls import MIN_POWER, Mel
 from hf_encls.model.statistics_encls import StatisticsHead
 
 
@@ -59,7 +60,8 @@ class Vectors:
     def _seen(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows as they are kept -> features (W, C, T), standardised; power in decibels."""
         features = (windows if self.codebooks is None else embed(windows, self.codebooks)).float().cpu()
-        features = torch.from_numpy(self.config.representation.picture(features.numpy()))
+        if self.config.features == Mel.kind:  # power spans too many orders of magnitude for a mean
+            features = 10 * features.clamp_min(MIN_POWER).log10()
         return (features - self.mean) * self.scale
 
 

@@ -6,8 +6,9 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,6 +56,79 @@ def config_name_of(config: EnclsConfig) -> str:
     return f"{config.feature_name}_{config.codec_policy}"
 
 
+@dataclass
+class MadeFeatures:
+    """Windows as the files of one configuration of a data set: parquet, a picture, and the facts of how they were made."""
+
+    name: str
+    windows: Dataset
+    source: Source
+    facts: dict
+    files: dict[str, Path]
+
+    def changes(self, there: Repository, repo_id: str, replace: bool, overwrite: bool) -> "Changes":
+        """What has to be written into a repository or folder. Raises `PublishError` where it may not be."""
+        others = read_facts(there)
+        for other in others:
+            if other["config_name"] == self.name and _what(other) != _what(self.facts) and not (replace or overwrite):
+                raise PublishError(_differs(there.repo_id, self.name, _what(other), _what(self.facts)))
+        check_features(there, others, self.name, self.source.name, overwrite)
+        about = self.source
+        for other in others:
+            about = about.completed(Source.told(other))
+        own = self.facts | {"about_source": asdict(about)}
+        made = [other for other in others if other["config_name"] != self.name] + [own]
+        made.sort(key=lambda entry: entry["config_name"])
+        card = dataset_card(repo_id, made, _card_data(there, self.windows, self.name, self.files))
+        before = [generated(str(dataset_card(repo_id, others, DatasetCardData())))] if others else []
+        page, kept = merge(
+            adopted(there.page, before), generated(str(card)), overwrite=overwrite, always=("configs", "dataset_info")
+        )
+        texts = {
+            CARD: str(page).encode(),
+            f"{self.name}/{FACTS}": json.dumps(own, indent=1, ensure_ascii=False).encode(),
+        }
+        old = [path for path in there.paths if _is_shard(path, self.name) and path not in self.files]
+        return Changes(texts, self.files, old, kept, f"{CARD} of {there.repo_id}")
+
+
+@dataclass
+class Changes:
+    """Texts and files to write, by their paths, and paths that go; `kept` is what people wrote in `where`, the card."""
+
+    texts: dict[str, bytes]
+    files: dict[str, Path]
+    gone: list[str]
+    kept: list[str]
+    where: str
+
+    def tell(self) -> None:
+        """Say what was kept."""
+        if self.kept:
+            logger.warning(notice(self.kept, self.where, "publishing with `overwrite=True`"))
+
+
+@contextmanager
+def making(
+    windows: Dataset,
+    config: EnclsConfig,
+    source: Source,
+    config_name: str | None = None,
+    codec: CodecFacts | None = None,
+    panels: Sequence[Panel] = (),
+) -> Iterator[MadeFeatures]:
+    """Inside, the files of the features are there. Arguments and errors as of `push_features`."""
+    _check_windows(windows, config)
+    name = config_name or config_name_of(config)
+    if not re.fullmatch(r"[\w.-]+", name) or set(name) == {"."}:
+        raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {name!r}")
+    facts = describe_features(windows, config, source, name, codec)
+    with tempfile.TemporaryDirectory() as work:
+        files = _write_parquet(windows, Path(work), name)
+        picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
+        yield MadeFeatures(name, windows, source, facts, files | {f"{name}/picture.png": picture})
+
+
 def push_features(
     windows: Dataset,
     config: EnclsConfig,
@@ -83,52 +157,22 @@ def push_features(
     else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub refuses
     or does not recover.
     """
-    _check_windows(windows, config)
-    name = config_name or config_name_of(config)
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {name!r}")
-    facts = describe_features(windows, config, source, name, codec)
-    with tempfile.TemporaryDirectory() as work:
-        files = _write_parquet(windows, Path(work), name)
-        picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
-        files[f"{name}/picture.png"] = picture
-
-        last = {}
+    with making(windows, config, source, config_name, codec, panels) as made:
+        last = []
 
         def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
             there = Repository.look(api, found, "dataset", revision)
-            others = read_facts(there)
-            for other in others:
-                if other["config_name"] == name and _what(other) != _what(facts) and not (replace or overwrite):
-                    raise PublishError(_differs(found, name, _what(other), _what(facts)))
-            check_features(there, others, name, source.name, overwrite)
-            about = source
-            for other in others:
-                about = about.completed(Source.told(other))
-            own = facts | {"about_source": asdict(about)}
-            made = [other for other in others if other["config_name"] != name] + [own]
-            made.sort(key=lambda entry: entry["config_name"])
-            card = dataset_card(found, made, _card_data(there, windows, name, files))
-            before = [generated(str(dataset_card(found, others, DatasetCardData())))] if others else []
-            page, kept = merge(
-                adopted(there.page, before),
-                generated(str(card)),
-                overwrite=overwrite,
-                always=("configs", "dataset_info"),
-            )
-            last.update(kept=kept, where=f"{CARD} of {found}")
-            old = [path for path in there.paths if _is_shard(path, name) and path not in files]
+            changes = made.changes(there, found, replace, overwrite)
+            last[:] = [changes]
             return [
-                CommitOperationAdd(CARD, str(page).encode()),
-                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(own, indent=1, ensure_ascii=False).encode()),
-                *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
-                *(CommitOperationDelete(path) for path in old),
+                *(CommitOperationAdd(path, text) for path, text in changes.texts.items()),
+                *(CommitOperationAdd(path, str(file)) for path, file in changes.files.items()),
+                *(CommitOperationDelete(path) for path in changes.gone),
             ]
 
-        message = f"Features {name} of {source.name}"
+        message = f"Features {made.name} of {source.name}"
         published = push(repo_id, "dataset", operations, message, private=private, token=token)
-    if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
+    last[0].tell()
     return published
 
 

@@ -1,0 +1,79 @@
+"""A feature data set in a folder: what a push would hold, for machines without the Hub or for an upload of one's own."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import Dataset
+
+from hf_encls.codec.facts import CodecFacts
+from hf_encls.files import move_into_place, new_folder, work_folder, write_bytes, writing
+from hf_encls.hub.push_features import Changes, making
+from hf_encls.hub.repository import Repository, check_features, read_facts
+from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.report.card_files import CARD
+from hf_encls.report.dataset_cards import Source
+from hf_encls.report.pictures import Panel
+
+
+def save_features(
+    windows: Dataset,
+    config: EnclsConfig,
+    folder: str | os.PathLike,
+    source: Source,
+    *,
+    config_name: str | None = None,
+    codec: CodecFacts | None = None,
+    panels: Sequence[Panel] = (),
+    replace: bool = False,
+    overwrite: bool = False,
+    repo_id: str | None = None,
+) -> str:
+    """Write windows of features as one configuration of a data set in a folder; returns the configuration's name.
+
+    The folder holds what `push_features` would send, and other configurations in it stay: `load_dataset(folder, name)` and
+    `load_published` read it. Its card calls it `repo_id`, or by the folder's name. A new folder appears when all is
+    in it; in one that is there the configuration's folder is exchanged as a whole, and the card comes last.
+
+    Other arguments, and errors, as of `push_features`.
+    """
+    folder = Path(folder)
+    with making(windows, config, source, config_name, codec, panels) as made, writing(folder):
+        there = Repository.look_into(folder)
+        changes = made.changes(there, repo_id or folder.resolve().name, replace, overwrite)
+        if not folder.is_dir() or not any(folder.iterdir()):
+            with new_folder(folder) as work:
+                _write(changes, work)
+        else:
+            with work_folder(folder) as work:
+                _write(changes, work)
+                _exchange(work / made.name, folder / made.name, made.files, changes.gone)
+                write_bytes(changes.texts[CARD], folder / CARD)
+        changes.tell()
+        return made.name
+
+
+def check_folder_target(folder: str | os.PathLike, overwrite: bool = False) -> None:
+    """Raise `PublishError` where no features can be written into a folder, whatever they are, before they are made."""
+    there = Repository.look_into(Path(folder))
+    others = read_facts(there)
+    check_features(there, others, "", others[0]["source"] if others else "", overwrite)
+
+
+def _write(changes: Changes, folder: Path) -> None:
+    for path, text in changes.texts.items():
+        write_bytes(text, folder / path)
+    for path, file in changes.files.items():
+        shutil.copyfile(file, folder / path)
+
+
+def _exchange(new: Path, old: Path, files: Sequence[str], gone: Sequence[str]) -> None:
+    """Put a folder in the place of another one, with the files of others that are in that."""
+    ours = {Path(path).name for path in (*files, *gone)}
+    for path in old.iterdir() if old.is_dir() else ():
+        if path.name not in ours and not (new / path.name).exists():
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
+    if old.is_dir():
+        old.rename(new.parent / "old")
+    move_into_place(new, old)
