@@ -8,10 +8,14 @@ from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
-from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+import datasets
+
+from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare, scan
 from hf_encls.commands.parser import show_warnings
+from hf_encls.files import writing
 from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.hub.pull_features import FACTS
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 KINDS = {"window_s": float, "step_s": float, "hop_length": int, "bandwidth": float}
 OPTIONS = ("features", *KINDS, "codec", "codec_revision", "codec_policy", "codec_dtype", "cache_dir")
@@ -28,11 +32,11 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
             group.add_argument(f"--{each.name}", type=kind, metavar="X", help=f"{each.metadata['help']}{default}")
 
 
-def sounds_of(where: str, options: argparse.Namespace) -> Inputs:
+def sounds_of(where: str, options: argparse.Namespace, **settings) -> Inputs:
     """The windows of a folder of sounds, with or without classes, or of published features: a folder, or a name on the Hub.
 
-    What is told meanwhile goes to standard error: standard output is for answers. Raises `ValueError` where there is
-    nothing of the kind.
+    `settings` are others of their configuration, such as `sampling_rate`. What is told meanwhile goes to standard error:
+    standard output is for answers. Raises `ValueError` where there is nothing of the kind.
     """
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     folder = Path(where)
@@ -44,12 +48,33 @@ def sounds_of(where: str, options: argparse.Namespace) -> Inputs:
                     f"{where} is a folder of the cache, which does not say how its features were made: name the folder of "
                     "sounds, whose features are then taken from the cache, or what publish.py wrote with --output_dir"
                 )
-            return prepare(FeatureArguments(data_dir=where, **given), needs_classes=False)
+            return prepare(FeatureArguments(data_dir=where, **given), needs_classes=False, **settings)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"expected a folder of sounds or published features at {where!r}, found a file")
         if not folder.exists() and where.count("/") != 1:
             raise ValueError(f"expected a folder of sounds or published features at {where!r}, found nothing")
         return _published(where, given)
+
+
+def sounds_for(where: str, model: EnclsForAudioClassification, cache_dir: str | None) -> Inputs:
+    """The windows of a folder of sounds, with or without classes, as a model sees them; its codec is theirs.
+
+    Raises `ValueError` as `sounds_of` does, and for a model without its codec.
+    """
+    from hf_encls.features.extraction import extract_features
+
+    config, codec = model.config, None
+    if config.representation.needs_codec:
+        if model.frontend is None:
+            raise ValueError(f"this checkpoint was saved without its codec ({config.codec_id}): name another model")
+        codec = model.frontend.codec
+    show_warnings()
+    with redirect_stdout(sys.stderr):
+        place = cache_dir or datasets.config.HF_DATASETS_CACHE
+        clips, _, facts = scan(FeatureArguments(data_dir=where, cache_dir=cache_dir), where, needs_classes=False)
+        with writing(place):
+            windows = extract_features(clips, config, codec, cache_dir, device=model.device)
+    return Inputs(windows, config, facts.title if facts else Path(where).resolve().name, codec, clips=clips)
 
 
 def _published(where: str, given: dict) -> Inputs:
