@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, Value, concatenate_datasets
+from datasets import Dataset
 
 from hf_encls.commands.classify import load_pipe, output
 from hf_encls.commands.inputs import Inputs
@@ -117,8 +117,7 @@ def _of_labels(options) -> tuple[Inputs, list[tuple[str, dict]]]:
     inputs = sounds_of(options.where, options, sampling_rate=known.config.sampling_rate)
     if feature_identity(inputs.config) != feature_identity(known.config):
         raise ValueError(f"expected the same features in {options.where} and {options.labelled}, found other ones")
-    both = concatenate_datasets([_bare(inputs.windows), _bare(known.windows)])
-    vectors = Vectors(both, inputs.config, inputs.codec)
+    vectors = Vectors([inputs.windows, known.windows], inputs.config, inputs.codec)
     number = np.searchsorted(vectors.rows, len(inputs.windows))  # of the windows without labels that are heard
     ids, means = clip_vectors(vectors.heard[:number], _ids(inputs.windows)[vectors.rows[:number]])
     names, rows = known.windows.features["label"].names, vectors.rows[number:] - len(inputs.windows)
@@ -147,11 +146,6 @@ def _paths(inputs: Inputs) -> dict[str, str]:
 
 def _ids(windows: Dataset) -> np.ndarray:
     return np.asarray(windows["clip_id"][:])
-
-
-def _bare(windows: Dataset) -> Dataset:
-    """Windows without their classes, so that those of two folders can be joined."""
-    return windows.cast_column("label", Value("int64"))
 
 
 def _row(choice: Choice, names: Sequence[str] = ()) -> dict:

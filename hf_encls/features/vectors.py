@@ -1,6 +1,6 @@
 """Windows as vectors that can be compared: what the head `statistics` measures of them, which takes no labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class Vectors:
     the windows of the folder: what is usual there is near 0.
 
     Args:
-        windows: as `extract_features` makes them; pure silence among them is passed over.
+        windows: as `extract_features` makes them, or several such sets, one after the other. Pure silence is passed over.
         config: theirs.
         codec: of windows of codes, whose codebooks they point into.
 
@@ -31,20 +31,30 @@ class Vectors:
     Raises `ValueError` where there is nothing but silence.
     """
 
-    def __init__(self, windows: Dataset, config: FeatureConfig, codec: PreTrainedModel | None = None):
+    def __init__(
+        self, windows: Dataset | Sequence[Dataset], config: FeatureConfig, codec: PreTrainedModel | None = None
+    ):
         self.config = EnclsConfig.of(config, head=StatisticsHead.kind)
         self.codebooks = codebooks_of(codec, config.num_codebooks) if config.representation.integers else None
-        store = Windows(windows)  # codes stay codes in it
-        silent = np.zeros(len(store), bool) if store.silent is None else store.silent
-        self.rows = np.flatnonzero(~silent)
+        stores = [
+            Windows(each) for each in ([windows] if isinstance(windows, Dataset) else windows)
+        ]  # codes stay codes
+        heard = [np.ones(len(each), bool) if each.silent is None else ~each.silent for each in stores]
+        self.rows = np.flatnonzero(np.concatenate(heard))
         if not len(self.rows):
             raise ValueError("expected windows with a sound in them, found nothing but silence")
         self.mean, self.scale = torch.tensor(0.0), torch.tensor(1.0)
+
+        def blocks() -> Iterator[torch.Tensor]:
+            for store, rows in zip(stores, map(np.flatnonzero, heard), strict=True):
+                for at in range(0, len(rows), ROWS_PER_READ):
+                    yield self._seen(store.take(rows[at : at + ROWS_PER_READ]))
+
         with torch.inference_mode():
-            self.mean, self.scale = _standard(self._blocks(store))
+            self.mean, self.scale = _standard(blocks())
             self.head = StatisticsHead(self.config)
-            self.head.measure(lambda: self._blocks(store))
-            self.heard = np.concatenate([self.head.features(each).numpy() for each in self._blocks(store)])
+            self.head.measure(blocks)
+            self.heard = np.concatenate([self.head.features(each).numpy() for each in blocks()])
 
     def of(self, windows: torch.Tensor) -> np.ndarray:
         """Windows as they are kept (W, C, T) -> their vectors (W, D), float32."""
@@ -52,10 +62,6 @@ class Vectors:
             return np.concatenate(
                 [self.head.features(self._seen(part)).numpy() for part in windows.split(ROWS_PER_READ)]
             )
-
-    def _blocks(self, store: Windows) -> Iterator[torch.Tensor]:
-        for at in range(0, len(self.rows), ROWS_PER_READ):
-            yield self._seen(store.take(self.rows[at : at + ROWS_PER_READ]))
 
     def _seen(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows as they are kept -> features (W, C, T), standardised; power in decibels."""
