@@ -12,7 +12,7 @@ from hf_encls.commands.cli import main as cli
 from hf_encls.commands.publish import main as publish
 from hf_encls.hub.commit import PublishError
 from hf_encls.hub.pull_features import load_published
-from hf_encls.hub.push_features import push_features
+from hf_encls.hub.push_features import FeatureSet, push_features
 from hf_encls.hub.save_features import save_features
 from hf_encls.report.dataset_cards import Source
 
@@ -28,9 +28,9 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_a_folder_holds_what_a_push_would_hold(hub, tmp_path):
     config, windows = log_mel(), windows_of(log_mel())
-    pushed = push_features(windows, config, "hf-encls-tests/some", SOURCE)
+    pushed = push_features(FeatureSet(windows, config, SOURCE), "hf-encls-tests/some")
     folder = tmp_path / "some"
-    assert save_features(windows, config, folder, SOURCE, repo_id=pushed.repo_id) == "log_mel"
+    assert save_features(FeatureSet(windows, config, SOURCE), folder, repo_id=pushed.repo_id) == folder
     repository = hub.files(pushed.repo_id, "dataset")
     assert files_of(folder) == {path: data for path, data in repository.items() if path != ".gitattributes"}
 
@@ -55,15 +55,15 @@ def test_the_command_writes_what_loads_and_trains_and_is_searched(tones, tmp_pat
 def test_another_configuration_and_what_people_wrote_stay(tmp_path):
     config, other = log_mel(), log_mel(window_s=1.0, step_s=1.0)
     folder = tmp_path / "set"
-    save_features(windows_of(config), config, folder, SOURCE)
+    save_features(FeatureSet(windows_of(config), config, SOURCE), folder)
     (folder / "log_mel" / "notes.txt").write_text("mine")
     (folder / "eval.yaml").write_text("name: mine")
     card = folder / "README.md"
     card.write_text(card.read_text() + "\nMy own words.\n")
-    save_features(windows_of(other), other, folder, SOURCE, config_name="long")
+    save_features(FeatureSet(windows_of(other), other, SOURCE, "long"), folder)
     with pytest.raises(PublishError, match="has other features under the name 'long'"):
-        save_features(windows_of(config), config, folder, SOURCE, config_name="long")
-    save_features(windows_of(config, seed=1), config, folder, SOURCE)  # the same kind of the same source
+        save_features(FeatureSet(windows_of(config), config, SOURCE, "long"), folder)
+    save_features(FeatureSet(windows_of(config, seed=1), config, SOURCE), folder)  # the same kind of the same source
     assert "My own words." in card.read_text() and (folder / "eval.yaml").read_text() == "name: mine"
     assert (folder / "log_mel" / "notes.txt").read_text() == "mine"
     for name, values in (("log_mel", windows_of(config, seed=1)), ("long", windows_of(other))):
@@ -96,14 +96,14 @@ def test_a_foreign_folder_is_refused_before_any_work(tmp_path, monkeypatch, caps
 
 def test_another_source_is_refused_and_a_failure_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     config, folder = log_mel(), tmp_path / "set"
-    save_features(windows_of(config), config, folder, SOURCE)
+    save_features(FeatureSet(windows_of(config), config, SOURCE), folder)
     before = files_of(folder)
     with pytest.raises(PublishError, match="one card would be about both. Take another `output_dir`"):
-        save_features(windows_of(config), config, folder, Source("Other"), config_name="other")
+        save_features(FeatureSet(windows_of(config), config, Source("Other"), "other"), folder)
     monkeypatch.setattr(
         "hf_encls.hub.save_features.shutil.copyfile", lambda *args: (_ for _ in ()).throw(OSError(28, "full"))
     )
     for place in (folder, tmp_path / "new"):
         with pytest.raises(OSError, match=str(place)):
-            save_features(windows_of(config, seed=2), config, place, SOURCE)
+            save_features(FeatureSet(windows_of(config, seed=2), config, SOURCE), place)
     assert files_of(folder) == before and not (tmp_path / "new").exists()

@@ -116,42 +116,41 @@ def _check_card(options: PublishArguments) -> None:
         )
 
 
-def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:
-    inputs = prepare(features)
-    from hf_encls.hub.push_features import check_protocols, config_name_of, push_features
+def _push_features(arguments: FeatureArguments, options: PublishArguments) -> dict:
+    inputs = prepare(arguments)
+    from hf_encls.hub.push_features import FeatureSet, check_protocols, push_features
 
     for row in check_protocols(inputs.windows):
         print(
             f"protocol {row['protocol']}: {row['clip_leaks']} of {row['test_windows']} test windows share a clip with "
             f"training, {row['group_leaks']} a recording"
         )
-    name = options.config_name or config_name_of(inputs.config)
-    made = (inputs.windows, inputs.config)
-    settings = {
-        "config_name": name,
-        "codec": inputs.codec_facts,
-        "panels": example_panels(inputs.windows, inputs.config, inputs.clips),
-        "replace": options.replace,
-        "overwrite": options.overwrite,
-    }
-    found = {"config_name": name}
+    features = FeatureSet(
+        inputs.windows,
+        inputs.config,
+        _source(inputs, options),
+        name=options.config_name,
+        codec=inputs.codec_facts,
+        panels=example_panels(inputs.windows, inputs.config, inputs.clips),
+    )
+    settings = {"replace": options.replace, "overwrite": options.overwrite}
+    found: dict = {"config_name": features.config_name}
     if options.output_dir is not None:
         from hf_encls.hub.save_features import save_features
 
-        folder, source = options.output_dir, _source(inputs, options)
-        save_features(*made, folder, source, repo_id=options.push_to_hub, **settings)
-        _tell(inputs, folder, name, folder)
-        found["output_dir"] = folder
+        save_features(features, options.output_dir, repo_id=options.push_to_hub, **settings)
+        _tell(features, options.output_dir, options.output_dir)
+        found["output_dir"] = options.output_dir
     if options.push_to_hub is not None:
-        private = options.private or None
-        published = push_features(*made, options.push_to_hub, _source(inputs, options), private=private, **settings)
-        _tell(inputs, published.url, name, published.repo_id)
+        published = push_features(features, options.push_to_hub, private=options.private or None, **settings)
+        _tell(features, published.url, published.repo_id)
         found |= asdict(published)
     return found
 
 
-def _tell(inputs: Inputs, where: str, name: str, dataset: str) -> None:
-    print(f"{len(inputs.windows)} windows are at {where} as {name!r}. To train on them:")
+def _tell(features, where: str, dataset: str) -> None:
+    name = features.config_name
+    print(f"{len(features.windows)} windows are at {where} as {name!r}. To train on them:")
     print(f"  {shlex.join(['python', 'scripts/train.py', '--dataset', dataset, '--dataset_config', name])}")
 
 

@@ -5,53 +5,42 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import Dataset
-
-from hf_encls.codec.facts import CodecFacts
 from hf_encls.files import move_into_place, new_folder, work_folder, write_bytes, writing
-from hf_encls.hub.push_features import Changes, making
+from hf_encls.hub.push_features import Changes, FeatureSet, made
 from hf_encls.hub.repository import Repository, check_features, read_facts
-from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.card_files import CARD
-from hf_encls.report.dataset_cards import Source
-from hf_encls.report.pictures import Panel
 
 
 def save_features(
-    windows: Dataset,
-    config: EnclsConfig,
+    features: FeatureSet,
     folder: str | os.PathLike,
-    source: Source,
     *,
-    config_name: str | None = None,
-    codec: CodecFacts | None = None,
-    panels: Sequence[Panel] = (),
     replace: bool = False,
     overwrite: bool = False,
     repo_id: str | None = None,
-) -> str:
-    """Write windows of features as one configuration of a data set in a folder; returns the configuration's name.
+) -> Path:
+    """Write windows of features as one configuration of a data set in a folder; returns the folder.
 
-    The folder holds what `push_features` would send, and other configurations in it stay: `load_dataset(folder, name)` and
+    It holds what `push_features` would send, and other configurations in it stay: `load_dataset(folder, name)` and
     `load_published` read it. Its card calls it `repo_id`, or by the folder's name. A new folder appears when all is
     in it; in one that is there the configuration's folder is exchanged as a whole, and the card comes last.
 
-    Other arguments, and errors, as of `push_features`.
+    `replace`, `overwrite` and errors as of `push_features`.
     """
     folder = Path(folder)
-    with making(windows, config, source, config_name, codec, panels) as made, writing(folder):
-        there = Repository.look_into(folder)
-        changes = made.changes(there, repo_id or folder.resolve().name, replace, overwrite)
+    with made(features) as files, writing(folder):
+        changes = files.changes(Repository.look_into(folder), repo_id or folder.resolve().name, replace, overwrite)
         if not folder.is_dir() or not any(folder.iterdir()):
             with new_folder(folder) as work:
                 _write(changes, work)
         else:
             with work_folder(folder) as work:
                 _write(changes, work)
-                _exchange(work / made.name, folder / made.name, made.files, changes.gone)
+                name = features.config_name
+                _exchange(work / name, folder / name, [*changes.files, *changes.gone])
                 write_bytes(changes.texts[CARD], folder / CARD)
         changes.tell()
-        return made.name
+    return folder
 
 
 def check_folder_target(folder: str | os.PathLike, overwrite: bool = False) -> None:
@@ -68,9 +57,9 @@ def _write(changes: Changes, folder: Path) -> None:
         shutil.copyfile(file, folder / path)
 
 
-def _exchange(new: Path, old: Path, files: Sequence[str], gone: Sequence[str]) -> None:
+def _exchange(new: Path, old: Path, written: Sequence[str]) -> None:
     """Put a folder in the place of another one, with the files of others that are in that."""
-    ours = {Path(path).name for path in (*files, *gone)}
+    ours = {Path(path).name for path in written}
     for path in old.iterdir() if old.is_dir() else ():
         if path.name not in ours and not (new / path.name).exists():
             (shutil.copytree if path.is_dir() else shutil.copy2)(path, new / path.name)
