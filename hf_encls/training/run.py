@@ -355,7 +355,7 @@ def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore]) -> dict:
         "parameters": trainer.model.head.num_parameters(),
     }
     for part, store in stores.items():
-        probabilities = trainer.probabilities(store)
+        probabilities = trainer.probabilities(store, part)
         clip_ids = store.clip_ids if trainer.clip_votes else None
         out[part] = evaluate_split(probabilities, store.labels, clip_ids, store.silent)
     predictions = probabilities.argmax(-1)  # of the last part: test
