@@ -27,9 +27,9 @@ ROOMS = (
         "report",
         "hub",
     ),
-    *("inference", "embeddings", "reproduction", "commands"),
+    *("inference", "embeddings", "comparison", "reproduction", "commands"),
 )
-ROOT_FILES = {"__init__.py", "audio.py", "embeddings.py"}  # the last one under the name that HEAR's tools are given
+ROOT_FILES = {"__init__.py", "embeddings.py"}  # the last one under the name that HEAR's tools are given
 RANK = {room: rank for rank, room in enumerate(ROOMS)}
 
 

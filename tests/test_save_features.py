@@ -14,7 +14,7 @@ from hf_encls.hub.commit import PublishError
 from hf_encls.hub.pull_features import load_published
 from hf_encls.hub.push_features import FeatureSet, push_features
 from hf_encls.hub.save_features import save_features
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -99,7 +99,7 @@ def test_another_source_is_refused_and_a_failure_leaves_the_folder_as_it_was(tmp
     save_features(FeatureSet(windows_of(config), config, SOURCE), folder)
     before = files_of(folder)
     with pytest.raises(PublishError, match="one card would be about both. Take another `output_dir`"):
-        save_features(FeatureSet(windows_of(config), config, Source("Other"), "other"), folder)
+        save_features(FeatureSet(windows_of(config), config, DataSource("Other"), "other"), folder)
     monkeypatch.setattr(
         "hf_encls.hub.save_features.shutil.copyfile", lambda *args: (_ for _ in ()).throw(OSError(28, "full"))
     )

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
 from hf_encls.commands.outputs import check_file, check_folder
 from hf_encls.commands.parser import show_warnings
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 from hf_encls.report.feature_pictures import example_panels
 
 
@@ -154,9 +154,9 @@ def _tell(features, where: str, dataset: str) -> None:
     print(f"  {shlex.join(['python', 'scripts/train.py', '--dataset', dataset, '--dataset_config', name])}")
 
 
-def _source(inputs: Inputs, options: PublishArguments) -> Source:
-    known = Source.of(inputs.facts, inputs.dataset)
-    return Source(
+def _source(inputs: Inputs, options: PublishArguments) -> DataSource:
+    known = DataSource.of(inputs.facts, inputs.dataset)
+    return DataSource(
         known.name,
         licence=options.license_text or options.license or known.licence,
         licence_id=options.license or known.licence_id,

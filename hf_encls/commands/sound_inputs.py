@@ -12,6 +12,7 @@ import datasets
 
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare, scan
 from hf_encls.commands.parser import show_warnings
+from hf_encls.data.facts import title_of
 from hf_encls.files import writing
 from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.hub.pull_features import FACTS
@@ -74,7 +75,7 @@ def sounds_for(where: str, model: EnclsForAudioClassification, cache_dir: str | 
         clips, _, facts = scan(FeatureArguments(data_dir=where, cache_dir=cache_dir), where, needs_classes=False)
         with writing(place):
             windows = extract_features(clips, config, codec, cache_dir, device=model.device)
-    return Inputs(windows, config, facts.title if facts else Path(where).resolve().name, codec, clips=clips)
+    return Inputs(windows, config, title_of(facts, where), codec, clips=clips)
 
 
 def _published(where: str, given: dict) -> Inputs:

@@ -45,9 +45,9 @@ def save_features(
 
 def check_folder_target(folder: str | os.PathLike, overwrite: bool = False) -> None:
     """Raise `PublishError` where no features can be written into a folder, whatever they are, before they are made."""
-    there = Repository.look_into(Path(folder))
-    others = read_facts(there)
-    check_features(there, others, "", others[0]["source"] if others else "", overwrite)
+    repository = Repository.look_into(Path(folder))
+    entries = read_facts(repository)
+    check_features(repository, entries, "", entries[0]["source"] if entries else "", overwrite)
 
 
 def _write(changes: Changes, folder: Path) -> None:

@@ -65,7 +65,7 @@ class EmbeddingModel(nn.Module):
     @torch.inference_mode()
     def frames_of_blocks(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one sound at the frontend's own rate -> its frames (f, C) piece by piece, standardised."""
-        length = given = 0
+        length = sent = 0
 
         def counted() -> Iterator[torch.Tensor]:
             nonlocal length
@@ -75,8 +75,8 @@ class EmbeddingModel(nn.Module):
 
         for windows in self.frontend.stream(counted()):
             # Only the last group reaches beyond the sound, and by then its whole length is known.
-            piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - given]
-            given += len(piece)
+            piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - sent]
+            sent += len(piece)
             yield check_finite((piece - self.mean) * self.scale, "embeddings", self.name)
 
     def scene(self, blocks: Iterator[torch.Tensor]) -> torch.Tensor:

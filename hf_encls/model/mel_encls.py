@@ -76,8 +76,12 @@ class Mel(Representation):
             )
 
     @classmethod
-    def picture(cls, windows: np.ndarray) -> np.ndarray:
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
+
+    @classmethod
+    def picture(cls, windows: np.ndarray) -> np.ndarray:
+        return cls.levels(windows)
 
     @classmethod
     def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
@@ -153,7 +157,7 @@ class LogMel(Mel):
     text = "the mel spectrogram in decibels"
 
     @classmethod
-    def picture(cls, windows: np.ndarray) -> np.ndarray:
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
         return windows
 
     @classmethod

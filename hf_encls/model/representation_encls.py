@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedConfig
 
+from .precision_encls import KeepsPrecision
 
-class Representation(nn.Module, ABC):
+
+class Representation(KeepsPrecision, ABC):
     """
     One way to see a sound: waveforms (N,) in, windows (W, C, T) out. The network behind it knows only C and T.
 
@@ -91,6 +92,11 @@ class Representation(nn.Module, ABC):
         """Raise `ValueError` for settings that cannot work together."""
 
     @classmethod
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
+        """Windows or clips (..., C, T) as values of which a mean says something: power spans too many orders for one."""
+        return windows
+
+    @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
@@ -130,10 +136,3 @@ class Representation(nn.Module, ABC):
     def embed(self, stored: torch.Tensor) -> torch.Tensor:
         """Stored windows (W, K, T) -> features (W, C, T)."""
         return stored
-
-    def _apply(self, fn, recurse: bool = True):
-        def moved(tensor: torch.Tensor) -> torch.Tensor:
-            out = fn(tensor)
-            return out if out.dtype == tensor.dtype else tensor.to(out.device)
-
-        return super()._apply(moved, recurse)

@@ -334,6 +334,7 @@ def _model_settings(results: Results, config: Mapping) -> dict[str, str]:
 
 
 def plain(value: float) -> str:
+    """A number without needless zeros."""
     return f"{value:g}"
 
 

@@ -37,7 +37,7 @@ def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ())
     left out too: the command is the one that makes the same results from nothing.
     """
     secrets = [secret for secret in secrets if secret]
-    shown: list[str] = []
+    words: list[str] = []
     value_left_out = False
     for argument in arguments:
         is_option = argument.startswith("--")
@@ -50,11 +50,11 @@ def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ())
         if is_left_out:
             continue
         if any(secret in argument for secret in secrets):  # of an option that was abbreviated
-            if not is_option and shown and shown[-1].startswith("--"):
-                shown.pop()
+            if not is_option and words and words[-1].startswith("--"):
+                words.pop()
             continue
-        shown.append(name + equals + _without_place(value))
-    return shown
+        words.append(name + equals + _without_place(value))
+    return words
 
 
 def _without_place(text: str) -> str:
