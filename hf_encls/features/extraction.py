@@ -295,6 +295,16 @@ class Extractor:
         self._check(values, np.asarray(rows["clip_id"]))
         return {"input_features": values.astype(self.dtype), **rows}
 
+    def of_sound(self, waveform: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are silence (W,)."""
+        with torch.inference_mode():
+            (windows,) = self.frontend.stored_windows([torch.from_numpy(waveform).to(self.device)])
+        values = windows.cpu().numpy()
+        self._check(values, np.repeat("the sound", len(values)))
+        silent = self._silent(waveform, len(values))
+        kept = values.astype(self.dtype)
+        return torch.from_numpy(kept.view(np.int16) if kept.dtype == np.uint16 else kept), silent
+
     def _check(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
         """Raise `ValueError` where windows (W, C, T) hold what cannot be trained on; the first such clip is named."""
         finite = np.isfinite(values)

@@ -6,7 +6,8 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -96,7 +97,7 @@ class FeatureSet:
             raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
         if not len(windows):
             raise PublishError("expected at least one window, found none")
-        if not re.fullmatch(r"[\w.-]+", self.config_name):
+        if not re.fullmatch(r"[\w.-]+", self.config_name) or set(self.config_name) == {"."}:
             raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {self.config_name!r}")
 
 
@@ -120,40 +121,82 @@ def push_features(
     anything else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub
     refuses or does not recover.
     """
-    features.check()
-    name, facts = features.config_name, describe_features(features)
-    last = {}
-    with tempfile.TemporaryDirectory() as work:
-        files = _write_files(features, Path(work))
+    with made(features) as files:
+        changes: list[Changes] = []
 
         def operations(api: HfApi, full_id: str, revision: str) -> list[Operation]:
             repository = Repository.look(api, full_id, "dataset", revision)
-            published = read_facts(repository)
-            _check_same(full_id, published, facts, replace or overwrite)
-            check_features(repository, published, name, features.source.name, overwrite)
-            entry, entries = _joined(published, facts, features.source)
-            card = dataset_card(full_id, entries, _card_data(repository, features, files))
-            before = [generated(str(dataset_card(full_id, published, DatasetCardData())))] if published else []
-            page, kept = merge(
-                adopted(repository.page, before),
-                generated(str(card)),
-                overwrite=overwrite,
-                always=("configs", "dataset_info"),
-            )
-            last.update(kept=kept, where=f"{CARD} of {full_id}")
-            old = [path for path in repository.paths if _is_shard(path, name) and path not in files]
+            changes[:] = [files.changes(repository, full_id, replace, overwrite)]
             return [
-                CommitOperationAdd(CARD, str(page).encode()),
-                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(entry, indent=1, ensure_ascii=False).encode()),
-                *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
-                *(CommitOperationDelete(path) for path in old),
+                *(CommitOperationAdd(path, text) for path, text in changes[0].texts.items()),
+                *(CommitOperationAdd(path, str(file)) for path, file in changes[0].files.items()),
+                *(CommitOperationDelete(path) for path in changes[0].gone),
             ]
 
-        message = f"Features {name} of {features.source.name}"
+        message = f"Features {features.config_name} of {features.source.name}"
         pushed = push(repo_id, "dataset", operations, message, private=private, token=token)
-    if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
+    changes[0].tell()
     return pushed
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is written into a repository or a folder, by its path there, and what goes.
+
+    `kept` is what people changed in the card, which is `where`.
+    """
+
+    texts: dict[str, bytes]
+    files: dict[str, Path]
+    gone: list[str]
+    kept: list[str]
+    where: str
+
+    def tell(self) -> None:
+        """Say what was kept."""
+        if self.kept:
+            logger.warning(notice(self.kept, self.where, "publishing with `overwrite=True`"))
+
+
+@dataclass(frozen=True)
+class MadeFiles:
+    """The files of features, by their paths in a repository, and their facts."""
+
+    features: FeatureSet
+    facts: dict
+    files: dict[str, Path]
+
+    def changes(self, repository: Repository, full_id: str, replace: bool, overwrite: bool) -> Changes:
+        """What makes them a part of a repository, or a folder, whose card calls it `full_id`.
+
+        Raises `PublishError` where they may not become one.
+        """
+        features, name = self.features, self.features.config_name
+        published = read_facts(repository)
+        _check_same(repository.repo_id, published, self.facts, replace or overwrite)
+        check_features(repository, published, name, features.source.name, overwrite)
+        entry, entries = _joined(published, self.facts, features.source)
+        card = dataset_card(full_id, entries, _card_data(repository, features, self.files))
+        before = [generated(str(dataset_card(full_id, published, DatasetCardData())))] if published else []
+        page, kept = merge(
+            adopted(repository.page, before),
+            generated(str(card)),
+            overwrite=overwrite,
+            always=("configs", "dataset_info"),
+        )
+        facts = json.dumps(entry, indent=1, ensure_ascii=False).encode()
+        texts = {CARD: str(page).encode(), f"{name}/{FACTS}": facts}
+        gone = [path for path in repository.paths if _is_shard(path, name) and path not in self.files]
+        return Changes(texts, self.files, gone, kept, f"{CARD} of {repository.repo_id}")
+
+
+@contextmanager
+def made(features: FeatureSet) -> Iterator[MadeFiles]:
+    """Inside, the files of features lie somewhere. Raises `PublishError` as `FeatureSet.check` does."""
+    features.check()
+    facts = describe_features(features)
+    with tempfile.TemporaryDirectory() as work:
+        yield MadeFiles(features, facts, _write_files(features, Path(work)))
 
 
 def describe_features(features: FeatureSet) -> dict:

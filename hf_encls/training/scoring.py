@@ -24,7 +24,7 @@ def score_parts(trainer: EnclsTrainer, stores: Mapping[str, FeatureStore]) -> di
     """
     config = trainer.model.config
     classes = [config.id2label[index] for index in range(config.num_labels)]
-    told = {part: trainer.probabilities(store) for part, store in stores.items()}
+    told = {part: trainer.probabilities(store, part) for part, store in stores.items()}
     out: dict = {
         "classes": classes,
         "clip_votes": trainer.clip_votes,

@@ -221,11 +221,11 @@ class EnclsTrainer(Trainer):
         with nullcontext() if self._average is None else self._average.shown():
             return super().evaluation_loop(dataloader, *args, **kwargs)
 
-    def probabilities(self, store: FeatureStore) -> np.ndarray:
-        """(n, num_labels) probabilities of the windows of `store`, in its order."""
+    def probabilities(self, store: FeatureStore, part: str = "test") -> np.ndarray:
+        """(n, num_labels) probabilities of the windows of `store`, in its order. Loggers are told them as of `part`."""
         if hasattr(store, "in_order"):  # a stream that is shuffled for training
             store = store.in_order()
-        scores = torch.from_numpy(self.predict(store).predictions).double()
+        scores = torch.from_numpy(self.predict(store, metric_key_prefix=part).predictions).double()
         return probabilities(scores, self.model.config).numpy()
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
