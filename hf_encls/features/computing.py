@@ -14,7 +14,7 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened
 from hf_encls.features.labelling import labelled
@@ -47,7 +47,7 @@ def compute(
     `clips` have the column `digest`; `columns` are those of a row. Raises `ValueError` where a clip's file changed.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    labels, audio_s = len(clips.features["label"].names), sum(clips["duration_s"])
+    labels, audio_s = len(class_names(clips.features)), sum(clips["duration_s"])
     extractor = None
 
     def windows_of(job: list[Piece], waveforms: list[np.ndarray]) -> list[Callable[[], tuple]]:
@@ -208,13 +208,26 @@ class Extractor:
             largest = values.abs().amax(dim=(1, 2))  # NaN where any is
             return Computed(counts, to_host(values.to(getattr(torch, self.dtype.name)), largest))
 
+    def of_sound(self, waveform: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are silence (W,)."""
+        _, (values, *largest) = self([waveform]).of(slice(0, 1))
+        for each in largest:
+            self._check(each, np.repeat("the sound", len(each)))
+        kept = values.astype(self.dtype, copy=False)
+        kept = torch.from_numpy(kept.view(np.int16) if kept.dtype == np.uint16 else kept)
+        return kept, self._silent(waveform, len(values))
+
     def rows(self, clips: dict, waveforms: Sequence[np.ndarray], made: tuple[list[int], list[np.ndarray]]) -> dict:
         """The columns of the windows of some clips. Raises `ValueError` for windows that cannot be trained on."""
         counts, (values, *largest) = made
         rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
-            **{name: np.repeat(clips[name], counts).tolist() for name in DIVISION},
+            **{
+                name: [value for value, count in zip(clips[name], counts, strict=True) for _ in range(count)]
+                for name in (*DIVISION, UNKNOWN)
+                if name in clips
+            },
         }
         used = slice(None)
         if "segments" in clips:

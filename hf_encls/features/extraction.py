@@ -15,6 +15,7 @@ from datasets import Array2D, Dataset, Features, Value
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
+from hf_encls.data.columns import UNKNOWN, class_names
 from hf_encls.features.computing import Extractor as Extractor
 from hf_encls.features.computing import compute
 from hf_encls.features.computing import frontend_of as frontend_of
@@ -117,8 +118,8 @@ def feature_identity(config: FeatureConfig) -> dict:
     return identity | {"bfloat16_format": BFLOAT16_FORMAT} if config.codec_dtype == "bfloat16" else identity
 
 
-def feature_columns(config: FeatureConfig, label_feature) -> Features:
-    """The columns of a feature data set; one row is one window."""
+def feature_columns(config: FeatureConfig, label_feature, unknown: bool = False) -> Features:
+    """The columns of a feature data set; one row is one window. `unknown`: some labels are (`data.columns`)."""
     dtype = config.representation.stored_dtype
     return Features(
         {
@@ -129,6 +130,7 @@ def feature_columns(config: FeatureConfig, label_feature) -> Features:
             "group": Value("string"),
             "fold": Value("int32"),
             "silent": Value("bool"),
+            **({UNKNOWN: label_feature} if unknown else {}),
         }
     )
 
@@ -143,8 +145,8 @@ def extract_features(
     """Windows of features of all clips, from the cache where they are there already.
 
     Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
-    `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
-    the same data set. `device` is where the codec computes, None: an accelerator
+    `fold`, `silent`, and `unknown` where clips have it. Several processes may call this at once with one `cache_dir`:
+    they share the work and all return the same data set. `device` is where the codec computes, None: an accelerator
     where there is one.
 
     A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
@@ -163,7 +165,8 @@ def extract_features(
         raise ValueError("expected at least one clip, found none")
     missing = [shard for shard in shards if not shard.is_complete()]
     if missing:
-        compute(clips, config, codec, feature_columns(config, clips.features["label"]), missing, device)
+        columns = feature_columns(config, clips.features["label"], UNKNOWN in clips.features)
+        compute(clips, config, codec, columns, missing, device)
     windows = datasets.concatenate_datasets([Dataset.from_file(str(shard.path)) for shard in shards])
     if "segments" in clips.column_names:
         check_labels(windows, clips["min_overlap"][0])
@@ -172,7 +175,7 @@ def extract_features(
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
-    clips, names = with_digests(clips), list(clips.features["label"].names)
+    clips, names = with_digests(clips), list(class_names(clips.features))
     identity = {
         "features": feature_identity(config),
         "classes": names,
@@ -180,6 +183,8 @@ def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathL
     }
     if "segments" in clips.column_names:
         identity["labels"] = labels_identity(clips)
+    if UNKNOWN in clips.column_names:
+        identity[UNKNOWN] = clips[UNKNOWN][:]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
     folder = root / f"{config.feature_name}-{key[:16]}"
