@@ -16,11 +16,11 @@ import numpy as np
 from datasets import Dataset
 
 from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.comparison.few_examples import interval
 from hf_encls.features.label_next import choose, clip_vectors, predicted
 from hf_encls.features.vectors import Vectors
 from hf_encls.files import write_text
 from hf_encls.report.tables import markdown_table
-from hf_encls.reproduction.few_examples import interval
 
 SIDES = ("label-next", "random")
 POOL = 0.75  # of the clips outside of the test fold

@@ -24,6 +24,7 @@ _PLACES = {
     "Results": "hf_encls.training.results",
     "Run": "hf_encls.training.run",
     "SoundIndex": "hf_encls.features.search",
+    "TimeLabels": "hf_encls.data.labelled",
     "evaluate": "hf_encls.training.run",
     "extract_features": "hf_encls.features.extraction",
     "feature_config": "hf_encls.features.extraction",

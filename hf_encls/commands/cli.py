@@ -32,7 +32,7 @@ GROUPS = {
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "search": Command("hf_encls.commands.search", "look for sounds that are like one"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
-        "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
+        "export": Command("hf_encls.commands.export", "write a model as one ONNX graph, or as a web page"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
     },
     "make a model": {

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from datasets import Audio, ClassLabel, Dataset, Features, List, Value
+from datasets import Audio, Dataset, Features, List, Value
 from tqdm.auto import tqdm
 
 from hf_encls.audio import AudioError, AudioInfo, inspect, resampled_length
+from hf_encls.data.columns import UNKNOWN, label_column
 from hf_encls.data.facts import shorten
 from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
@@ -102,6 +103,7 @@ def inspect_clips(
     """Decode candidates (dicts with `path`, `label` and optionally `group`, `fold`) and keep the usable ones.
 
     Those with time-aligned labels have `segments` and `min_overlap` too, and None as `label` where other windows have none.
+    A `label` may be a list, of all candidates: each of its names is one.
 
     `class_names` fixes the labels and their order; without it they are the sorted labels of the usable clips. None at all
     (an empty one): the clips have no labels.
@@ -132,7 +134,7 @@ def inspect_clips(
                     "sampling_rate": result.sampling_rate,
                     "duration_s": result.duration_s,
                     "num_channels": result.num_channels,
-                    **{name: candidate[name] for name in TIMED if name in candidate},
+                    **{name: candidate[name] for name in (*TIMED, UNKNOWN) if name in candidate},
                 }
             )
             if not candidate.get("group"):
@@ -157,21 +159,23 @@ def inspect_clips(
 def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dataset:
     """Clips as a `Dataset` of one row each.
 
-    Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`), `clip_id` (unique
-    in the data set), `group` (the recording it was cut from; its own id where unknown), `fold` (0 where unknown),
-    `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels: `segments` (`start` and `end` in
-    seconds, `label`), `min_overlap`, and `label` is what windows are that no segment fills, -1 for none. Without any
-    class all labels are -1. Raises `ValueError` for two clips with one id.
+    Columns: `audio` (`Audio(decode=False)`: `{"bytes": None, "path": ...}`), `label` (`ClassLabel`; a list of them where
+    records have lists), `clip_id` (unique in the data set), `group` (the recording it was cut from; its own id where
+    unknown), `fold` (0 where unknown), `sampling_rate` (hertz), `duration_s`, `num_channels`. With time-aligned labels:
+    `segments` (`start` and `end` in seconds, `label`), `min_overlap`, and `label` is what windows are that no segment
+    fills, -1 for none. Without any class all labels are -1. `unknown`, where records have it: the labels of which nothing
+    is known. Raises `ValueError` for two clips with one id.
     """
     records = list(records)
     twice = [name for name, count in Counter(record["clip_id"] for record in records).items() if count > 1]
     if twice:
         raise ValueError(f"expected one file per clip id, found two or more for {', '.join(sorted(twice)[:5])}")
     audio = Features({"bytes": Value("binary"), "path": Value("string")})
+    several = any(isinstance(record["label"], list) for record in records)
     features = Features(
         {
             "audio": dict(audio),
-            "label": ClassLabel(names=list(class_names)),
+            "label": label_column(class_names, several),
             "clip_id": Value("string"),
             "group": Value("string"),
             "fold": Value("int32"),
@@ -181,12 +185,15 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
         }
     )
     number = {name: index for index, name in enumerate(class_names)}
+    if any(UNKNOWN in record for record in records):
+        features |= {UNKNOWN: label_column(class_names, several=True)}
+        records = [record | {UNKNOWN: [each for each in record[UNKNOWN] if each in number]} for record in records]
     if any("segments" in record for record in records):
         segment = {"start": Value("float64"), "end": Value("float64"), "label": Value("int32")}
         features |= {"segments": List(segment), "min_overlap": Value("float64")}
         records = [
             record
-            | {"label": number.get(record["label"], -1)}
+            | {"label": [number.get(e, -1) for e in record["label"]] if several else number.get(record["label"], -1)}
             | {"segments": [{n: number.get(e[n], e[n]) for n in segment} for e in record["segments"]]}
             for record in records
         ]
@@ -256,7 +263,8 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
         raise ValueError(f"`strict=True`, and {len(report.left_out)} files under {root} cannot be used:{reasons}")
     labels = sorted(_labels(records))
     if len(labels) < 2 and has_classes:
-        kind = "labels of recordings" if "segments" in records[0] else "folders with usable audio"
+        listed = "segments" in records[0] or isinstance(records[0]["label"], list)
+        kind = "labels of recordings" if listed else "folders with usable audio"
         classes_text = f"one: {labels[0]!r}" if labels else "none"
         raise ValueError(f"expected at least two classes ({kind}) under {root}, found {classes_text}{reasons}")
 
@@ -264,4 +272,5 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
 def _labels(records: Iterable[dict]) -> set[str]:
     """The names of all classes of clips or recordings."""
     timed = {segment["label"] for record in records for segment in record.get("segments", ())}
-    return timed | {record["label"] for record in records if record["label"] is not None}
+    given = [record["label"] if isinstance(record["label"], list) else [record["label"]] for record in records]
+    return timed | {label for each in given for label in each if label is not None}

@@ -25,7 +25,7 @@ from huggingface_hub import (
 
 from hf_encls import __version__
 from hf_encls.codec.facts import CodecFacts
-from hf_encls.data.columns import WINDOW
+from hf_encls.data.columns import UNKNOWN, WINDOW, class_names, label_array
 from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
@@ -87,7 +87,7 @@ class FeatureSet:
     def check(self) -> None:
         """Raise `PublishError` for anything else than windows of `config` under a name that can be a folder's."""
         windows, config, columns = self.windows, self.config, self.windows.column_names
-        if set(columns) != set(WINDOW):
+        if set(columns) - {UNKNOWN} != set(WINDOW):
             raise PublishError(
                 f"expected windows of features with the columns {', '.join(WINDOW)}, found {', '.join(columns)}: only "
                 "features are published, never audio"
@@ -202,12 +202,14 @@ def made(features: FeatureSet) -> Iterator[MadeFiles]:
 def describe_features(features: FeatureSet) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
     windows, config, source, codec = features.windows, features.config, features.source, features.codec
-    names = windows.features["label"].names
-    labels = np.asarray(windows["label"][:])
+    names, labels = class_names(windows.features), label_array(windows)
     clips, clip = np.unique(np.asarray(windows["clip_id"][:]), return_inverse=True)
-    pairs = np.unique(
-        np.stack([clip, labels]), axis=1
-    )  # with labels in time, a clip may have windows of several classes
+    if labels.ndim == 2:
+        row, labels = np.nonzero(labels == 1)
+    else:
+        row = np.arange(len(labels))
+    # With labels in time, a clip may have windows of several classes.
+    pairs = np.unique(np.stack([clip[row], labels]), axis=1)
     num_windows, num_clips = (np.bincount(each, minlength=len(names)) for each in (labels, pairs[1]))
     return {
         "config_name": features.config_name,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig
 
+from .export_encls import ExportError
 from .precision_encls import KeepsPrecision
 
 
@@ -117,6 +118,13 @@ class Representation(KeepsPrecision, ABC):
     @abstractmethod
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
+
+    def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Waveforms of one length (B, N) -> their windows (B, W, C, T), in operations of a graph for any N.
+
+        For `torch.export`: no `if` and no loop that the length decides. Raises `ExportError` where there is no such way.
+        """
+        raise ExportError(f"{self.text} cannot be exported: no graph of them is known")
 
     @abstractmethod
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
