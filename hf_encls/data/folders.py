@@ -115,7 +115,7 @@ def inspect_clips(
     report = ScanReport(str(root), left_out=list(left_out))
     records, alone = [], []
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         known = known_files()  # of this thread
         results = pool.map(lambda candidate: _inspect(candidate["path"], known), candidates)
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
