@@ -550,6 +550,14 @@ def test_the_librarys_own_exporter_has_the_same_clips(tmp_path):
 REPO = f"{USER}/several"
 
 
+def test_what_is_found_says_all_its_labels(clips, windows):
+    from hf_encls.features.search import SoundIndex
+
+    audio, _, truth = clips
+    found = SoundIndex(*windows).search(audio / "0.wav", top_k=3)
+    assert [each.label for each in found] == [", ".join(truth[each.clip_id]) or None for each in found]
+
+
 def test_published_features_keep_their_labels(clips, hub, tmp_path):
     audio, table, truth = clips
     data = ["--data_dir", str(audio), "--labels", str(table), "--multi_label", "--cache_dir", str(tmp_path / "cache")]
@@ -617,6 +625,8 @@ def test_what_knows_one_label_says_so(trained, clips, tmp_path, capsys):
     assert "it tells several labels at once" in capsys.readouterr().err
     assert cli(["export", "--page", str(tmp_path / "page"), "--model", str(folder)]) == 2
     assert "the page shows one label at a time" in capsys.readouterr().err and not (tmp_path / "page").exists()
+    assert cli(["label-next", str(audio), "--model", str(folder)]) == 2
+    assert "--model tells several labels at once" in capsys.readouterr().err
     from hf_encls.comparison.models import compare
 
     table = tmp_path / "one.csv"

@@ -86,6 +86,10 @@ def _of_model(options) -> tuple[Inputs, list[tuple[str, dict]]]:
     from hf_encls.features.vectors import Vectors
 
     model = load_pipe(options).model
+    if model.config.problem_type == "multi_label_classification":
+        raise ValueError(
+            "--model tells several labels at once: what to label next is chosen by models of one label each"
+        )
     inputs = sounds_for(options.where, model, options.cache_dir)
     config, books = inputs.config, None
     if config.representation.integers:

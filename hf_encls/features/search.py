@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, describe, stream
+from hf_encls.data.columns import label_text
 from hf_encls.features.extraction import Extractor
 from hf_encls.features.vectors import Vectors
 from hf_encls.model.codec_encls import codec_adapter
@@ -55,14 +56,16 @@ class SoundIndex:
             config = FeatureConfig.of(config, codec_config=codec_adapter(codec).as_dict())
         self.config, self.codec = config, codec
         self.vectors = Vectors(windows, config, codec)
-        rows, names = self.vectors.rows, windows.features["label"].names
+        rows = self.vectors.rows
         ids = np.asarray(windows["clip_id"][:])[rows]
         order = np.argsort(ids, kind="stable")  # the windows of a clip lie together
         self.clip_ids, self._first = np.unique(ids[order], return_index=True)
         self._units = _units(self.vectors.heard[order])
         self._starts_s = np.asarray(windows["start"][:], np.float64)[rows][order]
-        labels = np.asarray(windows["label"][:])[rows][order]
-        self._labels = [names[label] if label >= 0 else None for label in labels.tolist()]
+        labels = windows["label"][:]
+        self._labels = [
+            None if labels[row] in (-1, []) else label_text(windows, labels[row]) for row in rows[order].tolist()
+        ]
 
     def search(
         self, sound: str | os.PathLike | bytes, top_k: int | None = 10, leave_out: Collection[str] = ()
