@@ -37,6 +37,8 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+    if model.config.representation.needs_codec:
+        model.frontend.adapter.check_exports()
     model = plain_copy(model)
     config = model.config
     example = {"waveform": 0.1 * torch.randn(3 * config.window_samples + config.step_samples + 1234)}
