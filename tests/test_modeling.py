@@ -280,6 +280,7 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "limits",
         "loading",
         "precision",
+        "problem",
         "windows",
         "export",
     )

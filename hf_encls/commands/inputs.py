@@ -16,12 +16,12 @@ from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_co
 from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
-from hf_encls.data.facts import title_of
+from hf_encls.data.facts import DatasetFacts, title_of
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
-from hf_encls.data.load import FOLDER, load_clips, module_of
+from hf_encls.data.load import FOLDER, load_clips, load_sounds, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
@@ -29,6 +29,7 @@ from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
 from hf_encls.model.encodec_encls import EncodecAdapter
 from hf_encls.model.limits_encls import check_seconds
+from hf_encls.timelines.clip_tables import is_clip_table
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +57,21 @@ class FeatureArguments:
         default=None,
         metadata={
             "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
-            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
+            "RTTM, TextGrids, Raven tables, JSON, CSV; or a table of files and their labels. None: folders are the classes."
         },
+    )
+    multi_label: bool = field(
+        default=False, metadata={"help": "Sounds of --labels can have several labels at once, or none of them."}
     )
     min_overlap: float | None = field(
         default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
     )
     unlabelled: str | None = field(
-        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
+        default=None,
+        metadata={
+            "help": "What windows without a label are: drop, or the name of a class. None: drop; with --multi_label keep, "
+            "as windows that have no label."
+        },
     )
     tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
     label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
@@ -118,12 +126,18 @@ class FeatureArguments:
     def time_labels(self) -> TimeLabels | None:
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
         settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        settings |= {"label_column": self.label_column}
+        settings |= {"label_column": self.label_column, "multi_label": self.multi_label or None}
         settings = {name: value for name, value in settings.items() if value is not None}
         if self.labels is None:
             if settings:
-                raise ValueError(f"--{next(iter(settings))} is about labels in time: name them with --labels")
+                name = next(iter(settings))
+                about = "several labels at once" if name == "multi_label" else "labels in time"
+                raise ValueError(f"--{name} is about {about}: name them with --labels")
             return None
+        for name in {"min_overlap", "tier"} & settings.keys() if is_clip_table(self.labels) else ():
+            raise ValueError(
+                f"--{name} is about labels in time, and {self.labels} has those of whole files: leave it out"
+            )
         if self.data_dir is None or self.data_name is not None:
             place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
             raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")
@@ -154,10 +168,16 @@ class Inputs:
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
-def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | None = None, **network) -> Inputs:
+def prepare(
+    args: FeatureArguments,
+    check_clips: Callable[[Dataset], object] | None = None,
+    needs_classes: bool = True,
+    **network,
+) -> Inputs:
     """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
 
-    `check_clips` is called with the clips before anything is fetched or computed for them. Raises `ValueError` for
+    `check_clips` is called with the clips before anything is fetched or computed for them. `needs_classes`: False where
+    any folder of sounds will do. Raises `ValueError` for
     anything that a user can mend: paths, names, files, lengths.
     """
     codec, config = check_options(args, **network)
@@ -169,14 +189,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     labels = args.time_labels()
-    cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
-    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
-        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
-        clips = with_digests(clips)
-    if args.groups is not None:
-        clips = with_groups(clips, args.groups)
-    if state.is_main_process:
-        print(as_options(report.text()), flush=True)
+    clips, report, facts = scan(args, data_dir, labels, needs_classes)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -185,7 +198,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    with writing(cache_dir):
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = "synthetic sounds" if synthetic else title_of(facts, data_dir)
     return Inputs(
@@ -198,9 +211,27 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         clips=clips,
         codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
-        labels=None if labels is None else labels.rule(),
+        labels=labels.rule() if "segments" in clips.column_names else None,
         expected_clips=report.expected,
     )
+
+
+def scan(
+    args: FeatureArguments, data_dir: str, labels: TimeLabels | None = None, needs_classes: bool = True
+) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
+    """The clips of a folder with their checksums, the report of what was left out, which is printed, and its facts.
+
+    Raises `ValueError` as `load_clips` does.
+    """
+    load, cache_dir = load_clips if needs_classes else load_sounds, args.cache_dir or datasets.config.HF_DATASETS_CACHE
+    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
+        clips, report, facts = load(data_dir, args.data_name, strict=args.strict, labels=labels)
+        clips = with_digests(clips)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
+    if PartialState().is_main_process:
+        print(as_options(report.text()), flush=True)
+    return clips, report, facts
 
 
 def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, EnclsConfig] | tuple[None, None]:
@@ -230,11 +261,11 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
-        checked_config(features=args.features, **rate, **lengths, **network)
+        checked_config(features=args.features, **lengths, **rate | network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or DEFAULT_HZ}
-        checked_config(features=args.features, **rate, **lengths, **precision, **network)
+        checked_config(features=args.features, **lengths, **precision, **rate | network)
     return None, None
 
 

@@ -20,6 +20,7 @@ from hf_encls.files import new_file
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.export_encls import ExportError
 from hf_encls.model.modeling_encls import EnclsForAudioClassification, EnclsPreTrainedModel
+from hf_encls.model.problem_encls import has_several_labels, thresholds_of
 
 TOLERANCE = 1e-5
 OPSET = 18
@@ -66,7 +67,7 @@ class Graph(EnclsPreTrainedModel):
     def forward(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
         """(samples,) -> (windows, classes)."""
         windows = self.model.windows_in_graph(waveform[None])[0]
-        return {"probabilities": self.model.classify(windows).softmax(-1)}
+        return {"probabilities": self.model.probabilities(self.model.classify(windows))}
 
 
 def compare(
@@ -86,7 +87,7 @@ def compare(
     for length in lengths:
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
-            expected = model.classify_in_parts(model.frontend.windows([wave])[0]).softmax(-1).numpy()
+            expected = model.probabilities(model.classify_in_parts(model.frontend.windows([wave])[0])).numpy()
         actual = session.run(None, {"waveform": wave.numpy()})[0]
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
@@ -128,9 +129,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _about(config: EnclsConfig) -> dict:
+    several = has_several_labels(config)
     return {
         "features": config.feature_name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
+        **({"problem_type": config.problem_type, "thresholds": list(thresholds_of(config))} if several else {}),
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_units * config.samples_per_unit / config.sampling_rate,
         "step_s": config.step_units * config.samples_per_unit / config.sampling_rate,

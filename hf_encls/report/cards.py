@@ -26,6 +26,7 @@ from hf_encls.model.configuration_encls import (
     family_of,
     parse_features,
 )
+from hf_encls.model.problem_encls import SEVERAL_LABELS
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
 from hf_encls.report.codec_texts import (
@@ -42,6 +43,7 @@ from hf_encls.report.codec_texts import (
     plain_warning,
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
+from hf_encls.report.label_texts import labels_text
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
@@ -51,17 +53,15 @@ from hf_encls.training.resuming import PREVIOUS
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
 SCORE_NAMES = {WINDOWS: "window {}", HEARD_WINDOWS: "window {} without silence", CLIP_UNIT: "clip {}"}
-METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1")}  # a name, and what the Hub calls it
+# What the Hub calls metrics; others, such as the loss, are not in the index of a card.
+METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "micro_f1": "f1"}
+METRICS |= {"mean_average_precision": "mean_average_precision", "macro_auroc": "roc_auc"}
 PROTOCOL_TEXTS = {
     "clip": "Protocol `clip`: whole clips, and recordings where they are known, are in one part of the split only.",
     "official": "Protocol `official`: the data set's own division.",
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
-LABELS_TEXT = (
-    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
-    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
-)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -158,7 +158,7 @@ def model_card(
         pipeline_tag="audio-classification",
         tags=["audio-classification", "hf_encls", str(config.get("features", results.features))],
         datasets=[results.dataset_id] if results.dataset_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=list(dict.fromkeys(METRICS[metric] for metric in results.metrics if metric in METRICS)),
         base_model=codec.id if is_hub_id(codec) else None,
         eval_results=_model_index(results) or None,
         **licence(held),
@@ -181,6 +181,7 @@ def model_card(
         scores=_score_rows(results),
         protocol=results.protocol_text,
         protocol_text=" ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
+        several=results.problem_type == SEVERAL_LABELS,
         leak=leak_text(results),
         lacks_codec=lacks_codec(results, config),
         codec_name=codec_name(codec, results.dataset),
@@ -209,12 +210,12 @@ def eval_results(results: Results) -> dict[str, str]:
     entries = [
         EvalResultEntry(
             dataset_id=results.dataset_id or _slug(results.dataset),
-            task_id=f"{_slug(results.protocol_text)}_{unit.key}_accuracy",
+            task_id=f"{_slug(results.protocol_text)}_{unit.key}_{kind}",
             value=value,
             notes=_notes(results),
         )
         for unit, _, kind, value, _ in _test_scores(results)
-        if kind == "accuracy"
+        if kind == next(iter(results.metrics))
     ]
     content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
     return {f"{_slug(results.dataset)}.yaml": content} if entries else {}
@@ -260,20 +261,11 @@ def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]
     """(unit, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
     for unit, scores, count in results.test.scored():
         things = "clips" if unit is CLIP_UNIT else "windows"
-        for metric, (text, kind) in METRICS.items():
+        for metric, text in results.metrics.items():
             value = getattr(scores, metric)
-            if value is not None:
-                yield unit, SCORE_NAMES[unit].format(text), kind, value, f"{count:,} {things}" if count else things
-
-
-def labels_text(results: Results) -> str:
-    """How windows got labels that are in time, for people; nothing where clips have classes."""
-    rule = results.labels
-    if rule is None:
-        return ""
-    drop = rule["unlabelled"] == "drop"
-    others = "others are left out" if drop else f"others are {markdown(rule['unlabelled'])}"
-    return LABELS_TEXT.format(min_overlap=rule["min_overlap"], others=others)
+            if metric in METRICS and value is not None:
+                name = SCORE_NAMES[unit].format(text)
+                yield unit, name, METRICS[metric], value, f"{count:,} {things}" if count else things
 
 
 def _score_rows(results: Results) -> list[dict]:
