@@ -11,8 +11,7 @@ from types import MethodType
 import numpy as np
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
-from tqdm.auto import tqdm
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
+from transformers import EvalPrediction, PrinterCallback, Trainer
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
@@ -27,13 +26,13 @@ from hf_encls.training.augmentation import (
     soft_cross_entropy,
 )
 from hf_encls.training.averaging import WeightAverage
+from hf_encls.training.epoch_lines import MAP, EpochClock, EpochLines
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.recorded import RecordedStep
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
 MOST_CHECKPOINTS = 200  # in a run of more epochs they are short, and writing one takes as long as they do
-MAP = "mean_average_precision"  # what is best of several labels at once; 0 where validation has none of them
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -41,60 +40,6 @@ def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> d
     if isinstance(batch, dict):
         return batch
     return {name: torch.stack([torch.as_tensor(row[name]) for row in batch]) for name in ("input_features", "labels")}
-
-
-class EpochLines(TrainerCallback):
-    """A bar of windows with their rate and the time left, and one line of scores for each epoch."""
-
-    def __init__(self):
-        self.bar: tqdm | None = None
-        self.train: dict[str, float] = {}
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.is_world_process_zero and not args.disable_tqdm:
-            per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-            layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
-            self.bar = tqdm(
-                total=state.max_steps * per_step,
-                initial=state.global_step * per_step,
-                desc="training",
-                unit=" windows",
-                bar_format=layout,
-                mininterval=0.5,
-            )
-            self.per_step = per_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.bar is not None:
-            self.bar.update(self.per_step)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.bar is None or not logs:
-            return
-        if "loss" in logs:
-            self.train = dict(logs)
-        elif "eval_loss" in logs:
-            metric, name = (MAP, "mAP") if f"eval_{MAP}" in logs else ("accuracy", "accuracy")
-            clips = f", clips {logs[f'eval_clip_{metric}']:.3f}" if f"eval_clip_{metric}" in logs else ""
-            trained = "" if metric == MAP else f", accuracy {self.train.get('accuracy', float('nan')):.3f}"
-            self.bar.write(
-                f"epoch {logs['epoch']:g}: training loss {self.train.get('loss', float('nan')):.4f}{trained}; "
-                f"validation loss {logs['eval_loss']:.4f}, {name} {logs[f'eval_{metric}']:.3f}{clips}"
-            )
-
-    def on_train_end(self, args, state, control, **kwargs):
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-
-class EpochClock(TrainerCallback):
-    """Seconds of training since the epoch began; validation and checkpoints do not count."""
-
-    started: float | None = None
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.started = time.monotonic()
 
 
 class EnclsTrainer(Trainer):
