@@ -283,6 +283,8 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "problem",
         "windows",
         "export",
+        "together",
+        "tiles",
     )
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in MODEL_ROOM.glob("*.py"):

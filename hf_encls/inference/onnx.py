@@ -38,9 +38,11 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+    if model.config.representation.needs_codec:
+        model.frontend.adapter.check_exports()
     model = plain_copy(model)
     config = model.config
-    example = {"waveform": 0.1 * torch.randn(3 * config.window_samples + config.step_samples + 1234)}
+    example = {"waveform": 0.1 * torch.randn(trial_length(model))}
     settings = OnnxConfig(dynamic_shapes={"waveform": {0: torch.export.Dim.AUTO}}, opset_version=OPSET)
     with new_file(path) as partial, _quiet(), torch.inference_mode(False), torch.no_grad():
         exported = OnnxExporter().export(Graph(model).eval(), example, settings)
@@ -53,6 +55,20 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
         if not difference <= TOLERANCE:
             raise ExportError(f"expected the graph's probabilities within {TOLERANCE}, found {difference:.2g} beside")
     return difference
+
+
+def trial_length(model: EnclsForAudioClassification) -> int:
+    """Samples that a graph is drawn with: several windows, and no chunk of a codec that is one frame long.
+
+    A size of 1 in the trial would be one for ever.
+    """
+    config = model.config
+    length = 3 * config.window_samples + config.step_samples + 1234
+    if config.codec_policy not in ("contiguous", "codec"):
+        return length
+    codec = model.frontend.codec.config
+    stride = codec.chunk_stride if config.codec_policy == "codec" else codec.chunk_length
+    return codec.chunk_length + -(-length // stride) * stride
 
 
 class Graph(EnclsPreTrainedModel):

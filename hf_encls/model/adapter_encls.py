@@ -186,13 +186,17 @@ class CodecAdapter(ABC):
             nn.functional.pad(waveforms, (0, missing)) if isinstance(missing, torch.SymInt) or missing else waveforms
         )
 
+    def check_exports(self) -> None:
+        """Raise `ExportError` for a family of which no graph is known."""
+        if not self.exports:
+            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
+
     def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
         """Waveforms of one length (B, N) -> latents (B, C, F), as `latents`, in operations of a graph for any N.
 
         Raises `ExportError` for a family of which no such graph is known.
         """
-        if not self.exports:
-            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
+        self.check_exports()
         return self.encode(codec, waveforms)
 
     def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling] | None:
