@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
-from hf_encls.data.labelled import TimeLabels
 from hf_encls.data.load import FOLDER, load_clips, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
@@ -35,98 +35,6 @@ SYNTHETIC_FOLDER = "synthetic_sounds"
 # Where no network is needed: the bundled codec where there is one.
 OFFLINE_CODECS = ("mini", "untrained")
 HIGHEST_HZ = 768_000  # no audio has a higher rate
-
-
-@dataclass
-class FeatureArguments:
-    """Which audio, and which features of it."""
-
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder of class-named folders of audio, or of a known data set. None: synthetic sounds."},
-    )
-    data_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
-        },
-    )
-    labels: str | None = field(
-        default=None,
-        metadata={
-            "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
-            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
-        },
-    )
-    min_overlap: float | None = field(
-        default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
-    )
-    unlabelled: str | None = field(
-        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
-    )
-    tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
-    groups: str | None = field(
-        default=None,
-        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
-    )
-    strict: bool = field(
-        default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
-    )
-    features: str = field(
-        default="encodec_24khz",
-        metadata={
-            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
-            "rate; encodec_24khz_codes, ...: codes."
-        },
-    )
-    window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
-    step_s: float | None = field(
-        default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
-    )
-    hop_length: int | None = field(
-        default=None, metadata={"help": "Samples between the frames of mel features. None: 128."}
-    )
-    codec: str | None = field(
-        default=None,
-        metadata={
-            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or bundled name. None: facebook/encodec_24khz or _48khz; for "
-            "the synthetic sounds the bundled codec, which needs no network."
-        },
-    )
-    codec_revision: str | None = field(default=None, metadata={"help": "Revision of the codec on the Hub."})
-    codec_policy: str | None = field(
-        default=None,
-        metadata={
-            "help": "How clips go through the codec: whole, contiguous, codec. None: whole at 24 kHz, contiguous at 48."
-        },
-    )
-    codec_dtype: str | None = field(
-        default=None, metadata={"help": "Precision of the codec: float32, tf32 (on a GPU) or bfloat16. None: float32."}
-    )
-    bandwidth: float | None = field(
-        default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
-    )
-    rescan: bool = field(
-        default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
-    )
-
-    def time_labels(self) -> TimeLabels | None:
-        """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
-        given = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        given |= {"label_column": self.label_column}
-        given = {name: value for name, value in given.items() if value is not None}
-        if self.labels is None:
-            if given:
-                raise ValueError(f"--{next(iter(given))} is about labels in time: name them with --labels")
-            return None
-        if self.data_dir is None or self.data_name is not None:
-            found = "none" if self.data_dir is None else f"--data_name {self.data_name}"
-            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {found}")
-        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in given.items()})
 
 
 @dataclass

@@ -8,13 +8,12 @@ Every kind of features, and every policy of a codec, is one configuration of a r
 
 import re
 import shlex
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.commands.dataclass_options import parse_dataclasses
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import Inputs, prepare
 from hf_encls.commands.outputs import check_file
 from hf_encls.commands.parser import show_warnings
 from hf_encls.report.dataset_cards import Source
@@ -55,8 +54,7 @@ def main(args: list[str] | None = None) -> dict:
     Raises `ValueError` for what a user can mend.
     """
     show_warnings()
-    parser = HfArgumentParser((FeatureArguments, PublishArguments), description=__doc__.splitlines()[0])
-    features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
+    features, options = parse_dataclasses([FeatureArguments, PublishArguments], args, __doc__.splitlines()[0])
     if options.model_dir is not None:
         return _push_model(options)
     return _push_features(features, options)
