@@ -83,7 +83,11 @@ def test_nobody_imports_a_door():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional = [item for name in ("onnx", "demo", "live", "fast") for item in project["optional-dependencies"][name]]
+    optional = [
+        item
+        for name in ("onnx", "demo", "live", "fast", "completion")
+        for item in project["optional-dependencies"][name]
+    ]
     declared = {plain(re.match(r"[\w.-]+", item)[0]) for item in (*project["dependencies"], *optional)}
     distributions = packages_distributions()
     for name, file in modules().items():

@@ -48,6 +48,9 @@ GROUPS = {
         "decode": Command("hf_encls.commands.codec_files", ".ecdc files or saved codes -> audio"),
         "pretrain": Command("hf_encls.commands.pretrain_codec", "train a codec on any folder of audio"),
     },
+    "the shell": {
+        "completion": Command("hf_encls.commands.completion", "write what completes these commands with the tab key"),
+    },
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 

@@ -55,7 +55,17 @@ class FeatureArguments:
         default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
     )
     hop_length: int | None = field(
-        default=None, metadata={"help": "Samples between the frames of mel features. None: 128."}
+        default=None,
+        metadata={
+            "help": "Samples between the frames of mel features. None: 128, as in the paper; of log_mel half of --n_fft."
+        },
+    )
+    n_fft: int | None = field(
+        default=None,
+        metadata={
+            "help": "Samples that a frame of mel features is made of. None: 512, as in the paper; of log_mel without "
+            "--hop_length about 23 ms, 1024 at 44.1 kHz."
+        },
     )
     codec: str | None = field(
         default=None,

@@ -130,13 +130,15 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
             check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
+    if args.n_fft is not None and args.n_fft < 2:
+        raise ValueError(f"expected --n_fft of 2 or more, found {args.n_fft}")
     name = _codec_asked_for(args)
     if name is not None and is_here(name):
         codec = load_codec(name, args.codec_revision)
         return codec, _config(args, None, codec, **network)
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
-        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
+        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128, "n_fft": args.n_fft or 512}
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}

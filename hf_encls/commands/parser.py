@@ -9,6 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+DESCRIBE = "--describe_parser"  # as the only argument: the parser comes back in a `Described`
+
+
+class Described(Exception):
+    """Ends a program before its work, with its parser, for whoever wants to know its options."""
+
+    def __init__(self, parser: "Parser"):
+        super().__init__("a parser was asked for")
+        self.parser = parser
+
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` without abbreviations, for which `--top-k` is `--top_k` too."""
@@ -26,6 +36,8 @@ class Parser(argparse.ArgumentParser):
         nearest one.
         """
         args = [underscored(each) for each in (sys.argv[1:] if args is None else args)]
+        if args == [DESCRIBE]:
+            raise Described(self)
         known = {name for action in self._actions for name in action.option_strings}
         for each in args[: args.index("--") if "--" in args else None]:
             # Before anything else: what seems to be missing may be what was misspelt.

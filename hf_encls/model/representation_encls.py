@@ -1,7 +1,7 @@
 """The contract of a representation: what turns waveforms into windows of features, and the facts about them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -83,8 +83,21 @@ class Representation(nn.Module, ABC):
         return np.arange(count) * config.step_samples
 
     @classmethod
+    def suggested(cls, settings: Mapping[str, object]) -> dict[str, int]:
+        """What is taken for new features where `settings`, the sampling rate among them, leave it open.
+
+        A configuration that leaves it open has the values of its class: those of every checkpoint that there is.
+        """
+        return {}
+
+    @classmethod
     def resolve(cls, config: PreTrainedConfig) -> None:
         """Fill in, once, what a new configuration leaves open."""
+
+    @classmethod
+    def empty_bands(cls, config: PreTrainedConfig) -> list[int]:
+        """Bands that are always silent, whatever sounds."""
+        return []
 
     @classmethod
     def validate(cls, config: PreTrainedConfig) -> None:
