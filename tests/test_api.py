@@ -10,6 +10,7 @@ import torch
 
 import hf_encls
 from hf_encls.training import run as run_module
+from hf_encls.training.run import Execution
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def trained(tmp_path_factory):
         str(folder / "run"), num_train_epochs=2, report_to="none", disable_tqdm=True
     )
     lines = []
-    run = hf_encls.train(windows, config, codec=codec, args=args, say=lines.append)
+    run = hf_encls.train(windows, config, codec=codec, args=args, execution=Execution(say=lines.append))
     return run, windows, clips, lines
 
 

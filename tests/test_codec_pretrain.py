@@ -33,6 +33,7 @@ from hf_encls.commands import pretrain_codec
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
+pytestmark = pytest.mark.usefixtures("own_accelerator")
 TINY = {
     "num_filters": 2,
     "hidden_size": 16,
@@ -57,6 +58,7 @@ def config_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(config_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "codec"
+    AcceleratorState._reset_state(reset_partial_state=True)  # what ran before in this process decided on a device
     results = pretrain_codec.main([*QUICK, "--config", config_file, "--max_steps", "4", "--output_dir", str(folder)])
     return folder, results
 
@@ -357,10 +359,8 @@ def test_layers_that_are_wrong_in_mixed_precision_train_in_float32(wrong_in_bflo
 
 
 def test_mixed_precision_says_once_what_it_leaves_out(trained, wrong_in_bfloat16, config_file, tmp_path, recwarn):
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision otherwise
     args = [*QUICK, "--config", config_file, "--max_steps", "1", "--mixed_precision", "bf16"]
     results = pretrain_codec.main([*args, "--output_dir", str(tmp_path)])
-    AcceleratorState._reset_state(reset_partial_state=True)
     found = [str(each.message) for each in recwarn.list if each.category is RuntimeWarning]
     assert len(found) == 1 and all(name in found[0] for name in FAULTS)
     assert results["history"][0]["loss"] == pytest.approx(trained[1]["history"][0]["loss"], rel=0.02)

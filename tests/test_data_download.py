@@ -200,7 +200,7 @@ def zip_with(path: Path, members: dict[str, bytes], mode: int = 0) -> Path:
 
 
 def tar_with(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYPE, link: str = "") -> Path:
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+    with tarfile.open(path, f"w:{path.suffix.removeprefix('.').replace('tar', '')}") as archive:
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, link
@@ -212,7 +212,9 @@ def tar_with(path: Path, members: dict[str, bytes], kind: bytes = tarfile.REGTYP
 GOOD = {"set/audio/a.wav": b"a" * 100, "set/meta/table.csv": b"x,y\n", "set/é ü.txt": b""}
 
 
-@pytest.mark.parametrize(("name", "write"), [("a.zip", zip_with), ("a.tar.gz", tar_with), ("a.tar", tar_with)])
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.zip", zip_with), *((f"a.tar{kind}", tar_with) for kind in ("", ".gz", ".bz2", ".xz"))]
+)
 def test_a_good_archive_unpacks(tmp_path, name, write):
     out = unpack(write(tmp_path / name, GOOD), tmp_path / "out", max_members=10, max_unpacked=10_000)
     assert {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()} == GOOD
@@ -268,7 +270,9 @@ def test_a_tar_header_without_end_is_not_read(tmp_path):
         refused(tmp_path / "a.tar", "name or header of 1073741824 bytes")
 
 
-@pytest.mark.parametrize(("name", "write"), [("a.zip", zip_with), ("a.tar", tar_with), ("a.tar.gz", tar_with)])
+@pytest.mark.parametrize(
+    ("name", "write"), [("a.zip", zip_with), *((f"a.tar{kind}", tar_with) for kind in ("", ".gz", ".bz2", ".xz"))]
+)
 def test_damaged_archives_unpack_whole_or_are_one_error(tmp_path, name, write):
     """Bytes changed, cut out and put in, seeds fixed."""
     whole = write(tmp_path / name, GOOD).read_bytes()

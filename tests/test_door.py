@@ -344,6 +344,7 @@ def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
 @pytest.mark.parametrize(
     "option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1", "--crop_s=1e-9", "--decay_share=inf"]
 )
+@pytest.mark.usefixtures("own_accelerator")
 def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):
     refused(capsys, call("pretrain", good, tmp_path, more=(option,)), option[2:].split("=")[0])
 

@@ -63,7 +63,8 @@ def test_any_chunking_is_the_whole(features, seconds):
     for sizes in (iter(lambda: 1_000, 0), iter(lambda: rng.integers(1, rate), -1), iter(lambda: 320, 0)):
         listener = Listener(pipe)
         heard = list(listener(chunks(wave, sizes)))
-        assert np.allclose([each.probabilities for each in heard], whole.probabilities, atol=1e-5, rtol=0)
+        tolerance = 1e-5 if pipe.device.type == "cpu" else 1e-3  # an accelerator convolves in TF32
+        assert np.allclose([each.probabilities for each in heard], whole.probabilities, atol=tolerance, rtol=0)
         assert np.allclose([each.start_s for each in heard], whole.starts_s)
         assert listener.duration_s == pytest.approx(len(wave) / rate)
 

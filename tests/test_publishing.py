@@ -21,8 +21,8 @@ from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
-from hf_encls.hub.pull_features import load_published
-from hf_encls.hub.push_features import config_name_of, push_features, push_model
+from hf_encls.hub.pull_features import check_expected, load_published
+from hf_encls.hub.push_features import FeatureSet, config_name_of, push_features, push_model
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.dataset_cards import Source
 
@@ -101,7 +101,7 @@ def trained_model(folder: Path, config: EnclsConfig | None = None) -> Path:
 def test_features_are_pushed_loaded_and_streamed(hub):
     config = log_mel()
     windows = windows_of(config)
-    published = push_features(windows, config, REPO, SOURCE)
+    published = push_features(FeatureSet(windows, config, SOURCE), REPO)
     assert published.repo_id == REPO and published.commit == hub.commits(REPO, "dataset")[-1].oid
 
     plain = load_dataset(REPO, "log_mel", split="train")
@@ -112,7 +112,7 @@ def test_features_are_pushed_loaded_and_streamed(hub):
     assert streamed[0]["input_features"].shape == (config.num_bands, config.num_frames)
 
     for streaming in (False, True):
-        loaded, found, source, _ = load_published(REPO, "log_mel", streaming=streaming, expected={"window_s": 0.5})
+        loaded, found, source, _ = load_published(REPO, "log_mel", streaming=streaming)
         assert source == "Little sounds"
         assert (found.features, found.num_frames, found.sampling_rate) == ("log_mel", config.num_frames, 8000)
         assert next(iter(loaded))["clip_id"] == windows[0]["clip_id"]
@@ -120,7 +120,7 @@ def test_features_are_pushed_loaded_and_streamed(hub):
 
 def test_a_partial_copy_is_published_as_one_and_trained_on_as_one(hub, tmp_path):
     config = log_mel()
-    push_features(windows_of(config, count=24), config, REPO, replace(SOURCE, expected_clips=40))
+    push_features(FeatureSet(windows_of(config, count=24), config, replace(SOURCE, expected_clips=40)), REPO)
     card = DatasetCard.load(REPO)
     assert "Little sounds (12 of 40 clips)" in card.text and "(12 of 40 clips)" in card.data.pretty_name
     inputs = published_inputs(DataArguments(dataset=REPO, features="log_mel", window_s=0.5), {})
@@ -142,14 +142,14 @@ def test_a_card_is_saved_over_nothing_but_a_card_of_the_same_model(hub, tmp_path
 
 def test_windows_that_datasets_keeps_in_memory_are_loaded(hub, monkeypatch):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     monkeypatch.setattr("datasets.config.IN_MEMORY_MAX_SIZE", 1 << 30)
     windows = load_published(REPO, "log_mel").windows
     assert not windows.cache_files and len(windows) == 12
 
 
 def test_what_is_published_says_what_it_is_and_holds_no_audio(hub):
-    push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE)
+    push_features(FeatureSet(windows_of(log_mel()), log_mel(), SOURCE), REPO)
     files = hub.files(REPO, "dataset")
     assert set(files) == {
         "README.md",
@@ -165,13 +165,15 @@ def test_what_is_published_says_what_it_is_and_holds_no_audio(hub):
         assert words in card.text, words
 
     with pytest.raises(PublishError, match="never audio"):
-        push_features(windows_of(log_mel()).add_column("audio", [b"RIFF"] * 12), log_mel(), REPO, SOURCE)
+        push_features(FeatureSet(windows_of(log_mel()).add_column("audio", [b"RIFF"] * 12), log_mel(), SOURCE), REPO)
 
 
 def test_a_second_configuration_keeps_the_first(hub):
     one, other = log_mel(), log_mel(features="mel")
-    push_features(windows_of(one), one, REPO, SOURCE)
-    push_features(windows_of(other, 8).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(one), one, SOURCE), REPO)
+    push_features(
+        FeatureSet(windows_of(other, 8).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, SOURCE), REPO
+    )
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert [config["config_name"] for config in card.data.configs] == ["log_mel", "mel"]
     assert len(load_dataset(REPO, "log_mel", split="train")) == 12
@@ -183,47 +185,47 @@ def test_pushing_again_replaces_the_same_features_only(hub, monkeypatch):
     config = log_mel()
     with monkeypatch.context() as patch:
         patch.setattr("hf_encls.hub.push_features.SHARD_BYTES", 10_000)
-        push_features(windows_of(config), config, REPO, SOURCE)
+        push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     assert sum(path.endswith(".parquet") for path in hub.files(REPO, "dataset")) > 1
-    push_features(windows_of(config, 8), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config, 8), config, SOURCE), REPO)
     assert sum(path.endswith(".parquet") for path in hub.files(REPO, "dataset")) == 1
     assert len(load_dataset(REPO, "log_mel", split="train")) == 8
 
     longer = log_mel(window_s=1.0)
     before = len(hub.commits(REPO, "dataset"))
     with pytest.raises(PublishError, match=r"window_s 0\.5 there and 1\.0 here"):
-        push_features(windows_of(longer), longer, REPO, SOURCE)
+        push_features(FeatureSet(windows_of(longer), longer, SOURCE), REPO)
     assert len(hub.commits(REPO, "dataset")) == before
-    push_features(windows_of(longer), longer, REPO, SOURCE, replace=True)
+    push_features(FeatureSet(windows_of(longer), longer, SOURCE), REPO, replace=True)
     assert load_published(REPO, "log_mel")[1].window_s == 1.0
 
 
 def test_features_of_another_data_set_are_not_replaced_unasked(hub):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     before = len(hub.commits(REPO, "dataset"))
     with pytest.raises(PublishError, match=r"source 'Little sounds' there and 'Big sounds' here.*`replace=True`"):
-        push_features(windows_of(config), config, REPO, Source("Big sounds"))
+        push_features(FeatureSet(windows_of(config), config, Source("Big sounds")), REPO)
     classes = windows_of(config).cast(feature_columns(config, ClassLabel(names=["cat", "dog"])))
     with pytest.raises(PublishError, match="classes .* there"):
-        push_features(classes, config, REPO, SOURCE)
+        push_features(FeatureSet(classes, config, SOURCE), REPO)
     assert len(hub.commits(REPO, "dataset")) == before
-    push_features(windows_of(config), config, REPO, Source("Big sounds", licence_id="mit"), replace=True)
+    push_features(FeatureSet(windows_of(config), config, Source("Big sounds", licence_id="mit")), REPO, replace=True)
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == "mit" and "Little sounds" not in card.text
 
 
 def test_every_configuration_keeps_its_licence_source_and_citation(hub):
     one, other = log_mel(), log_mel(features="mel")
-    push_features(windows_of(one), one, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(one), one, SOURCE), REPO)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
     big = Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999")
     with pytest.raises(
         PublishError, match=r"features of 'Big sounds', found those of 'Little sounds'.*`overwrite=True`"
     ):
-        push_features(windows, other, REPO, big)
-    push_features(windows, other, REPO, big, overwrite=True)
-    push_features(windows, other, REPO, big)  # it holds both now
+        push_features(FeatureSet(windows, other, big), REPO)
+    push_features(FeatureSet(windows, other, big), REPO, overwrite=True)
+    push_features(FeatureSet(windows, other, big), REPO)  # it holds both now
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == ["cc-by-4.0", "cc0-1.0"]
     for words in ("`log_mel`: Little sounds, from https://example.org/sounds. Licence of the audio: CC BY 4.0", "CC0"):
@@ -236,10 +238,10 @@ def test_every_configuration_keeps_its_licence_source_and_citation(hub):
 
 def test_what_is_not_said_again_is_not_lost(hub):
     one, other = log_mel(), log_mel(features="mel")
-    push_features(windows_of(one), one, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(one), one, SOURCE), REPO)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
-    push_features(windows, other, REPO, Source(SOURCE.name))
-    push_features(windows_of(one), one, REPO, Source(SOURCE.name))
+    push_features(FeatureSet(windows, other, Source(SOURCE.name)), REPO)
+    push_features(FeatureSet(windows_of(one), one, Source(SOURCE.name)), REPO)
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == "cc-by-4.0" and "CC BY 4.0" in card.text and "Somebody, 2020" in card.text
 
@@ -257,9 +259,9 @@ def test_names_of_configurations():
 
 
 def test_features_of_another_window_length_are_refused(hub):
-    push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE)
+    push_features(FeatureSet(windows_of(log_mel()), log_mel(), SOURCE), REPO)
     with pytest.raises(ValueError, match=r"expected features with window_s=1\.0, found window_s=0\.5"):
-        load_published(REPO, "log_mel", expected={"window_s": 1.0})
+        check_expected(load_published(REPO, "log_mel").config, {"window_s": 1.0}, REPO)
     with pytest.raises(ValueError, match=r"no configuration 'mel'.*it has log_mel"):
         load_published(REPO, "mel")
     with pytest.raises(ValueError, match="could not read the data set 'tester/nothing'"):
@@ -268,7 +270,7 @@ def test_features_of_another_window_length_are_refused(hub):
     with pytest.raises(ValueError, match="no feature data set"):
         load_published(f"{USER}/other", "log_mel")
     with pytest.raises(PublishError, match=r"expected windows of 32 x .*, found \(32, "):
-        push_features(windows_of(log_mel()), log_mel(window_s=1.0), REPO, SOURCE)
+        push_features(FeatureSet(windows_of(log_mel()), log_mel(window_s=1.0), SOURCE), REPO)
 
 
 # ----------------------------------------------------------------------------------------------- models
@@ -459,15 +461,17 @@ def test_features_survive_a_connection_that_breaks(hub):
     config = log_mel()
     hub.fail("PUT", "/lfs/", DROP)
     hub.fail("POST", "/commit/", 502)
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     assert len(load_dataset(REPO, "log_mel", split="train")) == 12
 
 
 def test_somebody_else_commits_in_between(hub):
     config, other = log_mel(), log_mel(features="mel")
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     hub.fail("POST", "/commit/", 412)
-    push_features(windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, REPO, SOURCE)
+    push_features(
+        FeatureSet(windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES))), other, SOURCE), REPO
+    )
     assert len(DatasetCard(hub.files(REPO, "dataset")["README.md"].decode()).data.configs) == 2
 
 
@@ -481,7 +485,7 @@ def test_refusals_are_not_tried_again(hub, tmp_path, token, message):
         push_model(folder, MODEL, token=token)
     assert hub.asked("POST", "/api/repos/create") == 1
     with pytest.raises(PublishError, match=message.replace("log-mel", "features")):
-        push_features(windows_of(log_mel()), log_mel(), REPO, SOURCE, token=token)
+        push_features(FeatureSet(windows_of(log_mel()), log_mel(), SOURCE), REPO, token=token)
 
 
 def test_a_repository_that_exists_is_used(hub, tmp_path):

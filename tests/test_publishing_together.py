@@ -11,7 +11,7 @@ from test_publishing_kept import GPT2, edit, put, readme, trained_again
 
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
-from hf_encls.hub.push_features import push_features, push_model
+from hf_encls.hub.push_features import FeatureSet, push_features, push_model
 from hf_encls.report.dataset_cards import Source
 
 
@@ -30,7 +30,7 @@ def mel_windows():
 
 def test_what_people_add_to_a_card_of_features_is_kept(hub, caplog):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     edit(hub, REPO, "## Source and licence\n", "## Source and licence\n\nAsk me first.\n", "dataset")
     edit(
         hub,
@@ -42,9 +42,9 @@ def test_what_people_add_to_a_card_of_features_is_kept(hub, caplog):
     edit(hub, REPO, "license: cc-by-4.0\n", "license: cc-by-4.0 # asked\nlanguage:   [de]\n", "dataset")
     put(REPO, {"README.md": readme(hub, REPO, "dataset") + "\n## Mine\n", "log_mel/notes.parquet": "mine"}, "dataset")
     commits = len(hub.commits(REPO, "dataset"))
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     assert len(hub.commits(REPO, "dataset")) == commits
-    push_features(*mel_windows(), REPO, SOURCE)
+    push_features(FeatureSet(*mel_windows(), SOURCE), REPO)
     text = readme(hub, REPO, "dataset")
     assert "Ask me first." in text and "## Mine" in text and "| `mel` |" in text and "language:   [de]\n" in text
     data = DatasetCard(text).data
@@ -55,10 +55,10 @@ def test_what_people_add_to_a_card_of_features_is_kept(hub, caplog):
 
 def test_features_of_version_0_1_take_a_new_card(hub, caplog):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     old = re.sub(r"<!-- hf_encls .*-->\n", "", readme(hub, REPO, "dataset"))
     put(REPO, {"README.md": old + "\n## Mine\n"}, "dataset")
-    push_features(*mel_windows(), REPO, SOURCE)
+    push_features(FeatureSet(*mel_windows(), SOURCE), REPO)
     text = readme(hub, REPO, "dataset")
     assert "| `mel` |" in text and text.count("## How to load it") == 1 and "## Mine" in text and not caplog.records
 
@@ -73,9 +73,9 @@ def test_another_data_set_is_refused(hub):
     put(REPO, theirs, "dataset")
     before = dict(hub.files(REPO, "dataset"))
     with pytest.raises(PublishError, match=rf"expected {REPO} to be empty.*a\.csv.*`overwrite=True`"):
-        push_features(windows_of(config), config, REPO, SOURCE)
+        push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     assert hub.files(REPO, "dataset") == before
-    push_features(windows_of(config), config, REPO, SOURCE, overwrite=True)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO, overwrite=True)
     text = readme(hub, REPO, "dataset")
     assert "# Birds" in text and "a.csv" in hub.files(REPO, "dataset")
     assert [one["config_name"] for one in DatasetCard(text).data.configs] == ["log_mel", "x"]
@@ -84,13 +84,13 @@ def test_another_data_set_is_refused(hub):
 
 def test_damaged_facts_and_folders_of_others_are_named(hub):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     put(REPO, {"mel/train-00000-of-00001.parquet": "mine"}, "dataset")
     with pytest.raises(PublishError, match=r"no folder mel in .*found mel/train-0"):
-        push_features(*mel_windows(), REPO, SOURCE)
+        push_features(FeatureSet(*mel_windows(), SOURCE), REPO)
     put(REPO, {"mel/encls_features.json": "{"}, "dataset")
     with pytest.raises(PublishError, match=rf"mel/encls_features\.json of {REPO}.*damaged"):
-        push_features(windows_of(config), config, REPO, SOURCE)
+        push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
 
 
 # ----------------------------------------------------------------------------------------------- at the same time
@@ -124,7 +124,7 @@ def test_tries_are_bounded(hub, tmp_path):
 
 def test_two_publishers_at_once_lose_nothing(hub):
     config, (others, other) = log_mel(), mel_windows()
-    push_features(windows_of(config, 8), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config, 8), config, SOURCE), REPO)
     failed = []
     both = threading.Barrier(2, timeout=20)
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_two_publishers_at_once_lose_nothing(hub):
 
     def publish(*args) -> None:
         try:
-            push_features(*args, REPO, SOURCE)
+            push_features(FeatureSet(*args, SOURCE), REPO)
         except Exception as error:
             failed.append(error)
 
@@ -150,7 +150,7 @@ def test_two_publishers_at_once_lose_nothing(hub):
 
 def test_another_source_may_not_join_unasked_but_the_same_one_may(hub):
     config = log_mel()
-    push_features(windows_of(config), config, REPO, SOURCE)
+    push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     with pytest.raises(PublishError, match="found those of 'Little sounds'"):
-        push_features(*mel_windows(), REPO, Source("Big sounds"))
-    push_features(*mel_windows(), REPO, Source("Little sounds"))
+        push_features(FeatureSet(*mel_windows(), Source("Big sounds")), REPO)
+    push_features(FeatureSet(*mel_windows(), Source("Little sounds")), REPO)

@@ -12,7 +12,7 @@ from small_models import CLASSES, small_codec
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands.train import main
 from hf_encls.features.extraction import feature_columns, feature_config
-from hf_encls.hub.push_features import PublishError, push_features, push_model
+from hf_encls.hub.push_features import FeatureSet, PublishError, push_features, push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report.dataset_cards import Source
 from hf_encls.training.results import Results
@@ -40,7 +40,9 @@ def published(hub, monkeypatch) -> str:
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
     source = Source("Little sounds", "CC0", "cc0-1.0", "https://example.org", "Nobody")
-    push_features(features, config, REPO, source, codec=CodecFacts(id="mine", trained_on=["Little sounds"]))
+    push_features(
+        FeatureSet(features, config, source, codec=CodecFacts(id="mine", trained_on=["Little sounds"])), REPO
+    )
     return REPO
 
 
@@ -133,7 +135,7 @@ def test_codes_that_no_codebook_has_are_refused_by_row(hub, tmp_path, streaming)
         **{"group": [str(number) for number in range(count)], "fold": [0] * count, "silent": [False] * count},
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
-    push_features(features, config, REPO, Source("Little sounds"))
+    push_features(FeatureSet(features, config, Source("Little sounds")), REPO)
     more = ["--features", "encodec_24khz_codes", "--codec", str(tmp_path / "codec")]
     expected = rf"{REPO} \(encodec_24khz_codes\), row 17 \(17.wav\) has the code {size}, expected 0 to {size - 1}"
     with pytest.raises(ValueError, match=expected):

@@ -89,27 +89,26 @@ def _check_card(options: PublishArguments) -> None:
         )
 
 
-def _push_features(features: FeatureArguments, options: PublishArguments) -> dict:
-    inputs = prepare(features)
-    from hf_encls.hub.push_features import check_protocols, config_name_of, push_features
+def _push_features(arguments: FeatureArguments, options: PublishArguments) -> dict:
+    inputs = prepare(arguments)
+    from hf_encls.hub.push_features import FeatureSet, check_protocols, push_features
 
     for row in check_protocols(inputs.windows):
         print(
             f"protocol {row['protocol']}: {row['clip_leaks']} of {row['test_windows']} test windows share a clip with "
             f"training, {row['group_leaks']} a recording"
         )
-    name = options.config_name or config_name_of(inputs.config)
-    published = push_features(
+    features = FeatureSet(
         inputs.windows,
         inputs.config,
-        options.push_to_hub,
         _source(inputs, options),
-        config_name=name,
+        name=options.config_name,
         codec=inputs.codec_facts,
         panels=example_panels(inputs.windows, inputs.config, inputs.clips),
-        replace=options.replace,
-        overwrite=options.overwrite,
-        private=options.private or None,
+    )
+    name, private = features.config_name, options.private or None
+    published = push_features(
+        features, options.push_to_hub, replace=options.replace, overwrite=options.overwrite, private=private
     )
     print(f"{len(inputs.windows)} windows are at {published.url} as {name!r}. To train on them:")
     words = ["python", "scripts/train.py", "--dataset", published.repo_id, "--dataset_config", name]

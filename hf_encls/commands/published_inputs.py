@@ -9,6 +9,7 @@ from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.columns import SMALL
+from hf_encls.features.checks import check_all_windows
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -34,23 +35,22 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
                 f"--{name} is about reading audio and was given with --dataset, whose features are ready: leave it out"
             )
     which = (args.dataset, args.dataset_config or args.features)
-    settings = {"revision": args.dataset_revision, "expected": {"window_s": args.window_s}}
-    facts, config, settings["revision"] = load_facts(*which, args.dataset_revision)
-    check_expected(config, settings["expected"], f"{which[0]} ({which[1]})")
+    facts, config, revision = load_facts(*which, args.dataset_revision)
+    where = f"{which[0]} ({which[1]})"
+    check_expected(config, {"window_s": args.window_s}, where)
     _compare(args, config, " ".join(which))
-    # Before the windows: codes must point into its codebooks.
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
-    if codec is not None and config.representation.integers:
-        settings["codebook_size"] = codec_adapter(codec).codebook_size
-    published = load_published(*which, **settings, streaming=args.streaming)
+    published = load_published(*which, revision=revision, streaming=args.streaming)
     windows, config = published.windows, published.config
-    stream, where = None, f"{which[0]} ({which[1]})"
+    stream = None
     if args.streaming:
         from hf_encls.features.streaming import small_table
 
         stream = windows
-        small = load_published(*which, **settings, streaming=True, columns=SMALL)
+        small = load_published(*which, revision=revision, streaming=True, columns=SMALL)
         windows = small_table(small.windows, where)
+    elif config.representation.integers:
+        check_all_windows(windows, where, codec_adapter(codec).codebook_size)
     config = EnclsConfig.of(config, **network)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
     return Inputs(

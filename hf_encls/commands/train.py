@@ -43,7 +43,7 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
-from hf_encls.training.run import Run, WindowSource, asked_settings, run_settings, train
+from hf_encls.training.run import Execution, Run, asked_settings, run_settings, train
 from hf_encls.training.saving import public_command, versions
 
 logger = logging.getLogger(__name__)
@@ -163,9 +163,9 @@ def _train_fold(
         fold=start.settings["fold"],
         codec=inputs.codec,
         args=training_args,
-        source=WindowSource(limit, inputs.stream, inputs.stream_name or inputs.dataset),
-        start=start,
-        say=functools.partial(print, flush=True),
+        execution=Execution(
+            limit, inputs.stream, inputs.stream_name or inputs.dataset, start, functools.partial(print, flush=True)
+        ),
     )
     run.results = run.results.with_origin(**facts)
     if training_args.process_index == 0:

@@ -1,5 +1,6 @@
 """Fetching an archive whose size and checksum are known, and unpacking it without trusting it."""
 
+import bz2
 import errno
 import gzip
 import lzma
@@ -28,13 +29,11 @@ MAX_PART_BYTES, MAX_NAME_BYTES = (
     255,
     1024,
 )  # of a member's name: what disks take, and what the folder above leaves of it
-EXTENDED = (
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-)
+COMPRESSED = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+)  # first bytes -> who reads it
 # What the standard library raises for broken archives, and for members that are in each other's way.
 BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
@@ -101,8 +100,8 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike, *, max_members: i
     except DownloadError as error:
         raise DownloadError(f"{path}: {error}") from error
     except (*BROKEN, OSError) as error:
-        # A damaged offset is an invalid argument to the system; other errors of it are the disk's.
-        if not isinstance(error, BROKEN) and error.errno != errno.EINVAL:
+        # A damaged offset is an invalid argument to the system, bz2's own errors have no number; others are the disk's.
+        if not isinstance(error, BROKEN) and error.errno not in (None, errno.EINVAL):
             raise
         reason = " ".join(str(error).split())[:300]
         raise DownloadError(
@@ -191,7 +190,7 @@ def _unpack_zip(path: Path, folder: Path, max_members: int, limit: int) -> None:
 
 
 def _unpack_tar(path: Path, folder: Path, max_members: int, limit: int) -> None:
-    with tarfile.open(path, "r:*", tarinfo=_Member) as archive:
+    with _decompressed(path) as file, tarfile.open(fileobj=_Guarded(file), mode="r:") as archive:
         written = 0
         for member, target in _tar_members(archive, folder, max_members):
             if member.isdir():
@@ -202,15 +201,27 @@ def _unpack_tar(path: Path, folder: Path, max_members: int, limit: int) -> None:
                 written = _write(source, target, written, limit)
 
 
-class _Member(tarfile.TarInfo):
-    """A tar member whose long name is not read where it is endless: tarfile would take all of it into memory."""
+def _decompressed(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        start = file.read(8)
+    return next((opener for magic, opener in COMPRESSED if start.startswith(magic)), open)(path, "rb")
 
-    @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Member":
-        member = super().frombuf(buf, encoding, errors)
-        if member.type in EXTENDED and member.size > BLOCK:
-            raise DownloadError(f"the archive holds a name or header of {member.size} bytes: not what it should be")
-        return member
+
+class _Guarded:
+    """A file of which nothing is read that is larger than a block.
+
+    tarfile reads a long name or an extended header at once, however endless its member says that it is. What is read
+    here of a member is a block at most, so anything longer is such a name.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= BLOCK:
+            raise DownloadError(f"the archive holds a name or header of {size} bytes: not what it should be")
+        return self._file.read(size)
 
 
 def _tar_members(archive: tarfile.TarFile, folder: Path, max_members: int) -> Iterator[tuple[tarfile.TarInfo, Path]]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from datasets import Array2D, ClassLabel, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, Value
 
 from hf_encls.data.columns import OPTIONAL
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
 from hf_encls.model.configuration_encls import EnclsConfig
 
+ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 KNOWN_DTYPES = ("float16", "float32", "uint16")
 
 
@@ -45,6 +46,14 @@ def _kind(value: Value) -> str:
     """What a column holds, whatever its precision."""
     dtype = value.dtype.removeprefix("large_")
     return "number" if dtype.startswith(("int", "uint", "float")) else dtype
+
+
+def check_all_windows(windows: Dataset, where: str, codebook_size: int | None = None) -> None:
+    """As `check_windows`, for all of a data set that is called `where`."""
+    row = 0
+    for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
+        check_windows(pa.table(batch), windows.features, where, row, codebook_size)
+        row += len(batch)
 
 
 def check_windows(

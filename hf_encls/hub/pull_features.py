@@ -17,11 +17,10 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import UNTRAINED, codec_facts
-from hf_encls.features.checks import check_columns, check_windows
+from hf_encls.features.checks import check_all_windows, check_columns
 from hf_encls.files.records import RecordError, read_record, shape_of
 from hf_encls.model.configuration_encls import EnclsConfig
 
-ROWS_PER_CHECK = 1024  # at a time: windows of large sets lie on disk
 FACTS = "encls_features.json"  # beside the parquet files of each configuration
 CODEC_SHAPE = {key: shape for key, shape in shape_of(CodecFacts).items() if key != "id"}  # which `config` says
 FACTS_SHAPE = {
@@ -46,25 +45,19 @@ def load_published(
     revision: str | None = None,
     streaming: bool = False,
     columns: Sequence[str] | None = None,
-    expected: Mapping | None = None,
-    codebook_size: int | None = None,
     token: str | None = None,
 ) -> PublishedFeatures:
     """Windows of a published feature data set (Hub id, or folder), and what it says of them.
 
-    The configuration has no codec in it (`codec_config` is None): training needs none. `expected` are settings of the
-    configuration that the caller relies on, such as `{"window_s": 1.0}`; `columns` are those to read, None: all;
-    `codebook_size` how many entries the codebooks have that codes point into, where they are here.
-    Raises `ValueError` when there is no such repository or configuration, or when it was made with other settings than
-    `expected`; when a file of it is damaged; and when a window could not be trained on (`check_windows`), which
-    of streamed windows is found out when they come.
+    The configuration has no codec in it (`codec_config` is None): training needs none. `columns` are those to read, None:
+    all. Raises `ValueError` when there is no such repository or configuration; when a file of it is damaged; and when a
+    window could not be trained on (`check_windows`), which of streamed windows is found out when they come.
     """
     name = str(name)
     facts, config, revision = load_facts(name, config_name, revision, token)
     # Of the Hub's data sets the library's own cache, which knows commits.
     cache = _cache_of(Path(name, config_name)) if Path(name).is_dir() else None
     where = f"{name} ({config_name})"
-    check_expected(config, expected or {}, where)
     chosen = {} if columns is None else {"columns": list(columns)}
     which = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
     try:
@@ -81,10 +74,7 @@ def load_published(
         )
     check_columns(windows.features, config, where, columns)
     if not streaming:
-        row = 0
-        for batch in windows.data.table.to_batches(max_chunksize=ROWS_PER_CHECK):
-            check_windows(pa.table(batch), windows.features, where, row, codebook_size)
-            row += len(batch)
+        check_all_windows(windows, where)
     return PublishedFeatures(windows, config, facts["source"], _codec_facts(facts, config.codec_id))
 
 

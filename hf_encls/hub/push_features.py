@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,61 +55,85 @@ def config_name_of(config: EnclsConfig) -> str:
     return f"{config.feature_name}_{config.codec_policy}"
 
 
+@dataclass(frozen=True)
+class FeatureSet:
+    """Windows of features with what their card says of them: one configuration of a data set repository.
+
+    Args:
+        windows: as `extract_features` makes them.
+        config: how they were made.
+        source: where the audio comes from. Source and licence are kept for each configuration; what is left open is
+            taken from a configuration of the same source.
+        name: of the configuration. None: by the features (`config_name_of`).
+        codec: what is known of the codec's training (`codec_facts`): one that was trained on these very clips is named
+            so on the card.
+        panels: the picture's images: one clip's mel and its latents. Without them the first window that is not silent is
+            drawn.
+    """
+
+    windows: Dataset
+    config: EnclsConfig
+    source: Source
+    name: str | None = None
+    codec: CodecFacts | None = None
+    panels: Sequence[Panel] = ()
+
+    @property
+    def config_name(self) -> str:
+        """The name of the configuration in a repository."""
+        return self.name or config_name_of(self.config)
+
+    def check(self) -> None:
+        """Raise `PublishError` for anything else than windows of `config` under a name that can be a folder's."""
+        windows, config, columns = self.windows, self.config, self.windows.column_names
+        if set(columns) != set(WINDOW):
+            raise PublishError(
+                f"expected windows of features with the columns {', '.join(WINDOW)}, found {', '.join(columns)}: only "
+                "features are published, never audio"
+            )
+        shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.stored_shape
+        if shape != (rows, frames):
+            raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
+        if not len(windows):
+            raise PublishError("expected at least one window, found none")
+        if not re.fullmatch(r"[\w.-]+", self.config_name):
+            raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {self.config_name!r}")
+
+
 def push_features(
-    windows: Dataset,
-    config: EnclsConfig,
+    features: FeatureSet,
     repo_id: str,
-    source: Source,
     *,
-    config_name: str | None = None,
-    codec: CodecFacts | None = None,
-    panels: Sequence[Panel] = (),
     replace: bool = False,
     overwrite: bool = False,
     private: bool | None = None,
     token: str | None = None,
 ) -> Published:
-    """Publish windows of features (as `extract_features` makes them) as one configuration of a data set repository.
+    """Publish windows of features as one configuration of a data set repository.
 
     Parquet files, a README with `configs:` and `dataset_info:`, the facts of how they were made, and a picture go in
-    one commit; other configurations in the repository stay. `codec` is what is known of its training (`codec_facts`):
-    a codec that was trained on these very clips is named so on the card. `panels` are the picture's images: one
-    clip's mel and its latents; without them the first window that is not silent is drawn. Source and licence are kept
-    for each configuration; what `source` leaves open is taken from a configuration of the same source.
+    one commit; other configurations in the repository stay.
 
     What people wrote in the README stays, and what they changed in our parts of it, unless `overwrite`, which also
-    means `replace`. Raises `PublishError` when the rows are not windows of `config`, when the configuration is there
-    already and holds other features or those of another data set (unless `replace`), when the repository holds anything
-    else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub refuses
-    or does not recover.
+    means `replace`. Raises `PublishError` when the rows are not windows of their `config`, when the configuration is
+    there already and holds other features or those of another data set (unless `replace`), when the repository holds
+    anything else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub
+    refuses or does not recover.
     """
-    _check_windows(windows, config)
-    name = config_name or config_name_of(config)
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {name!r}")
-    facts = describe_features(windows, config, source, name, codec)
+    features.check()
+    name, facts = features.config_name, describe_features(features)
+    last = {}
     with tempfile.TemporaryDirectory() as work:
-        files = _write_parquet(windows, Path(work), name)
-        picture = save_feature_picture(panels or [window_panel(windows, config)], Path(work) / "picture.png")
-        files[f"{name}/picture.png"] = picture
-
-        last = {}
+        files = _write_files(features, Path(work))
 
         def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
             there = Repository.look(api, found, "dataset", revision)
-            others = read_facts(there)
-            for other in others:
-                if other["config_name"] == name and _what(other) != _what(facts) and not (replace or overwrite):
-                    raise PublishError(_differs(found, name, _what(other), _what(facts)))
-            check_features(there, others, name, source.name, overwrite)
-            about = source
-            for other in others:
-                about = about.completed(Source.told(other))
-            own = facts | {"about_source": asdict(about)}
-            made = [other for other in others if other["config_name"] != name] + [own]
-            made.sort(key=lambda entry: entry["config_name"])
-            card = dataset_card(found, made, _card_data(there, windows, name, files))
-            before = [generated(str(dataset_card(found, others, DatasetCardData())))] if others else []
+            published = read_facts(there)
+            _check_same(found, published, facts, replace or overwrite)
+            check_features(there, published, name, features.source.name, overwrite)
+            entry, entries = _joined(published, facts, features.source)
+            card = dataset_card(found, entries, _card_data(there, features, files))
+            before = [generated(str(dataset_card(found, published, DatasetCardData())))] if published else []
             page, kept = merge(
                 adopted(there.page, before),
                 generated(str(card)),
@@ -120,22 +144,21 @@ def push_features(
             old = [path for path in there.paths if _is_shard(path, name) and path not in files]
             return [
                 CommitOperationAdd(CARD, str(page).encode()),
-                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(own, indent=1, ensure_ascii=False).encode()),
+                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(entry, indent=1, ensure_ascii=False).encode()),
                 *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
                 *(CommitOperationDelete(path) for path in old),
             ]
 
-        message = f"Features {name} of {source.name}"
-        published = push(repo_id, "dataset", operations, message, private=private, token=token)
+        message = f"Features {name} of {features.source.name}"
+        pushed = push(repo_id, "dataset", operations, message, private=private, token=token)
     if last["kept"]:
         logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
-    return published
+    return pushed
 
 
-def describe_features(
-    windows: Dataset, config: EnclsConfig, source: Source, config_name: str, codec: CodecFacts | None = None
-) -> dict:
+def describe_features(features: FeatureSet) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
+    windows, config, source, codec = features.windows, features.config, features.source, features.codec
     names = windows.features["label"].names
     labels = np.asarray(windows["label"][:])
     clips, clip = np.unique(np.asarray(windows["clip_id"][:]), return_inverse=True)
@@ -144,7 +167,7 @@ def describe_features(
     )  # with labels in time, a clip may have windows of several classes
     num_windows, num_clips = (np.bincount(each, minlength=len(names)) for each in (labels, pairs[1]))
     return {
-        "config_name": config_name,
+        "config_name": features.config_name,
         "identity": feature_identity(config),
         "config": {key: value for key, value in config.to_diff_dict().items() if key != "transformers_version"}
         | {"window_s": config.window_s, "step_s": config.step_s},
@@ -192,49 +215,53 @@ def _what(facts: Mapping) -> dict:
     return facts["identity"] | {"source": facts["source"], "classes": facts["classes"]}
 
 
-def _differs(repo_id: str, name: str, there: Mapping, here: Mapping) -> str:
-    keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
-    changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
-    return (
-        f"{repo_id} has other features under the name {name!r} ({changes}): give these another name (`config_name`, or "
-        "another repository), or say that they replace what is there (`replace=True`). Nothing was changed"
-    )
+def _check_same(repo_id: str, published: Sequence[Mapping], facts: Mapping, replace: bool) -> None:
+    """Raise `PublishError` where other features have the name of these and are not to be replaced."""
+    for entry in published:
+        if entry["config_name"] != facts["config_name"] or replace:
+            continue
+        there, here = _what(entry), _what(facts)
+        keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+        if keys:
+            changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
+            raise PublishError(
+                f"{repo_id} has other features under the name {entry['config_name']!r} ({changes}): give these another name "
+                "(`config_name`, or another repository), or say that they replace what is there (`replace=True`). Nothing "
+                "was changed"
+            )
 
 
-def _check_windows(windows: Dataset, config: EnclsConfig) -> None:
-    if set(windows.column_names) != set(WINDOW):
-        raise PublishError(
-            f"expected windows of features with the columns {', '.join(WINDOW)}, found "
-            f"{', '.join(windows.column_names)}: only features are published, never audio"
-        )
-    shape, (rows, frames) = tuple(windows.features["input_features"].shape), config.stored_shape
-    if shape != (rows, frames):
-        raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
-    if not len(windows):
-        raise PublishError("expected at least one window, found none")
+def _joined(published: Sequence[Mapping], facts: Mapping, source: Source) -> tuple[dict, list[Mapping]]:
+    """The facts with all that is known of their source, and those of every configuration with them."""
+    for entry in published:
+        source = source.completed(Source.told(entry))
+    entry = {**facts, "about_source": asdict(source)}
+    others = [other for other in published if other["config_name"] != entry["config_name"]]
+    return entry, sorted([*others, entry], key=lambda each: each["config_name"])
 
 
-def _write_parquet(windows: Dataset, work: Path, name: str) -> dict[str, Path]:
-    row_bytes = (
-        math.prod(windows.features["input_features"].shape)
-        * np.dtype(windows.features["input_features"].dtype).itemsize
-    )
-    count = max(1, math.ceil(len(windows) * row_bytes / SHARD_BYTES))
+def _write_files(features: FeatureSet, work: Path) -> dict[str, Path]:
+    """The picture and the parquet files, by their paths in the repository."""
+    windows, name = features.windows, features.config_name
+    column = windows.features["input_features"]
+    count = max(1, math.ceil(len(windows) * math.prod(column.shape) * np.dtype(column.dtype).itemsize / SHARD_BYTES))
     files = {}
     for index in range(count):
         file = work / f"train-{index:05d}-of-{count:05d}.parquet"
         windows.shard(count, index, contiguous=True).to_parquet(file, batch_size=ROWS_PER_GROUP)
         files[f"{name}/{file.name}"] = file
-    return files
+    panels = features.panels or [window_panel(windows, features.config)]
+    return files | {f"{name}/picture.png": save_feature_picture(panels, work / "picture.png")}
 
 
 def _is_shard(path: str, name: str) -> bool:
-    """Whether a file of a repository is one of those that `_write_parquet` names so."""
+    """Whether a file of a repository is one of those that `_write_files` names so."""
     return re.fullmatch(rf"{re.escape(name)}/train-\d{{5}}-of-\d{{5}}\.parquet", path) is not None
 
 
-def _card_data(there: Repository, windows: Dataset, name: str, files: Mapping[str, Path]) -> DatasetCardData:
+def _card_data(there: Repository, features: FeatureSet, files: Mapping[str, Path]) -> DatasetCardData:
     """The front matter: `configs` and `dataset_info` of what is there, with ours added or replaced."""
+    windows, name = features.windows, features.config_name
     data, old = DatasetCardData(), copy.deepcopy(dict(there.page.front))
     for key in ("configs", "dataset_info"):
         if key in old:

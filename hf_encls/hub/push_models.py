@@ -60,28 +60,8 @@ def push_model(
     (unless `overwrite`), when a README cannot be merged, or the Hub refuses or does not recover.
     """
     folder = Path(folder)
-    if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
-        raise PublishError(
-            f"expected a finished run in {folder}, found one that was interrupted: finish it first, with "
-            "`resume_from_checkpoint=last` where it has a checkpoint"
-        )
-    missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
-    if missing:
-        raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
+    results, config = _finished(folder)
     names = model_files(folder)
-    results = Results.of(folder) if RESULTS in names else None
-    if results and results.leak:
-        enforce(results.leak, results.protocol)
-    config = read_record(
-        folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
-    )
-    if lacks_codec(results, config):
-        raise PublishError(
-            f"expected a model that holds its codec, found one in {folder} that was saved without "
-            f"{config.get('codec_id')}: nobody could run it on audio. Train again where that codec can be loaded (a "
-            "network, or its folder), or put it in (attach_codec, save_pretrained) and write the card again "
-            "(write_model_card); then publish"
-        )
     local = _local_page(folder, results, config)
     last = {}
 
@@ -110,6 +90,32 @@ def push_model(
         card = re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
         write_text(card, save_card)
     return published
+
+
+def _finished(folder: Path) -> tuple[Results | None, dict]:
+    """Results and settings of the model in `folder`. Raises `PublishError` where it is not finished, or lacks its codec."""
+    if (folder / PREVIOUS).is_file() or ((folder / SETTINGS).is_file() and not (folder / RESULTS).is_file()):
+        raise PublishError(
+            f"expected a finished run in {folder}, found one that was interrupted: finish it first, with "
+            "`resume_from_checkpoint=last` where it has a checkpoint"
+        )
+    missing = [name for name in MODEL_NEEDS if not (folder / name).is_file()]
+    if missing:
+        raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
+    results = Results.of(folder) if (folder / RESULTS).is_file() else None
+    if results and results.leak:
+        enforce(results.leak, results.protocol)
+    config = read_record(
+        folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
+    )
+    if lacks_codec(results, config):
+        raise PublishError(
+            f"expected a model that holds its codec, found one in {folder} that was saved without "
+            f"{config.get('codec_id')}: nobody could run it on audio. Train again where that codec can be loaded (a "
+            "network, or its folder), or put it in (attach_codec, save_pretrained) and write the card again "
+            "(write_model_card); then publish"
+        )
+    return results, config
 
 
 def _local_page(folder: Path, results: Results | None, config: Mapping) -> Page:

@@ -21,7 +21,7 @@ from hf_encls.reproduction.grid import CellSettings
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.places import occupied
 from hf_encls.training.resuming import last_checkpoint
-from hf_encls.training.run import train
+from hf_encls.training.run import Execution, train
 from hf_encls.training.saving import public_command, versions
 
 
@@ -52,7 +52,7 @@ def train_cell(
     features_s = time.monotonic() - started
     division = {"protocol": settings.protocol, "fold": settings.fold}
     with occupied(folder):
-        run = train(windows, config, **division, codec=codec, args=args, say=say)
+        run = train(windows, config, **division, codec=codec, args=args, execution=Execution(say=say))
         command = public_command([*settings.options_of_train(), "--output_dir", str(folder)])
         run.results = run.results.with_origin(
             dataset=dataset,

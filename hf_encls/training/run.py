@@ -14,7 +14,7 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
 from hf_encls.data.columns import DIVISION
-from hf_encls.data.splits import PARTS, clips_have_one_label, enforce, leak_check, make_splits
+from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
@@ -64,18 +64,22 @@ class Run:
 
 
 @dataclass
-class WindowSource:
-    """How windows are kept while a model trains.
+class Execution:
+    """How a run is carried out: where its windows are kept, how it begins, whom it tells.
 
     Args:
         memory_limit_bytes: larger sets stay on disk; None: everything in memory.
         stream: the windows, read anew in each epoch; the data set that `train` is given has their small columns only.
         stream_name: what errors call it.
+        start: how the run begins, where that was planned already (`plan_start`).
+        say: called, in one process, with the leak count and with what will be trained.
     """
 
     memory_limit_bytes: int | None = None
     stream: IterableDataset | None = None
     stream_name: str = "the stream of windows"
+    start: Start | None = None
+    say: Callable[[str], object] = lambda line: None
 
 
 def train(
@@ -86,9 +90,7 @@ def train(
     fold: int | None = None,
     codec: PreTrainedModel | None = None,
     args: EnclsTrainingArguments | None = None,
-    source: WindowSource | None = None,
-    start: Start | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    execution: Execution | None = None,
 ) -> Run:
     """Train a classifier on windows of features, and score it on clips that it has not heard.
 
@@ -100,9 +102,7 @@ def train(
         codec: it is put into the finished checkpoint, which takes sounds then; needed for windows of codes.
         args: of the Trainer, with the recipe. Checkpoints go into `args.output_dir`, from which
             `args.resume_from_checkpoint` goes on.
-        source: how the windows are kept, in memory where nothing is said.
-        start: how the run begins, where that was planned already (`plan_start`).
-        say: called, in one process, with the leak count and with what will be trained.
+        execution: how the run is carried out; in memory, and without a word, where nothing is said.
 
     Every process of a distributed run calls this; each gets the same results. Raises `ValueError` where the protocol
     cannot be kept, an unfinished run in `args.output_dir` would be lost, or the one there has other settings.
@@ -121,57 +121,25 @@ def train(
         >>> run.save(folder)
     """
     args = EnclsTrainingArguments() if args is None else args
-    source = source or WindowSource()
-    settings = run_settings(windows, config, args, protocol, fold) if start is None else start.settings
-    start = start or plan_start(Path(args.output_dir), args.resume_from_checkpoint, settings, anew=args.overwrite)
+    execution = execution or Execution()
+    say = execution.say if args.process_index == 0 else lambda line: None
+    start = execution.start or _plan(args, run_settings(windows, config, args, protocol, fold))
     keep_freed_memory()
     set_seed(args.seed)
-    classes = list(windows.features["label"].names)
-    splits = make_splits(windows, protocol, seed=args.seed, fold=fold)
-    leak = leak_check(windows, splits)
-    said = say if args.process_index == 0 else lambda line: None
-    said((f"fold {fold}: " if fold else "") + leak.text())
-    enforce(leak, protocol)
-    stores = _stores(
-        windows,
-        splits,
-        source,
-        args,
-        codebooks_of(codec, config.num_codebooks) if config.representation.integers else None,
-    )
-    model = _network(config, stores["train"], classes)
-    processes = f"{args.world_size} process{'es' if args.world_size > 1 else ''}"
-    size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
-    said(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
+    torch.backends.cudnn.deterministic = True  # one seed gives one model, and a broken run ends like a whole one
+    splits, leak = _divide(windows, protocol, fold, args.seed, say)
+    stores = _stores(windows, config, splits, codec, args, execution)
+    model = _network(config, stores["train"], windows.features["label"].names)
+    _announce(windows, config, args, say)
     _begin(start)
-    training = _training_windows(stores["train"], splits["train"], model, args.recipe)
-    recipe = Recipe.parse(args.recipe)
-    if model.head.is_fitted:
-        said(
-            f"the head {config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights alone"
-        )
-    elif recipe.crop and source.stream is not None:
-        said("no random crops: windows of a stream come without their neighbours")
-    trainer = EnclsTrainer(model=model, args=args, train_dataset=training, eval_dataset=stores["validation"])
+    train_windows = _training_windows(stores["train"], splits["train"], model, args.recipe, say)
+    trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clips_have_one_label(windows)
-    training_s, learned = _learn(trainer, start)
-    results = Results(
-        **_settings(config, protocol, fold, args.seed),
-        recipe=args.recipe,
-        parameters=model.head.num_parameters(),
-        classes=classes,
-        leak=leak,
-        clip_votes=trainer.clip_votes,
-        **_scores(trainer, stores, classes),
-        **learned,
-        processes=args.world_size,
-        device=args.device.type,
-        holds_codec=codec is not None or not config.representation.needs_codec,  # False: it takes features only
-        times_s={"training": training_s},
-    )
-    model.cpu()
-    if codec is not None and config.representation.needs_codec:
-        model.attach_codec(codec)
+    learned = _learn(trainer, start)
+    scores = _scores(trainer, stores)
+    _complete(model, codec)
+    settings = _settings(config, protocol, fold, args)
+    results = Results(**settings, leak=leak, **scores, **learned, holds_codec=model.frontend is not None)
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
 
 
@@ -247,6 +215,10 @@ def _fingerprint(windows: Dataset) -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
+def _plan(args: EnclsTrainingArguments, settings: dict[str, object]) -> Start:
+    return plan_start(Path(args.output_dir), args.resume_from_checkpoint, settings, anew=args.overwrite)
+
+
 def _begin(start: Start) -> None:
     everyone = PartialState()
     everyone.wait_for_everyone()  # nobody looks any more at what goes now
@@ -255,7 +227,27 @@ def _begin(start: Start) -> None:
     everyone.wait_for_everyone()
 
 
-def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -> dict:
+def _divide(
+    windows: Dataset, protocol: str, fold: int | None, seed: int, say: Callable[[str], object]
+) -> tuple[dict[str, np.ndarray], LeakReport]:
+    """The rows of each part, and what leaks from one to another. Raises `LeakError` where nothing may."""
+    splits = make_splits(windows, protocol, seed=seed, fold=fold)
+    leak = leak_check(windows, splits)
+    say((f"fold {fold}: " if fold else "") + leak.text())
+    enforce(leak, protocol)
+    return splits, leak
+
+
+def _announce(
+    windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, say: Callable[[str], object]
+) -> None:
+    processes = f"{args.world_size} process{'es' if args.world_size > 1 else ''}"
+    size = f"{len(windows)} windows of {config.num_bands} x {config.num_frames}"
+    say(f"{config.feature_name}: {size}; {processes} on {args.device.type}")
+
+
+def _settings(config: EnclsConfig, protocol: str, fold: int | None, args: EnclsTrainingArguments) -> dict:
+    """What results say of how the model was asked for, and of the machine."""
     return {
         "dataset": "",  # windows do not say what they were cut from
         "features": config.feature_name,
@@ -267,31 +259,54 @@ def _settings(config: EnclsConfig, protocol: str, fold: int | None, seed: int) -
         "head": config.head,
         "protocol": protocol,
         "fold": fold,
-        "seed": seed,
+        "seed": args.seed,
+        "recipe": args.recipe,
+        "processes": args.world_size,
+        "device": args.device.type,
     }
 
 
 def _stores(
-    windows: Dataset, splits: dict[str, np.ndarray], source: WindowSource, args, books: torch.Tensor | None
+    windows: Dataset,
+    config: EnclsConfig,
+    splits: dict[str, np.ndarray],
+    codec: PreTrainedModel | None,
+    args: EnclsTrainingArguments,
+    execution: Execution,
 ) -> dict[str, FeatureStore]:
-    if source.stream is not None:
+    """The windows of each part."""
+    codebooks = codebooks_of(codec, config.num_codebooks) if config.representation.integers else None
+    if execution.stream is not None:
         from hf_encls.features.streaming import StreamedPart
 
-        seeds = {"train": args.seed}
-        kept = (source.stream, windows)
+        source, seeds = (execution.stream, windows), {"train": args.seed}
         return {
-            part: StreamedPart(*kept, splits[part], seeds.get(part), books, where=source.stream_name) for part in PARTS
+            part: StreamedPart(*source, splits[part], seeds.get(part), codebooks, where=execution.stream_name)
+            for part in PARTS
         }
     device = args.device if args.device.type == "cuda" else None
-    kept = Windows(windows, memory_limit_bytes=source.memory_limit_bytes, device=device, codebooks=books)
-    return {part: FeatureStore(kept, splits[part]) for part in PARTS}
+    block = Windows(windows, execution.memory_limit_bytes, device, codebooks)
+    return {part: FeatureStore(block, splits[part]) for part in PARTS}
 
 
 def _training_windows(
-    store: torch.utils.data.Dataset, rows: np.ndarray, model: EnclsForAudioClassification, recipe: str
+    store: torch.utils.data.Dataset,
+    rows: np.ndarray,
+    model: EnclsForAudioClassification,
+    recipe: str,
+    say: Callable[[str], object],
 ) -> torch.utils.data.Dataset:
     """The windows of training as the recipe and the head need them; those of a stream come without their neighbours."""
-    if not Recipe.parse(recipe).crop or model.head.is_fitted or not isinstance(store, FeatureStore):
+    if model.head.is_fitted:
+        say(
+            f"the head {model.config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights "
+            "alone"
+        )
+        return store
+    if not Recipe.parse(recipe).crop:
+        return store
+    if not isinstance(store, FeatureStore):
+        say("no random crops: windows of a stream come without their neighbours")
         return store
     return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
 
@@ -305,29 +320,40 @@ def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -
     return model
 
 
-def _learn(trainer: EnclsTrainer, start: Start) -> tuple[float, dict]:
-    """Train or fit the trainer's model: the seconds that it took, and what results say of the way."""
+def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None) -> None:
+    """Put the codec into a model that takes no sounds without one."""
+    model.cpu()
+    if codec is not None and model.config.representation.needs_codec:
+        model.attach_codec(codec)
+
+
+def _learn(trainer: EnclsTrainer, start: Start) -> dict:
+    """Train or fit the trainer's model: what results say of the way there, with the seconds that it took."""
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
+    way = {}
     if trainer.model.head.is_fitted:
-        how = {
-            "fit": fit(
-                trainer.model,
-                trainer.train_dataset,
-                trainer.eval_dataset,
-                trainer.recipe.class_weights,
-                trainer.clip_votes,
-            )
-        }
+        windows = trainer.train_dataset, trainer.eval_dataset
+        way["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
     else:
-        how = {}
         trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
-    how |= {"epochs": len(epochs), "best_epoch": _best_epoch(epochs), "history": epochs}
-    return before_s + time.monotonic() - started, how
+    training_s = before_s + time.monotonic() - started
+    return way | {
+        "epochs": len(epochs),
+        "best_epoch": _best_epoch(epochs),
+        "history": epochs,
+        "times_s": {"training": training_s},
+    }
 
 
-def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], classes: list[str]) -> dict:
-    out: dict = {}
+def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore]) -> dict:
+    """What results say of the trained model: its size, and its scores on each part."""
+    classes = list(trainer.model.config.id2label.values())
+    out: dict = {
+        "classes": classes,
+        "clip_votes": trainer.clip_votes,
+        "parameters": trainer.model.head.num_parameters(),
+    }
     for part, store in stores.items():
         probabilities = trainer.probabilities(store)
         clip_ids = store.clip_ids if trainer.clip_votes else None
