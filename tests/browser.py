@@ -63,6 +63,12 @@ class Browser:
         """Give a file to a file input."""
         _ask("POST", f"{self.session}/element/{self._find(selector)}/value", {"text": str(path)})
 
+    def phone(self, width: int = 390, height: int = 844) -> None:
+        """From now on, the window is a telephone's."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        _ask("POST", f"{self.session}/goog/cdp/execute", command)
+
     def screenshot(self, path: Path) -> Path:
         """The window as a PNG."""
         path.write_bytes(base64.b64decode(_ask("GET", f"{self.session}/screenshot")))

@@ -11,6 +11,7 @@ from test_publishing import log_mel, trained_model
 
 from hf_encls.commands.cli import main
 from hf_encls.hub.push_models import model_files, push_model
+from hf_encls.inference.demo.examples import example_files
 from hf_encls.inference.examples import write_examples
 from hf_encls.report.cards import write_model_card
 
@@ -96,3 +97,24 @@ def test_a_damaged_list_of_examples_is_named(model, sounds):
     listing.write_text(json.dumps({"license": 3}))
     with pytest.raises(ValueError, match=r"examples\.json"):
         write_model_card(model)
+    for name in ("../private.wav", "notes.txt", "examples/../../private.wav", "/etc/passwd"):
+        listing.write_text(json.dumps({"license": "cc0-1.0", "sounds": [{"file": name, "title": "x"}]}))
+        with pytest.raises(ValueError, match="expected files in examples/"):
+            model_files(model)
+        assert example_files(model) == []
+
+
+def test_a_page_offers_the_sounds_that_were_given_or_published(model, sounds, hub, tmp_path):
+    assert example_files(model) == []
+    write_examples(model, sounds, "cc0-1.0")
+    write_model_card(model)
+    push_model(model, MODEL)
+    for where in (model, MODEL):
+        found = example_files(where)
+        assert [path.name for path in found] == ["a_dog_barks.wav", "a_dog_barks_2.wav", "rain.wav"]
+        assert all(soundfile.info(path).frames for path in found)
+    assert example_files(model, given=sounds[:1]) == sounds[:1]
+    (tmp_path / "notes.wav").write_text("no sound")
+    for bad in (tmp_path / "notes.wav", tmp_path / "none.wav"):
+        with pytest.raises(ValueError, match=bad.name):
+            example_files(model, given=[bad])

@@ -1,11 +1,13 @@
 """Example sounds of a model: those that its author published with it, as a file beside the card lists them."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_encls.files.records import Record
+from hf_encls.files.records import Record, RecordError
 
 EXAMPLES, LISTING = "examples", "examples/examples.json"
+FILE = re.compile(r"examples/[A-Za-z0-9_-]+\.(wav|png|json)")  # nothing else of a folder is published or served
 
 
 @dataclass(kw_only=True)
@@ -24,6 +26,10 @@ class Examples(Record):
     license: str
     sounds: list[Example]
     picture: str | None = None
+
+    def __post_init__(self):
+        for name in (each for each in self.files if not FILE.fullmatch(each)):
+            raise RecordError(f"{LISTING} is damaged: expected files in {EXAMPLES}/, found {name!r:.80}")
 
     @property
     def files(self) -> list[str]:
