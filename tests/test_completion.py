@@ -1,7 +1,6 @@
 """The tab key: what `hf-encls completion` writes, in a real shell."""
 
 import os
-import pty
 import re
 import select
 import shutil
@@ -12,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("shtab", reason="needs the extra: pip install 'hf_encls[completion]'")
-
 from hf_encls.commands import cli
+
+pty = pytest.importorskip("pty")
+pytest.importorskip("shtab", reason="needs the extra: pip install 'hf_encls[completion]'")
 
 
 class Terminal:
