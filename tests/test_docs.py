@@ -3,7 +3,9 @@
 import importlib.util
 import re
 import subprocess
+import tomllib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -44,6 +46,16 @@ def test_the_readme_is_one_page():
 def test_every_page_is_in_the_site():
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page.name for page in PAGES[2:] if str(page.relative_to(ROOT / "docs")) not in site] == []
+
+
+def test_badges_are_true():
+    badges = re.findall(r"img\.shields\.io/badge/([^)]*)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    said = [unquote(badge).replace("--", "-") for badge in badges]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    python = project["requires-python"].removeprefix(">=")
+    assert said[0].startswith(f"python-{python} or newer") and project["license"].split()[0] in said[1]
+    assert re.search(r"paper-(\S+)-blue", said[2])[1] in citation and len(said) == 3
 
 
 # ------------------------------------------------------------------------------------------ pasted block after block
