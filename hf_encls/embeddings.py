@@ -1,5 +1,6 @@
 """Embeddings under the name that HEAR's tools are given: `hear-validator hf_encls.embeddings`."""
 
+from hf_encls.inference.benchmark_encoders import MtebEncoder, XaresEncoder
 from hf_encls.inference.embeddings import (
     EmbeddingModel,
     get_scene_embeddings,
@@ -7,4 +8,11 @@ from hf_encls.inference.embeddings import (
     load_model,
 )
 
-__all__ = ["EmbeddingModel", "get_scene_embeddings", "get_timestamp_embeddings", "load_model"]
+__all__ = [
+    "EmbeddingModel",
+    "MtebEncoder",
+    "XaresEncoder",
+    "get_scene_embeddings",
+    "get_timestamp_embeddings",
+    "load_model",
+]

@@ -16,7 +16,8 @@ from typing import Any
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,1500"
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,1500 "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
 ).split()
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, fixed by the standard
 
@@ -63,10 +64,18 @@ class Browser:
         """Give a file to a file input."""
         _ask("POST", f"{self.session}/element/{self._find(selector)}/value", {"text": str(path)})
 
-    def phone(self, width: int = 390, height: int = 844) -> None:
-        """From now on, the window is a telephone's."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
-        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+    def requests(self) -> list[str]:
+        """The addresses that the tab asked for since this was last asked, whatever became of them."""
+        lines = [
+            json.loads(each["message"]) for each in _ask("POST", f"{self.session}/se/log", {"type": "performance"})
+        ]
+        events = [each["message"] for each in lines if each["message"]["method"] == "Network.requestWillBeSent"]
+        return [each["params"]["request"]["url"] for each in events]
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page a width and a height in pixels, as a phone has."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
         _ask("POST", f"{self.session}/goog/cdp/execute", command)
 
     def screenshot(self, path: Path) -> Path:
@@ -92,7 +101,9 @@ def chromium(folder: Path) -> Iterator[Browser]:
             "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"],
             "prefs": {"download.default_directory": str(folder / "downloads")},
         }
-        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
+        logs = {"performance": "ALL"}
+        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        capabilities = {"alwaysMatch": wanted}
         made = _ask("POST", f"{address}/session", {"capabilities": capabilities})
         session = f"{address}/session/{made['sessionId']}"
         yield Browser(session)

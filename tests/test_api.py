@@ -1,7 +1,12 @@
 """The package as a library: what `hf_encls.NAME` gives, and that the examples in its docstrings run."""
 
+import ast
 import doctest
+import inspect
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -33,6 +38,29 @@ def trained(tmp_path_factory):
 def test_every_public_name_is_there():
     for name in hf_encls.__all__:
         assert getattr(hf_encls, name) is not None
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Public functions of a file, and public methods that are not another class's."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from (each for each in node.body if isinstance(each, ast.FunctionDef) and not node.bases)
+        elif isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def test_public_functions_say_what_they_are():
+    for file in sorted(Path(hf_encls.__file__).parent.rglob("*.py")):
+        for function in functions(ast.parse(file.read_text(encoding="utf-8"))):
+            assert function.name.startswith("_") or ast.get_docstring(function), f"{file}: {function.name}"
+
+
+def test_the_documentation_of_the_library_names_every_parameter():
+    for name in hf_encls.__all__:
+        value = getattr(hf_encls, name)
+        if inspect.isfunction(value):
+            for parameter in inspect.signature(value).parameters:
+                assert re.search(rf"\b{parameter}\b", value.__doc__), f"{name}: {parameter}"
 
 
 def test_the_example_of_train_runs(monkeypatch, tmp_path):

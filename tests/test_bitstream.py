@@ -463,9 +463,9 @@ def test_codes_fit_by_their_identity():
         (codes_24(digest=None), {}, "`assume_codec=True`"),
         (codes_24(digest="b" * 64), {"codec_id": "facebook/encodec_24khz"}, "found codes of bbbbbbbbbbbb"),
         (codes_24(codebooks=2), {}, "at least 4 codebooks"),
-        (codes_24(), {"features": "encodec_24khz"}, "`features=encodec_24khz_codes`"),
-        (codes_24(), {"features": "log_mel", "codec_policy": None}, "`features=encodec_24khz_codes`"),
-        (codes_24(), {"khz": 48}, "expected codes of encodec_48khz"),
+        (codes_24(), {"features": "encodec_24khz"}, "`features=codes`"),
+        (codes_24(), {"features": "log_mel", "codec_policy": None}, "`features=codes`"),
+        (codes_24(), {"khz": 48}, "expected encodec_48khz_codes"),
     ],
 )
 def test_codes_that_do_not_fit_are_refused(codes, settings_, message):

@@ -29,7 +29,7 @@ from hf_encls.report.cards import (
     write_model_card,
 )
 from hf_encls.report.codec_texts import codec_warning, has_heard
-from hf_encls.report.dataset_cards import Source, dataset_card
+from hf_encls.report.dataset_cards import DataSource, dataset_card
 from hf_encls.report.run_report import title, usage
 from hf_encls.training.results import Results, over_folds
 
@@ -349,7 +349,7 @@ def test_dataset_card_says_what_its_facts_say():
         "num_clips": 56,
         "leaks": [{"protocol": "paper", "test_windows": 246, "clip_leaks": 199, "group_leaks": 201}],
         "source": "ESC-10",
-        "about_source": asdict(Source.of(ESC10, "unused")),
+        "about_source": asdict(DataSource.of(ESC10, "unused")),
         "picture": True,
         "versions": {"torch": "2.13.0"},
     }
@@ -372,15 +372,15 @@ def test_dataset_card_says_what_its_facts_say():
     assert card.data.pretty_name == "Audio features of ESC-10 (56 of 400 clips)"
     assert "features of ESC-10 (56 of 400 clips), ready" in card.text
     told = facts | {
-        "about_source": asdict(Source.of(ESC10, "unused")) | {"expected_clips": None},
+        "about_source": asdict(DataSource.of(ESC10, "unused")) | {"expected_clips": None},
         "config_name": "old",
     }
     told["about_source"].pop("expected_clips")
     assert "of 400" not in dataset_card("user/sounds", [told], DatasetCardData()).text
     both = dataset_card("user/sounds", [facts, told], DatasetCardData()).text
     assert both.count("CC BY 3.0") == card.text.count("CC BY 3.0")  # one source
-    assert card.data.license == ESC10.license and card.data.size_categories == ["1K<n<10K"]
-    assert Source.of(None, "my sounds").licence_id == "unknown"
+    assert card.data.license == ESC10.licence_id and card.data.size_categories == ["1K<n<10K"]
+    assert DataSource.of(None, "my sounds").licence_id == "unknown"
 
 
 def test_missing_results_are_an_error(tmp_path):

@@ -14,10 +14,10 @@ from transformers import (
 from transformers import pipeline as make_pipeline
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
+from hf_encls.comparison.models import SEED, compare, run_of
+from hf_encls.comparison.models import test_clips as clips_of_test
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.synthetic import write_synthetic
-from hf_encls.report.compare import SEED, compare, run_of
-from hf_encls.report.compare import test_clips as clips_of_test
 
 SCORES = {"accuracy": 0.5, "loss": 1.0}
 RUN = {

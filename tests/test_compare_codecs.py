@@ -10,9 +10,9 @@ from small_codecs import FAMILIES
 from small_runs import write_tones
 
 from hf_encls.commands import compare_codecs
-from hf_encls.report.codec_table import page, table_rows
-from hf_encls.report.significance import mcnemar, paired_t, t_interval
-from hf_encls.reproduction import codecs
+from hf_encls.comparison import codecs
+from hf_encls.comparison.codec_table import page, table_rows
+from hf_encls.comparison.significance import mcnemar, paired_t, t_interval
 
 
 def test_the_interval_is_students():

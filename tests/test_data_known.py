@@ -35,12 +35,12 @@ def labels_of(clips) -> dict[str, str]:
 @pytest.mark.parametrize("facts", KNOWN, ids=lambda facts: facts.name)
 def test_every_data_set_states_its_facts(facts):
     assert re.fullmatch(r"[a-z0-9_]+", facts.name) and facts.title
-    assert facts.source.startswith("http") and facts.license and facts.license_text and facts.known_faults
+    assert facts.source.startswith("http") and facts.licence_id and facts.licence and facts.known_faults
     assert facts.citation.startswith("@") and facts.citation.endswith("}")
     assert len(set(facts.classes)) == len(facts.classes) >= 2
     assert facts.num_clips == len(facts.classes) * facts.clips_per_class
     assert facts.sampling_rate > 0 and facts.durations_s
-    assert facts.title in facts.text() and facts.license_text in facts.text()
+    assert facts.title in facts.text() and facts.licence in facts.text()
     archive = facts.archive
     assert re.fullmatch(r"[0-9a-f]{64}", archive.sha256) and archive.size > 0
     assert bool(archive.urls) != bool(archive.gone)

@@ -19,7 +19,7 @@ import yaml
 from small_models import CLASSES, save_small_model
 
 import hf_encls.inference.demo as demo
-from hf_encls.audio import AudioError
+from hf_encls.audio import AudioError, FormatError
 from hf_encls.commands.cli import main
 from hf_encls.inference.demo import answers
 from hf_encls.inference.demo.answers import Limits, answer, feature_panels, listen, loudest
@@ -118,7 +118,7 @@ def test_files_that_cannot_be_used_are_refused_with_a_reason(sound, tmp_path, mo
 
 
 def test_a_refusal_names_the_file_and_not_its_folder():
-    text = refusal("/srv/secret/song.wav", AudioError("/srv/secret/song.wav: is not audio (x)"))
+    text = refusal("/srv/secret/song.wav", FormatError("/srv/secret/song.wav: is not audio (x)"))
     assert "`song.wav` is not audio (x). This page reads WAV" in text and "secret" not in text
     assert "`song.wav`: 3 samples" in refusal("/srv/song.wav", AudioError("song.wav: 3 samples are bad"))
 
@@ -237,7 +237,7 @@ def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, 
 @pytest.mark.browser
 @pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
 def test_on_a_telephone_everything_can_be_read(page, tab, checkpoint, sound, tmp_path):
-    tab.phone()
+    tab.resize(390, 844)
     expected = EnclsPipeline.from_pretrained(checkpoint).analyse(str(sound))
     said = press(tab, sound)
     assert f"means over {len(expected.cells().probabilities)} windows of 1 s" in said

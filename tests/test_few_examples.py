@@ -9,10 +9,10 @@ from datasets import Dataset
 from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.commands.few_examples import _warning, main
 from hf_encls.commands.inputs import Inputs
+from hf_encls.comparison import few_examples
+from hf_encls.comparison.few_examples import ClipPool, interval, summary, table
 from hf_encls.data.splits import TEST, make_splits
 from hf_encls.features.extraction import feature_config
-from hf_encls.reproduction import few_examples
-from hf_encls.reproduction.few_examples import Division, interval, summary, table
 
 
 def small_windows(clips: int = 10) -> Dataset:
@@ -26,7 +26,7 @@ def small_windows(clips: int = 10) -> Dataset:
 
 def test_draws_are_nested_and_the_test_stays():
     windows = small_windows()
-    division = Division.of(windows, "official", 2, seed=0)
+    division = ClipPool.of(windows, "official", 2, seed=0)
     assert division.most == 6
     tested = {row["clip_id"] for row in windows if row["fold"] == 2}
     seen = set()
@@ -82,7 +82,7 @@ def test_a_small_curve(tones, tmp_path, monkeypatch, capsys):
 
 def test_the_parts_are_those_of_the_protocol():
     windows = small_windows()
-    division = Division.of(windows, "clip", None, seed=3)
+    division = ClipPool.of(windows, "clip", None, seed=3)
     splits = make_splits(windows, "clip", seed=3)
     tested = {clip for clip, part in division.parts.items() if part == TEST}
     assert tested == set(np.asarray(windows["clip_id"][:])[splits["test"]])

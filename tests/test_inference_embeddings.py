@@ -58,6 +58,13 @@ def test_a_sound_alone_and_in_blocks_is_the_same(model, monkeypatch):
     torch.testing.assert_close(frames[1:], alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("samples", [900, 51_360, 51_500])
+def test_times_lie_in_the_sound(model, samples):
+    frames, times = get_timestamp_embeddings(torch.rand(1, samples), model)
+    assert frames.shape[1] == times.shape[1] >= 1
+    assert times.min() >= 0 and times.max() <= 1000 * samples / model.sample_rate + 1e-4
+
+
 def test_frames_are_the_codecs_latents():
     classifier = small_model("encodec_24khz", window_s=0.4)
     model = EmbeddingModel(classifier)

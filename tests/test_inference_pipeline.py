@@ -286,7 +286,7 @@ def test_codes_that_do_not_fit_are_refused(pipes, tmp_path):
     with pytest.raises(CodesError, match=r"x\.ecdc: expected codes of the codebooks .* encode the audio again"):
         pipes["encodec_24khz_codes"](path)
     assert pipes["encodec_24khz_codes"](path, assume_codec=True)
-    with pytest.raises(CodesError, match="give it the audio, or train a model with `features=encodec_24khz_codes`"):
+    with pytest.raises(CodesError, match="give it the audio, or train a model with `features=codes`"):
         pipes["encodec_24khz"](path)
     contiguous = small_model("encodec_48khz_codes", bandwidth=3.0, codec_policy="contiguous")
     pipe = EnclsPipeline(model=contiguous, task="audio-classification", device="cpu")

@@ -24,12 +24,12 @@ from hf_encls.hub.commit import PublishError
 from hf_encls.hub.pull_features import check_expected, load_published
 from hf_encls.hub.push_features import FeatureSet, config_name_of, push_features, push_model
 from hf_encls.report.cards import write_model_card
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 
 REPO = f"{USER}/sounds-features"
 MODEL = f"{USER}/sounds-log-mel"
 CLASSES = ["dog bark", "rain, heavy"]
-SOURCE = Source("Little sounds", "CC BY 4.0", "cc-by-4.0", "https://example.org/sounds", "Somebody, 2020")
+SOURCE = DataSource("Little sounds", "CC BY 4.0", "cc-by-4.0", "https://example.org/sounds", "Somebody, 2020")
 
 
 @pytest.fixture(autouse=True)
@@ -206,12 +206,14 @@ def test_features_of_another_data_set_are_not_replaced_unasked(hub):
     push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     before = len(hub.commits(REPO, "dataset"))
     with pytest.raises(PublishError, match=r"source 'Little sounds' there and 'Big sounds' here.*`replace=True`"):
-        push_features(FeatureSet(windows_of(config), config, Source("Big sounds")), REPO)
+        push_features(FeatureSet(windows_of(config), config, DataSource("Big sounds")), REPO)
     classes = windows_of(config).cast(feature_columns(config, ClassLabel(names=["cat", "dog"])))
     with pytest.raises(PublishError, match="classes .* there"):
         push_features(FeatureSet(classes, config, SOURCE), REPO)
     assert len(hub.commits(REPO, "dataset")) == before
-    push_features(FeatureSet(windows_of(config), config, Source("Big sounds", licence_id="mit")), REPO, replace=True)
+    push_features(
+        FeatureSet(windows_of(config), config, DataSource("Big sounds", licence_id="mit")), REPO, replace=True
+    )
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == "mit" and "Little sounds" not in card.text
 
@@ -220,7 +222,7 @@ def test_every_configuration_keeps_its_licence_source_and_citation(hub):
     one, other = log_mel(), log_mel(features="mel")
     push_features(FeatureSet(windows_of(one), one, SOURCE), REPO)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
-    big = Source("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999")
+    big = DataSource("Big sounds", "CC0", "cc0-1.0", citation="Nobody, 1999")
     with pytest.raises(
         PublishError, match=r"features of 'Big sounds', found those of 'Little sounds'.*`overwrite=True`"
     ):
@@ -241,8 +243,8 @@ def test_what_is_not_said_again_is_not_lost(hub):
     one, other = log_mel(), log_mel(features="mel")
     push_features(FeatureSet(windows_of(one), one, SOURCE), REPO)
     windows = windows_of(other).cast(feature_columns(other, ClassLabel(names=CLASSES)))
-    push_features(FeatureSet(windows, other, Source(SOURCE.name)), REPO)
-    push_features(FeatureSet(windows_of(one), one, Source(SOURCE.name)), REPO)
+    push_features(FeatureSet(windows, other, DataSource(SOURCE.name)), REPO)
+    push_features(FeatureSet(windows_of(one), one, DataSource(SOURCE.name)), REPO)
     card = DatasetCard(hub.files(REPO, "dataset")["README.md"].decode())
     assert card.data.license == "cc-by-4.0" and "CC BY 4.0" in card.text and "Somebody, 2020" in card.text
 

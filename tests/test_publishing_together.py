@@ -12,7 +12,7 @@ from test_publishing_kept import GPT2, edit, put, readme, trained_again
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
 from hf_encls.hub.push_features import FeatureSet, push_features, push_model
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 
 
 @pytest.fixture(autouse=True)
@@ -152,5 +152,5 @@ def test_another_source_may_not_join_unasked_but_the_same_one_may(hub):
     config = log_mel()
     push_features(FeatureSet(windows_of(config), config, SOURCE), REPO)
     with pytest.raises(PublishError, match="found those of 'Little sounds'"):
-        push_features(FeatureSet(*mel_windows(), Source("Big sounds")), REPO)
-    push_features(FeatureSet(*mel_windows(), Source("Little sounds")), REPO)
+        push_features(FeatureSet(*mel_windows(), DataSource("Big sounds")), REPO)
+    push_features(FeatureSet(*mel_windows(), DataSource("Little sounds")), REPO)

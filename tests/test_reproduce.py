@@ -12,6 +12,7 @@ import torch
 from small_grid import data_set, history, report, row_of, write_results, write_tones
 from torch.utils.flop_counter import FlopCounterMode
 
+from hf_encls.comparison.turns import in_turns
 from hf_encls.files import write_json
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -19,7 +20,7 @@ from hf_encls.reproduction import runner
 from hf_encls.reproduction.cells import finished_cells
 from hf_encls.reproduction.data_sets import read_data_set
 from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, not_run, plan, read_preset, read_variants
-from hf_encls.reproduction.timing import in_turns, inference_times, summary
+from hf_encls.reproduction.timing import inference_times, summary
 from hf_encls.training.resuming import drop_broken_checkpoints
 
 MEL, LOG_MEL, LATENTS = Input("mel"), Input("log_mel"), Input("encodec_24khz", "mini", "mini")

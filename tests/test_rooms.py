@@ -27,9 +27,9 @@ ROOMS = (
         "report",
         "hub",
     ),
-    *("inference", "embeddings", "reproduction", "commands"),
+    *("inference", "embeddings", "comparison", "reproduction", "commands"),
 )
-ROOT_FILES = {"__init__.py", "audio.py", "embeddings.py"}  # the last one under the name that HEAR's tools are given
+ROOT_FILES = {"__init__.py", "embeddings.py"}  # the last one under the name that HEAR's tools are given
 RANK = {room: rank for rank, room in enumerate(ROOMS)}
 
 
@@ -83,11 +83,8 @@ def test_nobody_imports_a_door():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional = [
-        item
-        for name in ("onnx", "demo", "live", "fast", "completion")
-        for item in project["optional-dependencies"][name]
-    ]
+    extras = ("onnx", "demo", "live", "fast", "completion", "mteb")
+    optional = [item for name in extras for item in project["optional-dependencies"][name]]
     declared = {plain(re.match(r"[\w.-]+", item)[0]) for item in (*project["dependencies"], *optional)}
     distributions = packages_distributions()
     for name, file in modules().items():

@@ -22,7 +22,7 @@ from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import StreamedPart, small_table
 from hf_encls.hub.pull_features import FACTS, download, load_published
 from hf_encls.hub.push_features import FeatureSet, push_features
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 
 REPO = f"{USER}/many-windows"
 CLASSES = ["high", "low", "mid"]
@@ -48,7 +48,7 @@ def published(hub) -> str:
         "silent": [False] * COUNT,
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
-    source = Source("Many windows", "CC0", "cc0-1.0", "https://example.org", "Nobody")
+    source = DataSource("Many windows", "CC0", "cc0-1.0", "https://example.org", "Nobody")
     push_features(FeatureSet(features, config, source), REPO)
     return REPO
 

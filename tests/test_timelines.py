@@ -1,13 +1,10 @@
 """Files of labels: what we write is read back as it was, and so is what other programs write."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
 from hf_encls.timelines.formats import EXTENSIONS, FORMATS, render
 from hf_encls.timelines.reading import LabelsError, read_timeline
-from hf_encls.timelines.textgrid import read_tiers
 
 NAMES = [
     "dog, bark",
@@ -180,19 +177,3 @@ def test_other_bytes_are_no_labels(tmp_path):
         read_timeline(tmp_path / "nothing")
     (tmp_path / "x").write_bytes(b"")
     assert read_timeline(tmp_path / "x") == []
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tgt") is None, reason="needs tgt")
-def test_another_reader_finds_the_same(tmp_path):
-    import tgt
-
-    segments = timeline(0, NAMES)
-    for form in ("long", "short"):
-        grid = tgt.TextGrid()
-        grid.add_tier(
-            tgt.IntervalTier(0, 1e5, "x", [tgt.Interval(s["start"], s["end"], s["label"]) for s in segments])
-        )
-        tgt.write_to_file(grid, str(tmp_path / form), format=form)
-        (tier,) = read_tiers((tmp_path / form).read_text(encoding="utf-8"))
-        assert [s["label"] for s in tier.segments] == [s["label"] for s in segments]
-        assert [s["start"] for s in tier.segments] == pytest.approx([s["start"] for s in segments])

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from small_models import small_codec
 from small_runs import SMALL, equal, newest, train, weights
 from transformers import pipeline
 
+import hf_encls
 from hf_encls.commands.inputs import prepare
 from hf_encls.commands.train import main
 from hf_encls.commands.train_arguments import DataArguments
@@ -25,6 +27,7 @@ from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.hub.push_features import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report import run_report
+from hf_encls.training import saving
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.results import Results
 from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds
@@ -393,3 +396,13 @@ def test_the_offline_default_and_its_three_lines(tmp_path):
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert pasted.returncode == 0 and "'score'" in pasted.stdout, pasted.stderr[-3000:]
+
+
+def test_a_clone_that_is_not_installed_knows_its_version(monkeypatch):
+    def version(name):
+        if name == "hf_encls":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(saving, "version", version)
+    assert saving.versions()["hf_encls"] == hf_encls.__version__

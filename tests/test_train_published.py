@@ -14,7 +14,7 @@ from hf_encls.commands.train import main
 from hf_encls.features.extraction import feature_columns, feature_config
 from hf_encls.hub.push_features import FeatureSet, PublishError, push_features, push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 from hf_encls.training.results import Results
 
 REPO = f"{USER}/little-latents"
@@ -39,7 +39,7 @@ def published(hub, monkeypatch) -> str:
         "silent": [False] * count,
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
-    source = Source("Little sounds", "CC0", "cc0-1.0", "https://example.org", "Nobody")
+    source = DataSource("Little sounds", "CC0", "cc0-1.0", "https://example.org", "Nobody")
     push_features(
         FeatureSet(features, config, source, codec=CodecFacts(id="mine", trained_on=["Little sounds"])), REPO
     )
@@ -103,7 +103,7 @@ def test_the_codec_may_lie_elsewhere(published, tmp_path, capsys, hub):
         (["--step_s", "0.2"], r"step_s=0\.2, found step_s=0\.4"),
         (["--codec_policy", "contiguous"], "found codec_policy='whole'"),
         (["--codec_dtype", "bfloat16"], "found codec_dtype='float32'"),
-        (["--codec_revision", "abc"], "leave --codec_revision out"),
+        (["--codec_revision", "abc"], "leave `codec_revision` out"),
         (["--features", "mel", "--dataset_config", "encodec_24khz"], "expected features mel, found encodec_24khz"),
         (["--codec", "untrained"], "found another one at untrained"),
         (["--streaming", "--memory_limit_gb", "1"], "give one of them"),
@@ -135,7 +135,7 @@ def test_codes_that_no_codebook_has_are_refused_by_row(hub, tmp_path, streaming)
         **{"group": [str(number) for number in range(count)], "fold": [0] * count, "silent": [False] * count},
     }
     features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
-    push_features(FeatureSet(features, config, Source("Little sounds")), REPO)
+    push_features(FeatureSet(features, config, DataSource("Little sounds")), REPO)
     more = ["--features", "encodec_24khz_codes", "--codec", str(tmp_path / "codec")]
     expected = rf"{REPO} \(encodec_24khz_codes\), row 17 \(17.wav\) has the code {size}, expected 0 to {size - 1}"
     with pytest.raises(ValueError, match=expected):

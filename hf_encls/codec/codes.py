@@ -261,8 +261,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping]:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        about = json.loads((file.metadata() or {}).get("encls", "{}"))
-        if not isinstance(about, dict):
+        header = json.loads((file.metadata() or {}).get("encls", "{}"))
+        if not isinstance(header, dict):
             raise ValueError("its metadata is no object")
         names = [name for name in file.keys() if name in ("audio_codes", "audio_scales")]  # noqa: SIM118
-        return {name: file.get_tensor(name) for name in names}, about
+        return {name: file.get_tensor(name) for name in names}, header

@@ -84,8 +84,8 @@ def _stated(card: Path) -> str | None:
     except (ValueError, OSError, yaml.YAMLError):  # somebody's page, not ours to judge
         return None
     data = data or {}
-    found = data.get("license")
-    if found == "other":
-        found = data.get("license_name") or found
-    found = ", ".join(map(str, found)) if isinstance(found, list) else found
-    return one_line(found)[:LONGEST_LICENCE] if isinstance(found, str) and found not in ("", "unknown") else None
+    licence = data.get("license")
+    if licence == "other":
+        licence = data.get("license_name") or licence
+    licence = ", ".join(map(str, licence)) if isinstance(licence, list) else licence
+    return one_line(licence)[:LONGEST_LICENCE] if isinstance(licence, str) and licence not in ("", "unknown") else None

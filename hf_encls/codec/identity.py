@@ -4,7 +4,7 @@ import numpy as np
 
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.published import PUBLISHED
-from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.configuration_encls import EnclsConfig, family_of, parse_features
 
 
 def codebooks_of(config: EnclsConfig) -> int:
@@ -28,14 +28,12 @@ def check_fits(codes: Codes, config: EnclsConfig, assume_codec: bool = False) ->
     More codebooks than the model uses are no hindrance: the first ones are the codes at the lower bandwidth.
     """
     if not config.representation.integers:
-        family = config.feature_name if config.representation.needs_codec else codes.family
         raise CodesError(
             f"this model classifies {config.feature_name}, not codes: give it the audio, or train a model with "
-            f"`features={family}_codes`"
+            "`features=codes`"
         )
-    wanted = config.feature_name.removesuffix("_codes")
-    if codes.family != wanted:
-        raise CodesError(f"expected codes of {wanted}, found codes of {codes.family}")
+    if (family_of(codes.family), parse_features(codes.family)[1]) != (config.codec_family, config.sampling_rate):
+        raise CodesError(f"expected {config.feature_name}, found codes of {codes.family}")
     if codes.layout.stride is not None and config.codec_policy != "codec":
         raise CodesError(
             f"expected codes made under the policy {config.codec_policy!r}, found a {codes.family} bitstream, whose "

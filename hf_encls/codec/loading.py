@@ -32,10 +32,11 @@ def bundled_codecs() -> list[str]:
 
 
 def load_codec(name_or_path: str | os.PathLike, revision: str | None = None) -> PreTrainedModel:
-    """Load a codec of a known family, frozen and in float32: a bundled short name, a local folder, or a Hub id.
+    """Load a codec of a known family, frozen and in float32.
 
-    The name `untrained` gives a narrow codec with random weights, always the same ones, to compare with. A checkpoint
-    without any weights of the decoder, or of the quantizer, gives a codec without that part.
+    `name_or_path` is a bundled short name, a local folder, or a Hub id, of which `revision` names the commit. The name
+    `untrained` gives a narrow codec with random weights, always the same ones, to compare with. A checkpoint without any
+    weights of the decoder, or of the quantizer, gives a codec without that part.
 
     Raises `CodecNotFoundError`, a line that names the file, when it is none of them, cannot be reached, or is not whole;
     an untrained codec never stands in.

@@ -30,3 +30,4 @@ def _published(rate: int) -> PublishedCodec:
 PUBLISHED = {codec.name: codec for codec in map(_published, PUBLISHED_ENCODEC)}
 # The checkpoints that real data is classified with, by their sampling rate in hertz.
 DEFAULT_CODECS = {codec.config.sampling_rate: codec.hub_id for codec in PUBLISHED.values()}
+DEFAULT_HZ = 24_000  # where no rate is asked for

@@ -5,8 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-from jinja2 import Environment, StrictUndefined
+from huggingface_hub import ModelCard, ModelCardData
 
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 
@@ -17,18 +16,16 @@ def render_codec_card(results: Mapping, name: str) -> str:
     """Markdown with the Hub's metadata block. `results` is what `finish_codec` returns, as kept in `codec_training.json`."""
     config, recipe, sounds = results["config"], results["recipe"], results["sounds"]
     frame_rate = math.ceil(config["sampling_rate"] / math.prod(config["upsampling_ratios"]))
-    metadata = {"library_name": "transformers", "tags": ["encodec", "audio", "feature-extraction", "hf_encls"]}
-    if results.get("license"):
-        metadata = {"license": results["license"], **metadata}
-    init = results.get("init")
-    if init:
-        metadata["base_model"] = init
-    template = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(
-        TEMPLATE.read_text(encoding="utf-8")
+    init, bundled = results.get("init"), name == "mini"
+    data = ModelCardData(
+        license=results.get("license"),
+        library_name="transformers",
+        tags=["encodec", "audio", "feature-extraction", "hf_encls"],
+        base_model=init,
     )
-    bundled = name == "mini"
-    return template.render(
-        metadata=yaml.safe_dump(metadata, sort_keys=False).strip(),
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
         name=f"{markdown(name)}: a small EnCodec" if not init else f"{markdown(name)}: an EnCodec trained further",
         what=f"An `EncodecModel` of transformers{', bundled with hf_encls under the name *mini*' if bundled else ''}.",
         load_name=python(f"path/to/{name}"),
@@ -54,6 +51,7 @@ def render_codec_card(results: Mapping, name: str) -> str:
         quantizer_error=", ".join(f"{error:.3f}" for error in results["quantizer_error"]),
         unheard=results.get("unheard"),
     )
+    return f"{str(card).rstrip()}\n"
 
 
 def _sounds_text(sounds: Mapping, trained_on: Sequence[str]) -> str:

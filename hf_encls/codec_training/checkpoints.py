@@ -81,16 +81,16 @@ def stop_requests() -> Iterator[Callable[[], int]]:
 
     Yields a call that says which one came: its number, 0 for none. `stop_now` does afterwards what it is there for.
     """
-    asked: list[int] = []
+    signals: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if asked:
+        if signals:
             raise KeyboardInterrupt
-        asked.append(number)
+        signals.append(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked[0] if asked else 0
+        yield lambda: signals[0] if signals else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -29,6 +29,7 @@ class Corpus:
     left_out: list[dict[str, str]] = field(default_factory=list)
 
     def duration_s(self, sampling_rate: int) -> float:
+        """Seconds of all clips together."""
         return sum(clip.shape[-1] for clip in self.clips) / sampling_rate
 
     @cached_property

@@ -24,6 +24,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft))
 
     def magnitudes(self, x: Tensor) -> Tensor:
+        """(B, N) -> magnitudes of the mel bands (B, bands, frames)."""
         if self.center and x.shape[-1] <= self.n_fft // 2:  # too short to be reflected at its ends
             x = nn.functional.pad(x, (0, self.n_fft // 2 + 1 - x.shape[-1]))
         spectrum = torch.stft(
@@ -89,6 +90,6 @@ def si_sdr(x: Tensor, y: Tensor) -> Tensor:
     x = x - x.mean(-1, keepdim=True)
     y = y - y.mean(-1, keepdim=True)
     scale = (x * y).sum(-1, keepdim=True) / x.square().sum(-1, keepdim=True).clamp_min(1e-12)
-    wanted = scale * x
-    error = (y - wanted).square().sum(-1).clamp_min(1e-12)
-    return 10 * torch.log10(wanted.square().sum(-1).clamp_min(1e-12) / error)
+    target = scale * x
+    error = (y - target).square().sum(-1).clamp_min(1e-12)
+    return 10 * torch.log10(target.square().sum(-1).clamp_min(1e-12) / error)

@@ -250,17 +250,17 @@ def check_same(recipe: Recipe, state: Mapping, path: Path) -> None:
     if step <= fall:  # the plateau is the same whatever comes after it
         changed = {name: pair for name, pair in changed.items() if name not in ("max_steps", "decay_steps")}
     if changed:
-        what = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
+        changes = ", ".join(f"{name} was {old}, is {new}" for name, (old, new) in changed.items())
         raise ValueError(
-            f"{path} was made with other settings ({what}): use those, take another `output_dir`, or say `overwrite=True`"
+            f"{path} was made with other settings ({changes}): use those, take another `output_dir`, or say `overwrite=True`"
         )
 
 
-def _any(accelerator: Accelerator, asked: int) -> bool:
+def _any(accelerator: Accelerator, stop: int) -> bool:
     """Whether any process was asked to stop: all of them must leave the loop at the same step."""
     if accelerator.num_processes == 1:
-        return bool(asked)
-    return bool(accelerator.reduce(torch.tensor(float(bool(asked)), device=accelerator.device), "sum") > 0)
+        return bool(stop)
+    return bool(accelerator.reduce(torch.tensor(float(bool(stop)), device=accelerator.device), "sum") > 0)
 
 
 def _duration(seconds: float) -> str:

@@ -24,16 +24,17 @@ class Pace:
 
     @property
     def due(self) -> bool:
+        """Whether it is time to say something again."""
         return time.monotonic() - self._last >= EVERY_S
 
 
-def with_progress(items: Iterable, what: str, say: Say, total: int | None = None) -> Iterator:
-    """The items, with `what` said before the first and, where it takes long, how many of them are done."""
+def with_progress(items: Iterable, title: str, say: Say, total: int | None = None) -> Iterator:
+    """The items, with `title` said before the first and, where it takes long, how many of them are done."""
     count = total if total is not None else len(items) if isinstance(items, Sized) else None
-    say(what)
+    say(title)
     pace = Pace()
     for done, item in enumerate(items):
         if pace.due:
-            say(f"{what}: {done}" + (f" of {count}" if count is not None else ""))
+            say(f"{title}: {done}" + (f" of {count}" if count is not None else ""))
             pace.said()
         yield item

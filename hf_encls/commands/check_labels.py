@@ -36,9 +36,9 @@ class CheckArguments:
     )
 
 
-def _keep(given: str | None, written: str, name: str) -> None:
+def _keep(value: str | None, written: str, name: str) -> None:
     """Raise `ValueError` where a file that is read would be replaced."""
-    if given is not None and Path(given).resolve() in (Path(written).resolve(), Path(written).resolve().parent):
+    if value is not None and Path(value).resolve() in (Path(written).resolve(), Path(written).resolve().parent):
         raise ValueError(f"{written} would be written over what --{name} reads: name another file")
 
 
@@ -51,8 +51,8 @@ def main(args: list[str] | None = None) -> dict:
             check_file(value, f"--{name}")
             if Path(value).suffix.lower() not in ending:
                 raise ValueError(f"expected --{name} to end in {' or '.join(ending)}, found {value!r}")
-            for given in ("labels", "groups"):
-                _keep(getattr(features, given), value, given)
+            for option in ("labels", "groups"):
+                _keep(getattr(features, option), value, option)
     inputs = prepare(features)
     from hf_encls.report.label_report import counts, to_csv, to_markdown, to_page
 
@@ -68,16 +68,16 @@ def main(args: list[str] | None = None) -> dict:
     if options.page:
         with writing(options.page):
             write_text(to_page(findings, f"{inputs.dataset}: what to listen to", _loader(inputs.clips)), options.page)
-    found = counts(findings)
+    numbers = counts(findings)
     print(
-        f"{found['label']} labels look wrong, {found['copy']} pairs of copies, {found['silent']} silent, "
-        f"{found['clipped']} clipped: {options.output}"
+        f"{numbers['label']} labels look wrong, {numbers['copy']} pairs of copies, {numbers['silent']} silent, "
+        f"{numbers['clipped']} clipped: {options.output}"
     )
     if across:
         print(
             f"{across} pairs of copies are on both sides of the split that train.py draws: --save_groups keeps them together"
         )
-    return {**found, "copies_across": across}
+    return {**numbers, "copies_across": across}
 
 
 def find_faults(inputs: Inputs) -> tuple[list, dict[str, str], int]:
@@ -104,21 +104,23 @@ def find_faults(inputs: Inputs) -> tuple[list, dict[str, str], int]:
     findings = []
     probabilities = out_of_fold(summaries)
     for each in suspects(probabilities, summaries.labels):
-        given, other = names[summaries.labels[each.index]], names[each.suggested]
-        reason = f"{each.score:.0%} {other}, {each.given:.0%} {given}, by others of the data set"
-        about = {"score": each.score - each.given, "suggested": other, "start_s": start(each.index)}
-        findings.append(Finding("label", str(summaries.clip_ids[each.index]), given, reason=reason, **about))
+        name, suggested = names[summaries.labels[each.index]], names[each.suggested]
+        reason = f"{each.score:.0%} {suggested}, {each.given:.0%} {name}, by others of the data set"
+        details = {"score": each.score - each.given, "suggested": suggested, "start_s": start(each.index)}
+        findings.append(Finding("label", str(summaries.clip_ids[each.index]), name, reason=reason, **details))
     label = dict(zip(summaries.clip_ids.tolist(), summaries.labels.tolist()))
     for copy in copies:
-        one, other = names[label[copy.first]], names[label[copy.second]]
-        reason = "the same sound" if in_time or one == other else f"the same sound in two classes: {one} and {other}"
-        about = {"other": copy.second, "score": copy.similarity}
-        findings.append(Finding("copy", copy.first, one, reason=reason, **about))
+        first, second = names[label[copy.first]], names[label[copy.second]]
+        reason = (
+            "the same sound" if in_time or first == second else f"the same sound in two classes: {first} and {second}"
+        )
+        details = {"other": copy.second, "score": copy.similarity}
+        findings.append(Finding("copy", copy.first, first, reason=reason, **details))
     for index in np.flatnonzero(summaries.silent >= 0.5):
         reason = f"{summaries.silent[index]:.0%} of its windows are pure silence"
-        about = {"score": float(summaries.silent[index]), "start_s": start(index)}
+        details = {"score": float(summaries.silent[index]), "start_s": start(index)}
         findings.append(
-            Finding("silent", str(summaries.clip_ids[index]), names[summaries.labels[index]], reason=reason, **about)
+            Finding("silent", str(summaries.clip_ids[index]), names[summaries.labels[index]], reason=reason, **details)
         )
     findings += _clipped(inputs.clips, label, names)
     return findings, groups, _torn(windows, copies)

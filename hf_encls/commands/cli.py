@@ -28,7 +28,7 @@ GROUPS = {
         "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
-        "export": Command("hf_encls.commands.export", "write a model as one ONNX graph"),
+        "export": Command("hf_encls.commands.export", "write a model as one ONNX graph, or as a web page"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
     },
     "make a model": {

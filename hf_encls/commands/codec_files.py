@@ -46,11 +46,7 @@ def encode_files(args: list[str]) -> int:
     parser.add_argument("--codec_revision", metavar="R", help="revision of the codec on the Hub")
     parser.add_argument("--bandwidth", type=float, metavar="KBPS", help="kilobits per second (default: the highest)")
     parser.add_argument("--format", choices=["ecdc", "safetensors"], default="ecdc", help="default: ecdc")
-    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument(
-        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    _add_output(parser)
     options = parser.parse(args)
     # In a folder, .ecdc files are results of an earlier run, not sounds.
     named = {Path(source) for source in options.sources}
@@ -93,11 +89,7 @@ def decode_files(args: list[str]) -> int:
     parser.add_argument(
         "--family", choices=["encodec_24khz", "encodec_48khz"], help="what saved codes are that do not say it"
     )
-    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
-    parser.add_argument(
-        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+    _add_output(parser)
     options = parser.parse(args)
     files = expand(options.sources, SAVED)
     if not files:
@@ -129,14 +121,23 @@ def decode_files(args: list[str]) -> int:
     return _each(files, targets, one)
 
 
-def _each(files: list[Path], targets: list[Path], one) -> int:
-    """Do `one` for every file; a `ValueError` is a line, and the others go on."""
+def _add_output(parser: Parser) -> None:
+    """The options that both ways have last."""
+    parser.add_argument("--output", metavar="PATH", help="a file for one source, a folder for several")
+    parser.add_argument(
+        "--device", type=device, metavar="D", help="cpu, cuda, ... (default: the first accelerator, else cpu)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
+def _each(files: list[Path], targets: list[Path], convert) -> int:
+    """Do `convert` for every file; a `ValueError` is a line, and the others go on."""
     errors = 0
     for source, target in zip(files, targets, strict=True):
         try:
             with writing(target):
-                said = one(source, target)
-            print(f"{source} -> {target}: {said}", flush=True)
+                report = convert(source, target)
+            print(f"{source} -> {target}: {report}", flush=True)
         except ValueError as error:
             errors += 1
             print(f"{source}: ERROR {as_options(str(error))}", file=sys.stderr)
@@ -167,10 +168,12 @@ def _targets(files: list[Path], options, suffix: str) -> tuple[list[Path], list[
         return files, targets
     named = set(map(Path, options.sources))
     pairs = list(zip(files, targets, strict=True))
-    there = [target for file, target in pairs if target.exists() and file in named]
-    if there:
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise ValueError(f"{there[0]}{more} would be replaced: name another place with --output, or say --overwrite")
+    existing = [target for file, target in pairs if target.exists() and file in named]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise ValueError(
+            f"{existing[0]}{more} would be replaced: name another place with --output, or say --overwrite"
+        )
     todo = [(file, target) for file, target in pairs if not target.exists()]
     if len(todo) < len(pairs):
         print(

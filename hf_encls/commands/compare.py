@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, device
-from hf_encls.data.facts import copy_text
+from hf_encls.data.facts import copy_text, title_of
 from hf_encls.data.groups import with_groups
-from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.data.load import DATA_NAMES, load_clips
 from hf_encls.files import write_json, writing
 
 
@@ -24,7 +24,7 @@ def main(args: list[str] | None = None) -> dict:
     """
     options = _parser().parse(args)
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
-    from hf_encls.report.compare import check_unheard, compare, run_of, split_of, test_clips
+    from hf_encls.comparison.models import check_unheard, compare, run_of, split_of, test_clips
 
     known_runs = {name: run_of(name) for name in options.models}
     runs = {name: run for name, run in known_runs.items() if run is not None}
@@ -35,7 +35,7 @@ def main(args: list[str] | None = None) -> dict:
     test = test_clips(clips, protocol, seed=seed, fold=fold)
     unheard = {name: check_unheard(run, clips, test) for name, run in runs.items()}
     rows = compare({name: name for name in options.models}, test, device=options.device)
-    dataset = facts.title if facts else Path(options.data_dir).resolve().name
+    dataset = title_of(facts, options.data_dir)
     print(copy_text(dataset, report.used, report.expected))
     print(f"{len(test)} of {report.used} clips are the test under {protocol}, {_drawn(protocol, fold, seed)}")
     width = max(len(row["model"]) for row in rows)
@@ -66,8 +66,9 @@ def main(args: list[str] | None = None) -> dict:
 def _parser() -> Parser:
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
-    names = [*(facts.name for facts in KNOWN), FOLDER]
-    parser.add_argument("--data_name", choices=names, help="which data set it is, as for training (None: recognised)")
+    parser.add_argument(
+        "--data_name", choices=DATA_NAMES, help="which data set it is, as for training (None: recognised)"
+    )
     parser.add_argument("--models", nargs="+", required=True, help="folders or Hub ids of audio-classification models")
     parser.add_argument(
         "--protocol",

@@ -9,11 +9,13 @@ cell is not trained again. The table is in OUTPUT_DIR/codecs.md, with a picture,
 
 import argparse
 import functools
+from itertools import product
 from pathlib import Path
 
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import Parser, as_options
-from hf_encls.data.load import FOLDER, KNOWN, load_clips
+from hf_encls.data.facts import title_of
+from hf_encls.data.load import DATA_NAMES, load_clips
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import HEADS
 
@@ -27,15 +29,15 @@ def main(args: list[str] | None = None) -> Path:
     folder = Path(options.output_dir)
     check_folder(folder, "--output_dir")
     # Training takes seconds to import: not for --help.
-    from hf_encls.report.codec_table import table_rows, write_table
-    from hf_encls.reproduction.codecs import divisions, measure_speed, run_cells
+    from hf_encls.comparison.codec_table import table_rows, write_table
+    from hf_encls.comparison.codecs import divisions_of, measure_speed, run_cells
     from hf_encls.training.arguments import EnclsTrainingArguments
 
     codecs = [_codec(name) for name in dict.fromkeys(options.codec)]  # before any sound is read
     clips, report, facts = load_clips(options.data_dir, options.data_name)
     print(as_options(report.text()), flush=True)
-    dataset = facts.title if facts else Path(options.data_dir).resolve().name
-    ways = divisions(clips, options.protocol, options.folds, options.seeds)
+    dataset = title_of(facts, options.data_dir)
+    divisions = divisions_of(clips, options.protocol, options.folds, options.seeds)
     with writing(folder):
         all_features = _features(options, clips, codecs)
         make = functools.partial(
@@ -46,20 +48,16 @@ def main(args: list[str] | None = None) -> Path:
             disable_tqdm=True,
         )
         speed = measure_speed(all_features, clips, folder)
-        cells = [
-            cell
-            for protocol in options.protocol
-            for head in options.heads
+        cells = []
+        for protocol, head, each in product(options.protocol, options.heads, all_features):
+            of_protocol = [division for division in divisions if division.protocol == protocol]
+            cells += run_cells(each, head, of_protocol, folder / "cells", make, _say)
+        rows = {
+            each.name: each.costs() | {"x_real_time": speed[each.name]} | _remarks(each, dataset)
             for each in all_features
-            for cell in run_cells(
-                each, [head], [way for way in ways if way.protocol == protocol], folder / "cells", make, _say
-            )
-        ]
-        told = {
-            each.name: each.costs() | {"x_real_time": speed[each.name]} | _told(each, dataset) for each in all_features
         }
-        about = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
-        page = write_table(table_rows(cells, told), about, folder)
+        conditions = {"dataset": dataset, "clips": report.used, "epochs": options.epochs, "seeds": options.seeds}
+        page = write_table(table_rows(cells, rows), conditions, folder)
     print(page.read_text(encoding="utf-8"))
     print(f"The table is {page}", flush=True)
     return page
@@ -78,32 +76,32 @@ def _codec(name: str) -> tuple:
 
 def _features(options: argparse.Namespace, clips, codecs: list) -> list:
     """log_mel, then what was asked for, computed or from the cache. Raises `ValueError` where two have one name."""
+    from hf_encls.comparison.codecs import Features
     from hf_encls.features.extraction import extract_features
-    from hf_encls.reproduction.codecs import Features
 
-    wanted = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
+    kinds = [("log_mel", None), *([("mel", None)] if "mel" in options.features else [])]
     for kind in ("latents", "codes"):
-        wanted += [(kind, codec) for codec in codecs if kind in options.features]
-    planned = [planned for kind, codec in wanted if (planned := _planned(options, clips, kind, codec))]
+        kinds += [(kind, codec) for codec in codecs if kind in options.features]
+    planned = [planned for kind, codec in kinds if (planned := _planned(options, clips, kind, codec))]
     names = [each["name"] for each in planned]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ValueError(f"expected codecs of different names, found two called {twice.split()[0]}: rename a folder")
-    made = []
+    features = []
     for each in planned:
         print(each["name"], flush=True)
-        made.append(
+        features.append(
             Features(windows=extract_features(clips, each["config"], each["codec"], options.cache_dir), **each)
         )
-    return made
+    return features
 
 
-def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None) -> dict | None:
+def _planned(options: argparse.Namespace, clips, kind: str, loaded: tuple | None) -> dict | None:
     """All of one row's features but the windows; None for codes of a codec that has none."""
     from hf_encls.features.extraction import feature_config
     from hf_encls.model.codec_encls import codec_adapter
 
-    codec, facts = found or (None, None)
+    codec, facts = loaded or (None, None)
     if kind == "codes" and not codec_adapter(codec).bandwidths:
         return None
     name = facts.id if facts else None
@@ -116,7 +114,7 @@ def _planned(options: argparse.Namespace, clips, kind: str, found: tuple | None)
     return {"name": f"{name} {kind}" if name else kind, "config": config, "codec": codec, "facts": facts}
 
 
-def _told(features, dataset: str) -> dict:
+def _remarks(features, dataset: str) -> dict:
     """What stands beside a codec's name, and what a reader must know of it."""
     from hf_encls.model.codec_encls import codec_adapter
     from hf_encls.report.codec_texts import has_heard
@@ -148,8 +146,7 @@ def _parser() -> Parser:
         description=__doc__,
     )
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
-    names = [*(facts.name for facts in KNOWN), FOLDER]
-    parser.add_argument("--data_name", choices=names, help="which data set it is (None: recognised)")
+    parser.add_argument("--data_name", choices=DATA_NAMES, help="which data set it is (None: recognised)")
     parser.add_argument(
         "--codec", action="append", required=True, help="Hub id, folder or bundled name; may be given several times"
     )

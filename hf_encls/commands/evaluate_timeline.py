@@ -42,15 +42,15 @@ def main(args: list[str] | None = None) -> int:
     settings = EvaluationSettings(**{name: getattr(options, name) for name in names})
     reading = {"tier": options.tier, "column": options.label_column}
     reference = read_tracks(options.reference, **reading)
-    said = _of_model(options) if options.model else read_tracks(options.timelines)
-    pairs = _pairs(reference, said)
-    found = {each["label"] for pair in pairs.values() for timeline in pair for each in timeline}
-    unknown = sorted(set(options.ignore) - found)
+    predictions = _of_model(options) if options.model else read_tracks(options.timelines)
+    pairs = _pairs(reference, predictions)
+    classes = {each["label"] for pair in pairs.values() for timeline in pair for each in timeline}
+    unknown = sorted(set(options.ignore) - classes)
     if unknown:
         raise ValueError(
-            f"expected --ignore to name classes that occur ({', '.join(sorted(found))}), found {unknown[0]!r}"
+            f"expected --ignore to name classes that occur ({', '.join(sorted(classes))}), found {unknown[0]!r}"
         )
-    labels = sorted(found - set(options.ignore))
+    labels = sorted(classes - set(options.ignore))
     if not labels:
         raise ValueError("expected labels to score, found none in the reference and none in the timelines")
     scores = evaluate_timelines(pairs.values(), settings, labels)
@@ -84,12 +84,12 @@ def _parser() -> Parser:
     ):
         rules.add_argument(f"--{name}", type=float, default=default, metavar="X", help=f"{text} (default: {default})")
     for name in ("onset", "offset"):
-        what = "begin" if name == "onset" else "end"
+        edge = "begin" if name == "onset" else "end"
         rules.add_argument(
             f"--no_evaluate_{name}",
             action="store_false",
             dest=f"evaluate_{name}",
-            help=f"events may {what} at any time",
+            help=f"events may {edge} at any time",
         )
     add_model_options(parser, required=False)
     add_segment_options(parser)
@@ -103,34 +103,34 @@ def _of_model(options) -> dict[str, list[dict]]:
     pipe, root = load_pipe(options), Path(options.timelines)
     if options.step_s is not None:
         pipe.set_step(options.step_s)
-    said = {}
+    predictions = {}
     for file in expand([options.timelines]):
         name = file.relative_to(root).as_posix() if root.is_dir() else file.name
         analysis = pipe.analyse(file, family=options.family, assume_codec=options.assume_codec)
-        said[recording_name(name)] = analysis.timeline(**segment_settings(options))
-    return said
+        predictions[recording_name(name)] = analysis.timeline(**segment_settings(options))
+    return predictions
 
 
-def _pairs(reference: Mapping, said: Mapping) -> dict[str, tuple[list, list]]:
+def _pairs(reference: Mapping, predictions: Mapping) -> dict[str, tuple[list, list]]:
     """Reference and timeline of each recording. Raises `ValueError` where one of the reference has none."""
-    if len(reference) == len(said) == 1:
-        return {next(iter(reference)): (*reference.values(), *said.values())}
+    if len(reference) == len(predictions) == 1:
+        return {next(iter(reference)): (*reference.values(), *predictions.values())}
     by_name: dict[str, list[str]] = {}
-    for name in said:
+    for name in predictions:
         by_name.setdefault(name.rsplit("/", 1)[-1], []).append(name)
     pairs, used = {}, set()
     for name, timeline in reference.items():
         near = by_name.get(name.rsplit("/", 1)[-1], [])
-        found = name if name in said else near[0] if len(near) == 1 else None
-        if found is None or found in used:
+        match = name if name in predictions else near[0] if len(near) == 1 else None
+        if match is None or match in used:
             raise ValueError(
-                f"expected a timeline of {name!r}, as the reference has, found those of {', '.join(sorted(said)[:5])}"
+                f"expected a timeline of {name!r}, as the reference has, found those of {', '.join(sorted(predictions)[:5])}"
             )
-        used.add(found)
-        pairs[name] = (timeline, said[found])
-    others = sorted(set(said) - used)
-    if others:
-        print(f"not scored, as the reference does not have them: {', '.join(others[:8])}", file=sys.stderr)
+        used.add(match)
+        pairs[name] = (timeline, predictions[match])
+    unused = sorted(set(predictions) - used)
+    if unused:
+        print(f"not scored, as the reference does not have them: {', '.join(unused[:8])}", file=sys.stderr)
     return pairs
 
 
@@ -150,8 +150,12 @@ def _text(scores: Mapping) -> str:
     }
     parts = [f"{scores['recordings']} recordings"]
     for kind, rule in rules.items():
-        own = scores[kind]
-        rows = [("all", own["overall"]), ("mean of classes", own["class_wise_average"]), *own["class_wise"].items()]
+        measured = scores[kind]
+        rows = [
+            ("all", measured["overall"]),
+            ("mean of classes", measured["class_wise_average"]),
+            *measured["class_wise"].items(),
+        ]
         head = ["class", "F1", "precision", "recall", "error rate", "deletions", "insertions", "reference", "found"]
         cells = [
             [

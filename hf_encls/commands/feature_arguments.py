@@ -98,14 +98,14 @@ class FeatureArguments:
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
         from hf_encls.data.labelled import TimeLabels  # brings datasets, for which --help does not wait
 
-        given = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        given |= {"label_column": self.label_column}
-        given = {name: value for name, value in given.items() if value is not None}
+        settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
+        settings |= {"label_column": self.label_column}
+        settings = {name: value for name, value in settings.items() if value is not None}
         if self.labels is None:
-            if given:
-                raise ValueError(f"--{next(iter(given))} is about labels in time: name them with --labels")
+            if settings:
+                raise ValueError(f"--{next(iter(settings))} is about labels in time: name them with --labels")
             return None
         if self.data_dir is None or self.data_name is not None:
-            found = "none" if self.data_dir is None else f"--data_name {self.data_name}"
-            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {found}")
-        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in given.items()})
+            place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
+            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")
+        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in settings.items()})

@@ -37,27 +37,27 @@ def main(args: list[str] | None = None) -> list[dict]:
         raise ValueError(f"expected --clips and --draws of 1 or more, found {min(*options.clips, options.draws)}")
     check_folder(folder, "--output_dir")
     features = [_features(options, name) for name in options.inputs]
-    from hf_encls.reproduction.few_examples import Division, Kind, measure, picture, summary, table
+    from hf_encls.comparison.few_examples import ClipPool, Kind, measure, picture, summary, table
 
-    made = {name: prepare(each) for name, each in zip(options.inputs, features)}
-    first = next(iter(made.values()))
-    division = Division.of(first.windows, options.protocol, options.fold, options.seed)
-    if max(options.clips) > division.most:
+    inputs = {name: prepare(each) for name, each in zip(options.inputs, features)}
+    first = next(iter(inputs.values()))
+    pool = ClipPool.of(first.windows, options.protocol, options.fold, options.seed)
+    if max(options.clips) > pool.most:
         raise ValueError(
-            f"expected --clips of at most {division.most}, the training clips of the smallest class, found "
+            f"expected --clips of at most {pool.most}, the training clips of the smallest class, found "
             f"{max(options.clips)}"
         )
     kinds = [
         Kind.of(name, each.windows, each.config, head, each.codec)
-        for name, each in made.items()
+        for name, each in inputs.items()
         for head in options.heads
     ]
-    warnings = [_warning(name, each) for name, each in made.items() if _warning(name, each)]
+    warnings = [_warning(name, each) for name, each in inputs.items() if _warning(name, each)]
     data = copy_text(first.dataset, first.num_clips, first.expected_clips)
     names = ("protocol", "fold", "seed", "hop_length", "window_s")
     settings = {name: getattr(options, name) for name in names} | {"recipe": recipe, "data": data}
     file, plan = folder / f"{NAME}.json", {name: getattr(options, name) for name in ("clips", "draws", "seed")}
-    settings["features"] = {name: feature_identity(each.config) for name, each in made.items()}
+    settings["features"] = {name: feature_identity(each.config) for name, each in inputs.items()}
     rows, measured = _earlier(file, settings)
     settings["features"] = measured | settings["features"]
     with writing(folder):
@@ -68,7 +68,7 @@ def main(args: list[str] | None = None) -> list[dict]:
             last = rows[-1]
             print(f"{last['kind']}: {last['clips']} clips, draw {last['draw']}: {last['accuracy']:.3f}", flush=True)
 
-        rows = measure(kinds, division, plan | {"recipe": recipe}, rows, keep)
+        rows = measure(kinds, pool, plan | {"recipe": recipe}, rows, keep)
         points = summary(rows)
         fold = "" if options.fold is None else f", fold {options.fold}"
         title = f"{data}: protocol {options.protocol}{fold}, recipe {recipe}"
@@ -110,16 +110,18 @@ def _earlier(file: Path, settings: dict) -> tuple[list[dict], dict]:
     """
     if not file.is_file():
         return [], {}
-    there = read_record(file, SHAPE)
-    measured = there["settings"].get("features", {})
-    other = [name for name in settings if name != "features" and there["settings"].get(name) != settings[name]]
-    other += [f"kind of {name}" for name, value in settings["features"].items() if measured.get(name, value) != value]
-    if other:
+    earlier = read_record(file, SHAPE)
+    measured = earlier["settings"].get("features", {})
+    changed = [name for name in settings if name != "features" and earlier["settings"].get(name) != settings[name]]
+    changed += [
+        f"kind of {name}" for name, value in settings["features"].items() if measured.get(name, value) != value
+    ]
+    if changed:
         raise ValueError(
-            f"what is in {file} was measured with another {', '.join(other)}: take the same settings, or another "
+            f"what is in {file} was measured with another {', '.join(changed)}: take the same settings, or another "
             "--output_dir"
         )
-    return there["rows"], measured
+    return earlier["rows"], measured
 
 
 def _parser() -> Parser:

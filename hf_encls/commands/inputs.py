@@ -13,10 +13,11 @@ from transformers import PreTrainedModel
 
 from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
-from hf_encls.codec.published import DEFAULT_CODECS
+from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
+from hf_encls.data.facts import title_of
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
@@ -94,7 +95,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     # Every process takes part; they share the work through the cache folder.
     with writing(cache_dir):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
-    title = facts.title if facts else ("synthetic sounds" if synthetic else Path(data_dir).resolve().name)
+    title = "synthetic sounds" if synthetic else title_of(facts, data_dir)
     return Inputs(
         windows,
         config,
@@ -142,7 +143,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
         checked_config(features=args.features, **rate, **lengths, **network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
-        rate = {"sampling_rate": parse_features(args.features)[1] or 24_000}
+        rate = {"sampling_rate": parse_features(args.features)[1] or DEFAULT_HZ}
         checked_config(features=args.features, **rate, **lengths, **precision, **network)
     return None, None
 
@@ -154,10 +155,10 @@ def _codec_asked_for(args: FeatureArguments) -> str | None:
     representation, rate = parse_features(args.features)
     if not representation.needs_codec or args.codec is not None:
         return args.codec
-    rate = rate or 24_000
+    rate = rate or DEFAULT_HZ
     if family_of(args.features) not in (None, EncodecAdapter.model_type):
         raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
-    if args.data_dir is None and rate == 24_000:
+    if args.data_dir is None and rate == DEFAULT_HZ:
         return next(name for name in OFFLINE_CODECS if name in (*bundled_codecs(), "untrained"))
     if rate not in DEFAULT_CODECS:
         raise ValueError(f"no default codec is known for {args.features}: name one with --codec")
@@ -183,8 +184,8 @@ def _config(args: FeatureArguments, clips: Dataset | None, codec: PreTrainedMode
 def check_applies(args: FeatureArguments, features: str) -> None:
     """Raise `ValueError` for an unknown kind of features, and for an option that says nothing about this kind."""
     representation, _ = parse_features(features)
-    others = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
-    for name in sorted(others & {each.name for each in fields(args)}):
+    foreign = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
+    for name in sorted(foreign & {each.name for each in fields(args)}):
         if getattr(args, name) is not None:
             where = [each.kind for each in REPRESENTATIONS.values() if name in each.options]
             raise ValueError(

@@ -131,6 +131,6 @@ def add_model_options(parser: argparse.ArgumentParser, required: bool = True) ->
 
 def refuse_existing(*paths: str | None, overwrite: bool) -> None:
     """Raise `ValueError` where a file that is to be written is there already, unless `overwrite`."""
-    there = [path for path in paths if path is not None and Path(path).exists()]
-    if there and not overwrite:
-        raise ValueError(f"{there[0]} would be replaced: name another file, or say --overwrite")
+    existing = [path for path in paths if path is not None and Path(path).exists()]
+    if existing and not overwrite:
+        raise ValueError(f"{existing[0]} would be replaced: name another file, or say --overwrite")

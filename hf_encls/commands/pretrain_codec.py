@@ -94,13 +94,13 @@ def _description(codec: EncodecModel, init: str | None) -> str:
 
 
 def _recipe(arguments: PretrainingArguments, config: EncodecConfig, num_processes: int) -> Recipe:
-    given = {field.name for field in fields(Recipe)} & {field.name for field in fields(arguments)}
+    names = {field.name for field in fields(Recipe)} & {field.name for field in fields(arguments)}
     crop_s = arguments.crop_s or config.chunk_length_s or 1.0
     return Recipe(
         crop_samples=round(crop_s * config.sampling_rate),
         decay_steps=round(arguments.decay_share * arguments.max_steps),
         num_processes=num_processes,
-        **{name: getattr(arguments, name) for name in given},
+        **{name: getattr(arguments, name) for name in names},
     )
 
 

@@ -16,7 +16,7 @@ from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.inputs import Inputs, prepare
 from hf_encls.commands.outputs import check_file
 from hf_encls.commands.parser import show_warnings
-from hf_encls.report.dataset_cards import Source
+from hf_encls.report.dataset_cards import DataSource
 from hf_encls.report.feature_pictures import example_panels
 
 
@@ -134,9 +134,9 @@ def _push_features(arguments: FeatureArguments, options: PublishArguments) -> di
     return asdict(published) | {"config_name": name}
 
 
-def _source(inputs: Inputs, options: PublishArguments) -> Source:
-    known = Source.of(inputs.facts, inputs.dataset)
-    return Source(
+def _source(inputs: Inputs, options: PublishArguments) -> DataSource:
+    known = DataSource.of(inputs.facts, inputs.dataset)
+    return DataSource(
         known.name,
         licence=options.license_text or options.license or known.licence,
         licence_id=options.license or known.licence_id,

@@ -34,20 +34,20 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
             raise ValueError(
                 f"--{name} is about reading audio and was given with --dataset, whose features are ready: leave it out"
             )
-    which = (args.dataset, args.dataset_config or args.features)
-    facts, config, revision = load_facts(*which, args.dataset_revision)
-    where = f"{which[0]} ({which[1]})"
+    place = (args.dataset, args.dataset_config or args.features)
+    facts, config, revision = load_facts(*place, args.dataset_revision)
+    where = f"{place[0]} ({place[1]})"
     check_expected(config, {"window_s": args.window_s}, where)
-    _compare(args, config, " ".join(which))
+    _compare(args, config, " ".join(place))
     codec = codec_of(config, args.codec, args.codec_revision) if args.codec or config.representation.integers else None
-    published = load_published(*which, revision=revision, streaming=args.streaming)
+    published = load_published(*place, revision=revision, streaming=args.streaming)
     windows, config = published.windows, published.config
     stream = None
     if args.streaming:
         from hf_encls.features.streaming import small_table
 
         stream = windows
-        small = load_published(*which, revision=revision, streaming=True, columns=SMALL)
+        small = load_published(*place, revision=revision, streaming=True, columns=SMALL)
         windows = small_table(small.windows, where)
     elif config.representation.integers:
         check_all_windows(windows, where, codec_adapter(codec).codebook_size)
@@ -75,10 +75,10 @@ def codec_of(config: EnclsConfig, name: str | None = None, revision: str | None 
     """
     name, revision = (name, revision) if name else (config.codec_id, config.codec_revision)
     codec = load_codec(name, revision)
-    wanted = {"encoder": (config.codec_hash, codec_hash(codec))}
+    hashes = {"encoder": (config.codec_hash, codec_hash(codec))}
     if config.representation.integers:
-        wanted["codebooks"] = (config.codebook_hash, codebook_hash(codec))
-    for part, (expected, actual) in wanted.items():
+        hashes["codebooks"] = (config.codebook_hash, codebook_hash(codec))
+    for part, (expected, actual) in hashes.items():
         if actual != expected:
             raise ValueError(
                 f"expected the codec that made these features ({config.codec_id}, {part} {_short(expected)}), found another "
@@ -93,10 +93,10 @@ def _compare(args: DataArguments, config: EnclsConfig, where: str) -> None:
         actual = config.feature_name
         raise ValueError(f"expected features {args.features}, found {actual} in {where}: take one of the two")
     check_applies(args, config.feature_name)
-    asked = {name: getattr(args, name) for name in COMPARED if getattr(args, name) is not None}
+    settings = {name: getattr(args, name) for name in COMPARED if getattr(args, name) is not None}
     if args.codec:  # it is compared by its weights, wherever it comes from
-        asked.pop("codec_revision", None)
-    check_expected(config, asked, where)
+        settings.pop("codec_revision", None)
+    check_expected(config, settings, where)
 
 
 def _short(digest: str | None) -> str:

@@ -184,8 +184,8 @@ def _presets(options: argparse.Namespace, folder: Path) -> list[Preset]:
     """The presets and variants with what the user changed; a report alone takes that from the finished cells."""
     changes = {"num_train_epochs": options.epochs, "hop_length": options.hop_length, "bf16": options.bf16 or None}
     if options.report_only:
-        wanted = [name for name, value in changes.items() if value is None]
-        changes |= common_options(folder, options.presets, wanted)
+        unset = [name for name, value in changes.items() if value is None]
+        changes |= common_options(folder, options.presets, unset)
     presets = [read_preset(name, changes) for name in options.presets]
     paper_preset = next((preset for preset in presets if preset.name == "paper"), None)
     return presets + (read_variants(options.variants, paper_preset) if paper_preset else [])

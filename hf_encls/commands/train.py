@@ -43,8 +43,9 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
-from hf_encls.training.run import Execution, Run, asked_settings, run_settings, train
+from hf_encls.training.run import Execution, Run, train
 from hf_encls.training.saving import public_command, versions
+from hf_encls.training.settings import asked_settings, run_settings
 
 logger = logging.getLogger(__name__)
 

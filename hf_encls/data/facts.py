@@ -1,5 +1,6 @@
 """What is known of a public data set before a byte of it is read. The values are in esc50.py and gtzan_*.py."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,15 +31,15 @@ class Archive:
 class DatasetFacts:
     """Facts of one data set, each with its source in the module that holds it.
 
-    `license` is the Hub's identifier, "unknown" where nobody states one. `durations_s` gives the shortest and the
+    `licence_id` is the Hub's identifier, "unknown" where nobody states one. `durations_s` gives the shortest and the
     longest clip of an edition (by file name suffix). `checksums_file` is a list in md5sum's format beside this file.
     """
 
     name: str
     title: str
     source: str
-    license: str
-    license_text: str
+    licence_id: str
+    licence: str
     citation: str
     classes: tuple[str, ...]
     clips_per_class: int
@@ -53,6 +54,7 @@ class DatasetFacts:
 
     @property
     def num_clips(self) -> int:
+        """Clips of a whole copy."""
         return len(self.classes) * self.clips_per_class
 
     def text(self) -> str:
@@ -60,9 +62,14 @@ class DatasetFacts:
         lines = [
             f"{self.title}: {self.num_clips} clips in {len(self.classes)} classes, {self.sampling_rate} Hz",
             f"source: {self.source}",
-            f"licence: {self.license_text}",
+            f"licence: {self.licence}",
         ]
         return "\n".join(lines + [f"known fault: {fault}" for fault in self.known_faults])
+
+
+def title_of(facts: DatasetFacts | None, data_dir: str | os.PathLike) -> str:
+    """What a data set is called: its title where it is known, else the name of its folder."""
+    return facts.title if facts else Path(data_dir).resolve().name
 
 
 def copy_text(title: str, clips: int | None, expected: int | None) -> str:

@@ -64,10 +64,10 @@ def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
     """
     root = Path(data_dir)
     if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise ValueError(f"expected a folder of class-named folders at {str(root)!r}, found {found}: check the path")
-    found, left_out, warnings = walk(root)
-    candidates = [{"path": path, "label": label} for path, label in found]
+        place = "a file" if root.exists() else "nothing"
+        raise ValueError(f"expected a folder of class-named folders at {str(root)!r}, found {place}: check the path")
+    files, left_out, warnings = walk(root)
+    candidates = [{"path": path, "label": label} for path, label in files]
     clips, report = inspect_clips(root, candidates, strict=strict, left_out=left_out)
     report.warnings += warnings
     return clips, report
@@ -182,7 +182,7 @@ def _about_copies(records: Sequence[dict]) -> list[str]:
     copies = [record for record in records if record["group"] != record["clip_id"]]
     by_id = {record["clip_id"]: record for record in records}
     pairs = [(by_id[record["group"]], record) for record in copies if record["group"] in by_id]
-    found = []
+    warnings = []
     for text, chosen in (
         ("equal to the byte, each pair is kept on one side of a split", pairs),
         (
@@ -192,18 +192,18 @@ def _about_copies(records: Sequence[dict]) -> list[str]:
     ):
         if chosen:
             names = shorten([f"{first['clip_id']} and {copy['clip_id']}" for first, copy in chosen])
-            found.append(f"{len(chosen)} pairs of files are {text}: {names}")
-    return found
+            warnings.append(f"{len(chosen)} pairs of files are {text}: {names}")
+    return warnings
 
 
 def _without_vanishing(checked: list[tuple[dict, AudioInfo | str]]) -> Iterator[tuple[dict, AudioInfo | str]]:
     """Candidates with what was found; those of which resampling would leave nothing with the reason."""
-    lowest = min([LOWEST_CODEC_HZ, *(found.sampling_rate for _, found in checked if not isinstance(found, str))])
-    for candidate, found in checked:
-        if isinstance(found, AudioInfo) and not resampled_length(found.num_samples, found.sampling_rate, lowest):
-            length = f"{found.num_samples} samples at {found.sampling_rate} Hz"
-            found = f"is too short: nothing of its {length} is left at {lowest} Hz"
-        yield candidate, found
+    lowest = min([LOWEST_CODEC_HZ, *(outcome.sampling_rate for _, outcome in checked if not isinstance(outcome, str))])
+    for candidate, outcome in checked:
+        if isinstance(outcome, AudioInfo) and not resampled_length(outcome.num_samples, outcome.sampling_rate, lowest):
+            length = f"{outcome.num_samples} samples at {outcome.sampling_rate} Hz"
+            outcome = f"is too short: nothing of its {length} is left at {lowest} Hz"
+        yield candidate, outcome
 
 
 def _inspect(path: Path, known: KnownFiles) -> AudioInfo | str:
@@ -214,10 +214,10 @@ def _inspect(path: Path, known: KnownFiles) -> AudioInfo | str:
             return str(error)
 
     try:
-        found = known.ask(path, "sound", look)
+        outcome = known.ask(path, "sound", look)
     except OSError as error:  # the system's, which may be another one next time
         return str(error)
-    return found if isinstance(found, str) else AudioInfo(**found)
+    return outcome if isinstance(outcome, str) else AudioInfo(**outcome)
 
 
 def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: bool) -> None:
@@ -237,8 +237,8 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
     labels = sorted(_labels(records))
     if len(labels) < 2:
         kind = "labels of recordings" if "segments" in records[0] else "folders with usable audio"
-        found = f"one: {labels[0]!r}" if labels else "none"
-        raise ValueError(f"expected at least two classes ({kind}) under {root}, found {found}{reasons}")
+        classes_text = f"one: {labels[0]!r}" if labels else "none"
+        raise ValueError(f"expected at least two classes ({kind}) under {root}, found {classes_text}{reasons}")
 
 
 def _labels(records: Iterable[dict]) -> set[str]:

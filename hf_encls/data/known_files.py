@@ -36,7 +36,7 @@ class KnownFiles:
         self._files: dict[str, dict] = {} if path is None or rescan else self._read()
         self._new: dict[str, dict] = {}
 
-    def ask(self, path: str | os.PathLike, what: str, look: Callable[[], object]) -> object:
+    def ask(self, path: str | os.PathLike, key: str, look: Callable[[], object]) -> object:
         """What `look` finds in a file, or what it found when the file was the same; values are those of JSON."""
         if self.path is None:
             return look()
@@ -44,12 +44,12 @@ class KnownFiles:
         known = self._new.get(name) or self._files.get(name)
         if known is None or known["state"] != state:
             known = {"state": state}
-        if what in known:
-            return known[what]
+        if key in known:
+            return known[key]
         value = look()
         # It may have been written to while it was read.
         if state is not None and state == _state(path) and now - max(state[1:3]) > SETTLED_S * 1e9:
-            self._new[name] = {**known, **self._new.get(name, {}), what: value}
+            self._new[name] = {**known, **self._new.get(name, {}), key: value}
         return value
 
     def save(self) -> None:
@@ -68,8 +68,8 @@ class KnownFiles:
         try:
             seal, data = self.path.read_text(encoding="utf-8").split("\n", 1)
             if seal == hashlib.sha256(data.encode()).hexdigest():
-                found = json.loads(data)
-                return found["files"] if found["made_by"] == _made_by() else {}
+                content = json.loads(data)
+                return content["files"] if content["made_by"] == _made_by() else {}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):  # not UTF-8, or no second line
@@ -106,10 +106,10 @@ def remembering(
 
 def _state(path: str | os.PathLike) -> list[int] | None:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return None
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _made_by() -> list:

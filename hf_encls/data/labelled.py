@@ -60,7 +60,7 @@ def scan_recordings(
     """Read recordings below `data_dir` with their labels: one row for each, as `scan_folder` has one for each clip.
 
     The columns are those of `clips_to_dataset`; `segments` holds the labels, and `label` is what a window is that no label
-    fills, -1 for none. Recordings without a file of labels are left out.
+    fills, -1 for none. Recordings without a file of labels are left out. `strict` makes errors of files that cannot be used.
 
     Raises `ValueError` for a missing folder or file, labels that cannot be read (`LabelsError`), and as `scan_folder`.
     """

@@ -17,6 +17,7 @@ from hf_encls.files.finding import find_audio
 MODULES = (esc50, gtzan_genres, gtzan_music_speech)
 KNOWN: tuple[DatasetFacts, ...] = tuple(facts for module in MODULES for facts in module.FACTS)
 FOLDER = "folder"  # the name that asks for a plain class-named folder tree, whatever its files are called
+DATA_NAMES = (*(facts.name for facts in KNOWN), FOLDER)
 MOST_STRAYS = 0.5  # with a smaller share of other files, a folder looks like a known data set
 
 
@@ -86,12 +87,12 @@ def data_set_called(name: str) -> str:
 
     ESC-10 is a part of ESC-50 and goes by that name. An empty string is no name.
     """
-    wanted = _plain(name)
+    plain_name = _plain(name)
     for module in MODULES:
         for facts in module.FACTS:
-            if wanted in {_plain(known) for known in (facts.name, facts.title, *facts.aliases)}:
+            if plain_name in {_plain(known) for known in (facts.name, facts.title, *facts.aliases)}:
                 return module.FACTS[0].name
-    return wanted
+    return plain_name
 
 
 def _plain(name: str) -> str:

@@ -42,6 +42,7 @@ class LeakReport:
     group_leaks: int
 
     def as_dict(self) -> dict[str, int]:
+        """The counts by their names, as results hold them."""
         return asdict(self)
 
     @classmethod
@@ -50,6 +51,7 @@ class LeakReport:
         return cls(*map(sum, zip(*(astuple(report) for report in reports), strict=True)))
 
     def text(self) -> str:
+        """The counts as a sentence, for a person."""
         if not self.clip_leaks and not self.group_leaks:
             return f"leak check: none of {self.test_windows} test windows shares a clip or a group with training"
         return (
@@ -240,16 +242,16 @@ def _place(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     number, summed over the group's classes; a small share of it looks at all classes together.
     """
     shares = np.array(SHARES)
-    wanted = shares[:, None] * sizes.sum(axis=0)  # (parts, classes)
-    held = np.zeros_like(wanted)
+    targets = shares[:, None] * sizes.sum(axis=0)  # (parts, classes)
+    held = np.zeros_like(targets)
     left = (sizes > 0).sum(axis=0)  # groups still to come, for each class
     part_of_group = np.zeros(len(sizes), np.int64)
     order = rng.permutation(len(sizes))
     for group in order[np.argsort(-sizes[order].sum(axis=1), kind="stable")]:
         size = sizes[group]
         mine = size > 0
-        growth = size[mine] * (size[mine] + 2 * (held[:, mine] - wanted[:, mine])) / wanted[:, mine]
-        total = size.sum() * (size.sum() + 2 * (held.sum(axis=1) - wanted.sum(axis=1))) / wanted.sum(axis=1)
+        growth = size[mine] * (size[mine] + 2 * (held[:, mine] - targets[:, mine])) / targets[:, mine]
+        total = size.sum() * (size.sum() + 2 * (held.sum(axis=1) - targets.sum(axis=1))) / targets.sum(axis=1)
         cost = growth.sum(axis=1) + 0.1 * total
         # Where a class has only as many groups left as parts that lack it, those parts come first.
         lacking = held[:, mine] == 0

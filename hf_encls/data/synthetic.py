@@ -34,7 +34,7 @@ def write_synthetic(folder: str | os.PathLike, *, clips_per_class: int = 20, see
 
     A folder that already holds exactly this data set is left as it is. The files are written beside it and moved into
     place at the end, so an interrupted run leaves no folder that looks finished. Clip number k of a class does not
-    depend on `clips_per_class`.
+    depend on `clips_per_class`; another `seed` gives other sounds.
 
     Raises `ValueError` for fewer than one clip per class, and for a folder that exists and holds anything else.
     """

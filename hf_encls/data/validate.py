@@ -27,9 +27,11 @@ class Validation:
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is missing, too much, wrong or to be warned of."""
         return not (self.missing or self.extra or self.wrong or self.warnings)
 
     def as_dict(self) -> dict:
+        """All of it as JSON, with `ok`."""
         return asdict(self) | {"ok": self.ok}
 
     def text(self, most: int = 20) -> str:

@@ -25,7 +25,7 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
         raise ValueError(
             f"expected a column label with the names of the classes in {where}, found {label}: take other data"
         )
-    for name, wanted in feature_columns(config, label).items():
+    for name, expected in feature_columns(config, label).items():
         if (chosen is not None and name not in chosen) or (name in OPTIONAL and name not in features):
             continue
         column = features.get(name)
@@ -36,10 +36,10 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
                 f"{where} contradicts itself: its facts say windows of {config.stored_shape[0]} x "
                 f"{config.stored_shape[1]}, its data are {column.shape[0]} x {column.shape[1]}"
             )
-        if type(column) is not type(wanted) or (name == "input_features" and column.dtype not in KNOWN_DTYPES):
-            raise ValueError(f"expected {name} as {wanted} in {where}, found {column}: take other data")
-        if isinstance(wanted, Value) and _kind(column) != _kind(wanted):
-            raise ValueError(f"expected {name} as {wanted.dtype} in {where}, found {column.dtype}: take other data")
+        if type(column) is not type(expected) or (name == "input_features" and column.dtype not in KNOWN_DTYPES):
+            raise ValueError(f"expected {name} as {expected} in {where}, found {column}: take other data")
+        if isinstance(expected, Value) and _kind(column) != _kind(expected):
+            raise ValueError(f"expected {name} as {expected.dtype} in {where}, found {column.dtype}: take other data")
 
 
 def _kind(value: Value) -> str:

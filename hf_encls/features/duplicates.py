@@ -32,44 +32,44 @@ def find_copies(
 
     `vectors` (n, 2 C) are means and deviations of the bands; several of one clip are taken together by their mean.
     """
-    ids, first, clip = np.unique(np.asarray(clip_ids), return_index=True, return_inverse=True)
+    ids, rows, clip = np.unique(np.asarray(clip_ids), return_index=True, return_inverse=True)
     means = np.zeros((len(ids), vectors.shape[1]))
     np.add.at(means, clip, vectors)
     means /= np.bincount(clip)[:, None]
-    own = np.asarray(groups)[first]
+    group = np.asarray(groups)[rows]
     scale = _scale(sequences)
-    found = []
+    copies = []
     levels, movements = np.split(means, 2, axis=1)
     # The shape of the spectrum, without the level that a copy may have changed; and how much each band moves.
     near = _neighbours(levels - levels.mean(axis=1, keepdims=True)) | _neighbours(movements)
-    for one, other in sorted(near):
-        if own[one] != own[other]:
-            names = str(ids[one]), str(ids[other])
+    for first, second in sorted(near):
+        if group[first] != group[second]:
+            names = str(ids[first]), str(ids[second])
             value = similarity(*(sequences[name].astype(np.float32) / scale for name in names))
             if value >= SIMILAR:
-                found.append(Copy(*names, value))
-    return sorted(found, key=lambda each: -each.similarity)
+                copies.append(Copy(*names, value))
+    return sorted(copies, key=lambda each: -each.similarity)
 
 
-def similarity(one: np.ndarray, other: np.ndarray) -> float:
+def similarity(first: np.ndarray, second: np.ndarray) -> float:
     """The highest correlation of two sequences (C, T), each of mean 0, over all offsets at which enough is in both.
 
     Bands in which either of them does not move, those that a lower sampling rate has cut off say, do not count.
     """
-    moving = np.minimum(one.std(axis=1), other.std(axis=1)) > STILL
+    moving = np.minimum(first.std(axis=1), second.std(axis=1)) > STILL
     if not moving.any():
         return 0.0
-    one, other = one[moving], other[moving]
-    size = one.shape[1] + other.shape[1]
+    first, second = first[moving], second[moving]
+    size = first.shape[1] + second.shape[1]
     length = 1 << (size - 1).bit_length()
-    spectra = np.fft.rfft(one, length) * np.conj(np.fft.rfft(other, length))
+    spectra = np.fft.rfft(first, length) * np.conj(np.fft.rfft(second, length))
     products = np.fft.irfft(spectra.sum(axis=0), length)
-    lags = np.arange(-other.shape[1] + 1, one.shape[1])  # of `other` against `one`
-    begin, end = np.maximum(lags, 0), np.minimum(lags + other.shape[1], one.shape[1])
-    enough = end - begin >= OVERLAP * min(one.shape[1], other.shape[1])
+    lags = np.arange(-second.shape[1] + 1, first.shape[1])  # of `second` against `first`
+    begin, end = np.maximum(lags, 0), np.minimum(lags + second.shape[1], first.shape[1])
+    enough = end - begin >= OVERLAP * min(first.shape[1], second.shape[1])
     lags, begin, end = lags[enough], begin[enough], end[enough]
     energies = []
-    for sequence, shift in ((one, 0), (other, lags)):
+    for sequence, shift in ((first, 0), (second, lags)):
         before = np.concatenate([[0.0], np.square(sequence).sum(axis=0).cumsum()])
         energies.append(before[end - shift] - before[begin - shift])
     norm = np.sqrt(np.maximum(energies[0], 0) * np.maximum(energies[1], 0))
@@ -87,8 +87,8 @@ def join_groups(clip_ids: Sequence[str], groups: Sequence[str], copies: Sequence
         return name
 
     for copy in copies:
-        one, other = sorted((root(group[copy.first]), root(group[copy.second])))
-        parent[other] = one
+        first, second = sorted((root(group[copy.first]), root(group[copy.second])))
+        parent[second] = first
     return {clip: root(name) for clip, name in group.items()}
 
 
@@ -109,6 +109,6 @@ def _neighbours(vectors: np.ndarray) -> set[tuple[int, int]]:
     for at in range(0, len(vectors), BLOCK):
         near = vectors[at : at + BLOCK] @ vectors.T
         near[np.arange(len(near)), np.arange(at, at + len(near))] = -np.inf
-        for row, others in enumerate(np.argpartition(-near, count - 1, axis=1)[:, :count], start=at):
-            pairs |= {(min(row, int(other)), max(row, int(other))) for other in others}
+        for row, nearest in enumerate(np.argpartition(-near, count - 1, axis=1)[:, :count], start=at):
+            pairs |= {(min(row, int(column)), max(row, int(column))) for column in nearest}
     return pairs

@@ -71,8 +71,8 @@ def feature_config(
     unit = 1
     if representation.needs_codec:
         if codec is None:
-            others = " or ".join(each.kind for each in REPRESENTATIONS.values() if not each.needs_codec)
-            raise ValueError(f"{features} needs a codec: give one (load_codec), or take {others}")
+            kinds = " or ".join(each.kind for each in REPRESENTATIONS.values() if not each.needs_codec)
+            raise ValueError(f"{features} needs a codec: give one (load_codec), or take {kinds}")
         unit = codec_adapter(codec).hop_length
         settings |= _codec_settings(codec, rate, representation.integers, settings)
     elif "sampling_rate" not in settings:
@@ -96,8 +96,8 @@ def feature_config(
     return config
 
 
-def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given: Mapping) -> dict:
-    """What a configuration says of the codec that makes its latents or `codes`, where `given` leaves it open."""
+def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, options: Mapping) -> dict:
+    """What a configuration says of the codec that makes its latents or `codes`, where `options` leaves it open."""
     adapter = codec_adapter(codec)
     settings = {
         "sampling_rate": rate or adapter.sampling_rate,
@@ -105,11 +105,11 @@ def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, given
         "num_bands": adapter.latent_size,
         "codec_config": adapter.as_dict(),
         "codec_hash": codec_hash(codec),
-        "codec_policy": given.get("codec_policy") or adapter.default_policy,
+        "codec_policy": options.get("codec_policy") or adapter.default_policy,
     }
     if codes:
         settings["codebook_hash"] = codebook_hash(codec)
-        settings["bandwidth"] = given.get("bandwidth") or adapter.highest_bandwidth
+        settings["bandwidth"] = options.get("bandwidth") or adapter.highest_bandwidth
         settings["num_codebooks"] = adapter.num_codebooks(codec, settings["bandwidth"])
     return settings
 
@@ -164,7 +164,8 @@ def extract_features(
 
     Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
     `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
-    the same data set.
+    the same data set. `device` is where the codec computes, None: an accelerator
+    where there is one.
 
     A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
     features, is refused: no features are kept under the identity of another file.
@@ -238,7 +239,7 @@ def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extr
         progress.add(sum(batch["duration_s"]), len(out["start"]))
         return out
 
-    shown = datasets.is_progress_bar_enabled()
+    bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()  # one bar for all shards instead
     try:
         part.map(
@@ -253,7 +254,7 @@ def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extr
             writer_batch_size=100,
         )
     finally:
-        if shown:
+        if bars:
             datasets.enable_progress_bars()
     shard.publish(work / "rows.arrow")
     shutil.rmtree(work, ignore_errors=True)
@@ -303,12 +304,12 @@ class Extractor:
         finite = np.isfinite(values)
         if not finite.all():
             first = clip_ids[np.flatnonzero(~finite.all(axis=(1, 2)))[0]]
-            found = f"expected finite {self.config.feature_name}, found NaN or infinity in those of {first}"
+            fault = f"expected finite {self.config.feature_name}, found NaN or infinity in those of {first}"
             raise ValueError(
-                f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
+                f"{fault}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
                 "codec again, or take `codec_dtype=float32`"
                 if self.config.representation.needs_codec
-                else f"{found}: is the audio within -1 to 1?"
+                else f"{fault}: is the audio within -1 to 1?"
             )
         largest = np.finfo(np.float16).max
         if self.dtype == np.float16 and values.size and np.abs(values).max() > largest:

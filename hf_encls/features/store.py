@@ -182,12 +182,12 @@ def neighbours(
     half = 0.5 / frame_rate  # starts are rounded
     place = starts + clip * (starts.max() + 2 * window_s + 1)  # clips lie apart: no window reaches into another
     order = np.argsort(place, kind="stable")
-    own = np.argsort(order, kind="stable")
+    position = np.argsort(order, kind="stable")
     ordered = place[order]
     after = np.searchsorted(ordered, place + window_s + half, side="right") - 1
     before = np.searchsorted(ordered, place - window_s - half, side="left")
     follows = ordered[after] > place + half
-    first, second = order[np.where(follows, own, before)], order[np.where(follows, after, own)]
+    first, second = order[np.where(follows, position, before)], order[np.where(follows, after, position)]
     return first, second, np.round((starts[second] - starts[first]) * frame_rate).astype(np.int64)
 
 

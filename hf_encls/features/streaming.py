@@ -131,18 +131,18 @@ class StreamedPart(torch.utils.data.IterableDataset):
         count, mean, square = 0, 0.0, 0.0
         for windows, _ in self._blocks(self.stream):
             windows = self._embedded(windows).double()
-            here = windows.shape[0] * windows.shape[2]
-            if not here:
+            added = windows.shape[0] * windows.shape[2]
+            if not added:
                 continue
             block_mean = windows.mean(dim=(0, 2))
             delta = block_mean - mean
             square = (
                 square
                 + (windows - block_mean[:, None]).square().sum(dim=(0, 2))
-                + delta**2 * (count * here / (count + here))
+                + delta**2 * (count * added / (count + added))
             )
-            mean = mean + delta * (here / (count + here))
-            count += here
+            mean = mean + delta * (added / (count + added))
+            count += added
         return mean.float(), (square / count).sqrt().float()
 
     def _blocks(self, stream: IterableDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

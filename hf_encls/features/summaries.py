@@ -10,7 +10,6 @@ from datasets import Dataset
 from hf_encls.data.splits import clips_have_one_label
 from hf_encls.features.store import ROWS_PER_READ, Windows
 from hf_encls.model.configuration_encls import FeatureConfig
-from hf_encls.model.mel_encls import MIN_POWER
 
 PACE_HZ = 50  # frames of a clip's coarse sequence per second
 SMOOTH_S = 0.1  # over which they are averaged: a copy that was cut lies between two frames, and noise is coded anew
@@ -60,8 +59,7 @@ def summarise(
     for at in range(0, len(store), ROWS_PER_READ):
         rows = np.arange(at, min(at + ROWS_PER_READ, len(store)))
         values = store.take(rows).float().cpu().numpy()
-        if config.features == "mel":  # power spans too many orders of magnitude for a mean
-            values = 10 * np.log10(np.maximum(values, MIN_POWER))
+        values = config.representation.levels(values)
         vectors[rows] = np.concatenate([values.mean(axis=2), values.std(axis=2)], axis=1)
         count = values.shape[2] // pooled
         coarse = values[:, :, : count * pooled].reshape(*values.shape[:2], count, pooled).mean(axis=3)

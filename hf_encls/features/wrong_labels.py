@@ -64,8 +64,8 @@ def suspects(probabilities: np.ndarray, labels: np.ndarray) -> list[Suspect]:
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     best = confident.argmax(axis=1)
     rows = np.flatnonzero((confident.max(axis=1) >= 0) & (best != labels))
-    found = [
+    suspects = [
         Suspect(int(i), int(best[i]), float(probabilities[i, best[i]]), float(probabilities[i, labels[i]]))
         for i in rows
     ]
-    return sorted(found, key=lambda each: each.given - each.score)
+    return sorted(suspects, key=lambda each: each.given - each.score)

@@ -20,7 +20,7 @@ class CheckpointNotFoundError(ValueError):
     """A checkpoint that is neither a folder nor to be had from the Hub."""
 
 
-def find_checkpoint(name: str | os.PathLike, revision: str | None, what: str, instead: str) -> bool:
+def find_checkpoint(name: str | os.PathLike, revision: str | None, thing: str, instead: str) -> bool:
     """Whether a checkpoint is on this machine, in a folder or in the cache: the `local_files_only` of `from_pretrained`.
 
     The cache stands in for a Hub that cannot be reached, and is the only source under `HF_HUB_OFFLINE`.
@@ -36,7 +36,7 @@ def find_checkpoint(name: str | os.PathLike, revision: str | None, what: str, in
     name = os.fspath(name)
     if Path(name).is_dir():
         return True
-    expected = f"expected {what} at {name!r}"
+    expected = f"expected {thing} at {name!r}"
     if Path(name).exists():
         raise CheckpointNotFoundError(f"{expected}, found a file: name the folder that it lies in")
     if not HUB_NAME.fullmatch(name):

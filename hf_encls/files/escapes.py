@@ -24,8 +24,8 @@ def _shown(character: str) -> bool:
 
 def markdown(text: object) -> str:
     """The text as one line of Markdown that shows it: no markup, table, HTML, mathematics or link comes of it."""
-    text = re.sub(r"[&<>\\$@]", lambda found: ENTITIES[found[0]], one_line(text))
-    text = LINKS.sub(lambda found: f"&#{ord(found[0])};", text)
+    text = re.sub(r"[&<>\\$@]", lambda match: ENTITIES[match[0]], one_line(text))
+    text = LINKS.sub(lambda match: f"&#{ord(match[0])};", text)
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)  # inside a word it means nothing
     text = re.sub(r"(?<!&)#(?!\d+;)|[`*\[\]|~]", r"\\\g<0>", text)
     # At the start of a line: headings, lists and rules.

@@ -21,8 +21,8 @@ class FoundFiles:
 
 def find_audio(root: str | os.PathLike, also: Iterable[str] = ()) -> FoundFiles:
     """Every file below a folder whose name ends as audio does, or in one of `also` (".ecdc"), as `find_files` finds them."""
-    wanted = EXTENSIONS.union(also)
-    return find_files(root, lambda path: path.suffix.lower() in wanted)
+    suffixes = EXTENSIONS.union(also)
+    return find_files(root, lambda path: path.suffix.lower() in suffixes)
 
 
 def find_files(root: str | os.PathLike, is_wanted: Callable[[Path], bool]) -> FoundFiles:

@@ -52,16 +52,16 @@ def push(
     for wait in (*WAITS_S, None):
         try:
             url = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
-            found = url.repo_id  # with the user's name in front, where it was left out
-            head = api.repo_info(found, repo_type=repo_type).sha
+            full_id = url.repo_id  # with the user's name in front, where it was left out
+            head = api.repo_info(full_id, repo_type=repo_type).sha
             info = api.create_commit(
-                found,
-                operations(api, found, head),
+                full_id,
+                operations(api, full_id, head),
                 commit_message=message,
                 repo_type=repo_type,
                 parent_commit=head,
             )
-            return Published(found, info.oid, str(url))
+            return Published(full_id, info.oid, str(url))
         except Exception as error:
             status, reason = diagnose(error)
             if reason is None:
@@ -79,8 +79,8 @@ def diagnose(error: BaseException | None) -> tuple[int | None, str | None]:
         if isinstance(error, OfflineModeIsEnabled):
             return 0, "offline mode is on: unset HF_HUB_OFFLINE"
         if isinstance(error, HfHubHTTPError) and error.response is not None:
-            said = error.server_message or error.response.reason_phrase
-            return error.response.status_code, f"{error.response.status_code} {said}".strip()
+            message = error.server_message or error.response.reason_phrase
+            return error.response.status_code, f"{error.response.status_code} {message}".strip()
         # The Hub's client changes its HTTP library from version to version; their names are what stays.
         module = type(error).__module__
         if isinstance(error, ConnectionError) or module.startswith(("httpx", "httpcore")):

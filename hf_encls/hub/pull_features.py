@@ -59,9 +59,9 @@ def load_published(
     cache = _cache_of(Path(name, config_name)) if Path(name).is_dir() else None
     where = f"{name} ({config_name})"
     chosen = {} if columns is None else {"columns": list(columns)}
-    which = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
+    place = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
     try:
-        windows = load_dataset(name, config_name, streaming=streaming, **which, **chosen)
+        windows = load_dataset(name, config_name, streaming=streaming, **place, **chosen)
     except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
@@ -88,8 +88,8 @@ def load_facts(
     if Path(name).is_dir():
         facts_file = Path(name) / config_name / FACTS
         if not facts_file.is_file():
-            found = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
-            raise ValueError(_no_config(name, config_name, found))
+            names = sorted(path.parent.name for path in Path(name).glob(f"*/{FACTS}"))
+            raise ValueError(_no_config(name, config_name, names))
         revision = None
     else:
         facts_file = _facts_file(name, config_name, revision, token)
@@ -105,12 +105,12 @@ def expected_clips(facts: Mapping) -> int | None:
 def check_expected(config: EnclsConfig, expected: Mapping, where: str) -> None:
     """Raise `ValueError` where the configuration of the features in `where` has other settings than `expected`."""
     for key, value in expected.items():
-        found = getattr(config, key)
+        actual = getattr(config, key)
         # Lengths were rounded to whole frames when the features were made.
-        if abs(found - value) * config.frame_rate > 0.5 if key.endswith("_s") else found != value:
-            todo = f"leave --{key} out" if found is None else f"ask for --{key} {found}"
+        if abs(actual - value) * config.frame_rate > 0.5 if key.endswith("_s") else actual != value:
+            todo = f"leave `{key}` out" if actual is None else f"ask for `{key}={actual}`"
             raise ValueError(
-                f"expected features with {key}={value!r}, found {key}={found!r} in {where}: {todo}, or take other features"
+                f"expected features with {key}={value!r}, found {key}={actual!r} in {where}: {todo}, or take other features"
             )
 
 
@@ -135,8 +135,8 @@ def _facts_file(name: str, config_name: str, revision: str | None, token: str | 
         raise ValueError(_unreachable(name, error)) from error
     except EntryNotFoundError as error:
         paths = HfApi(token=token).list_repo_files(name, repo_type="dataset", revision=revision)
-        found = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
-        raise ValueError(_no_config(name, config_name, found)) from error
+        names = sorted(path.split("/")[0] for path in paths if path.endswith(f"/{FACTS}"))
+        raise ValueError(_no_config(name, config_name, names)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
 
@@ -187,6 +187,6 @@ def _codec_facts(facts: Mapping, name: str | None) -> CodecFacts | None:
     return None if name is None else CodecFacts.from_dict((facts.get("codec") or {}) | {"id": name})
 
 
-def _no_config(name: str, config_name: str, found: Sequence[str]) -> str:
-    there = f"it has {', '.join(found)}" if found else f"it is no feature data set of hf_encls (no {FACTS} in it)"
-    return f"the data set {name} has no configuration {config_name!r} of features: {there}"
+def _no_config(name: str, config_name: str, names: Sequence[str]) -> str:
+    content = f"it has {', '.join(names)}" if names else f"it is no feature data set of hf_encls (no {FACTS} in it)"
+    return f"the data set {name} has no configuration {config_name!r} of features: {content}"

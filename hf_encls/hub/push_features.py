@@ -34,7 +34,7 @@ from hf_encls.hub.repository import Repository, check_features, read_facts
 from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.card_files import CARD
-from hf_encls.report.dataset_cards import Source, dataset_card
+from hf_encls.report.dataset_cards import DataSource, dataset_card
 from hf_encls.report.feature_pictures import window_panel
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import adopted, generated
@@ -73,7 +73,7 @@ class FeatureSet:
 
     windows: Dataset
     config: EnclsConfig
-    source: Source
+    source: DataSource
     name: str | None = None
     codec: CodecFacts | None = None
     panels: Sequence[Panel] = ()
@@ -126,22 +126,22 @@ def push_features(
     with tempfile.TemporaryDirectory() as work:
         files = _write_files(features, Path(work))
 
-        def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-            there = Repository.look(api, found, "dataset", revision)
-            published = read_facts(there)
-            _check_same(found, published, facts, replace or overwrite)
-            check_features(there, published, name, features.source.name, overwrite)
+        def operations(api: HfApi, full_id: str, revision: str) -> list[Operation]:
+            repository = Repository.look(api, full_id, "dataset", revision)
+            published = read_facts(repository)
+            _check_same(full_id, published, facts, replace or overwrite)
+            check_features(repository, published, name, features.source.name, overwrite)
             entry, entries = _joined(published, facts, features.source)
-            card = dataset_card(found, entries, _card_data(there, features, files))
-            before = [generated(str(dataset_card(found, published, DatasetCardData())))] if published else []
+            card = dataset_card(full_id, entries, _card_data(repository, features, files))
+            before = [generated(str(dataset_card(full_id, published, DatasetCardData())))] if published else []
             page, kept = merge(
-                adopted(there.page, before),
+                adopted(repository.page, before),
                 generated(str(card)),
                 overwrite=overwrite,
                 always=("configs", "dataset_info"),
             )
-            last.update(kept=kept, where=f"{CARD} of {found}")
-            old = [path for path in there.paths if _is_shard(path, name) and path not in files]
+            last.update(kept=kept, where=f"{CARD} of {full_id}")
+            old = [path for path in repository.paths if _is_shard(path, name) and path not in files]
             return [
                 CommitOperationAdd(CARD, str(page).encode()),
                 CommitOperationAdd(f"{name}/{FACTS}", json.dumps(entry, indent=1, ensure_ascii=False).encode()),
@@ -194,7 +194,7 @@ def check_protocols(windows: Dataset) -> list[dict]:
     Raises `LeakError` when `clip` or `official` would leak.
     """
     rows = division_rows(windows)
-    found = []
+    leaks = []
     for protocol in PROTOCOLS:
         try:
             folds = official_folds(rows) if protocol == "official" else [None]
@@ -206,8 +206,8 @@ def check_protocols(windows: Dataset) -> list[dict]:
         for report in reports:
             enforce(report, protocol)
         counts = (sum(values) for values in zip(*(report.as_dict().values() for report in reports)))
-        found.append({"protocol": protocol, **dict(zip(reports[0].as_dict(), counts))})
-    return found
+        leaks.append({"protocol": protocol, **dict(zip(reports[0].as_dict(), counts))})
+    return leaks
 
 
 def _what(facts: Mapping) -> dict:
@@ -220,10 +220,10 @@ def _check_same(repo_id: str, published: Sequence[Mapping], facts: Mapping, repl
     for entry in published:
         if entry["config_name"] != facts["config_name"] or replace:
             continue
-        there, here = _what(entry), _what(facts)
-        keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
+        before, now = _what(entry), _what(facts)
+        keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
         if keys:
-            changes = ", ".join(f"{key} {there.get(key)!r} there and {here.get(key)!r} here" for key in keys)
+            changes = ", ".join(f"{key} {before.get(key)!r} there and {now.get(key)!r} here" for key in keys)
             raise PublishError(
                 f"{repo_id} has other features under the name {entry['config_name']!r} ({changes}): give these another name "
                 "(`config_name`, or another repository), or say that they replace what is there (`replace=True`). Nothing "
@@ -231,13 +231,13 @@ def _check_same(repo_id: str, published: Sequence[Mapping], facts: Mapping, repl
             )
 
 
-def _joined(published: Sequence[Mapping], facts: Mapping, source: Source) -> tuple[dict, list[Mapping]]:
+def _joined(published: Sequence[Mapping], facts: Mapping, source: DataSource) -> tuple[dict, list[Mapping]]:
     """The facts with all that is known of their source, and those of every configuration with them."""
     for entry in published:
-        source = source.completed(Source.told(entry))
+        source = source.completed(DataSource.of_facts(entry))
     entry = {**facts, "about_source": asdict(source)}
-    others = [other for other in published if other["config_name"] != entry["config_name"]]
-    return entry, sorted([*others, entry], key=lambda each: each["config_name"])
+    kept = [other for other in published if other["config_name"] != entry["config_name"]]
+    return entry, sorted([*kept, entry], key=lambda each: each["config_name"])
 
 
 def _write_files(features: FeatureSet, work: Path) -> dict[str, Path]:
@@ -259,10 +259,10 @@ def _is_shard(path: str, name: str) -> bool:
     return re.fullmatch(rf"{re.escape(name)}/train-\d{{5}}-of-\d{{5}}\.parquet", path) is not None
 
 
-def _card_data(there: Repository, features: FeatureSet, files: Mapping[str, Path]) -> DatasetCardData:
+def _card_data(repository: Repository, features: FeatureSet, files: Mapping[str, Path]) -> DatasetCardData:
     """The front matter: `configs` and `dataset_info` of what is there, with ours added or replaced."""
     windows, name = features.windows, features.config_name
-    data, old = DatasetCardData(), copy.deepcopy(dict(there.page.front))
+    data, old = DatasetCardData(), copy.deepcopy(dict(repository.page.front))
     for key in ("configs", "dataset_info"):
         if key in old:
             data[key] = old[key]
@@ -277,7 +277,7 @@ def _card_data(there: Repository, features: FeatureSet, files: Mapping[str, Path
         MetadataConfigs({name: {**before.get(name, {}), **ours}}).to_dataset_card_data(data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PublishError(
-            f"expected `configs` and `dataset_info` at the top of {CARD} of {there.repo_id} as the Hub knows them, found a "
-            f"mistake ({error}): mend it there. Nothing was changed"
+            f"expected `configs` and `dataset_info` at the top of {CARD} of {repository.repo_id} as the Hub knows them, "
+            f"found a mistake ({error}): mend it there. Nothing was changed"
         ) from error
     return data

@@ -67,22 +67,26 @@ def push_model(
     local = _local_page(folder, results, config)
     last = {}
 
-    def operations(api: HfApi, found: str, revision: str) -> list[Operation]:
-        there = Repository.look(api, found, "model", revision)
-        check_model(there, overwrite)
-        known = _known(there)
+    def operations(api: HfApi, full_id: str, revision: str) -> list[Operation]:
+        repository = Repository.look(api, full_id, "model", revision)
+        check_model(repository, overwrite)
+        known = _known(repository)
         kept, files = [], {name: _seal(name, (folder / name).read_bytes) for name in names if name not in MODEL_NEEDS}
         if not overwrite:
-            kept = [name for name in files if name in there.paths and not _is_ours(there, name, known, files[name])]
-        ours = as_sent(_named(local, folder, found))
+            kept = [
+                name
+                for name in files
+                if name in repository.paths and not _is_ours(repository, name, known, files[name])
+            ]
+        ours = as_sent(_named(local, folder, full_id))
         written = {name: seal for name, seal in files.items() if name not in kept}
-        page, by_hand = merge(_page_there(there), ours, overwrite=overwrite, files=written)
-        last.update(card=str(page), kept=by_hand + kept, where=f"{CARD} of {found}")
-        gone = [path for path in there.paths if path not in names and path in known]
+        page, by_hand = merge(_page_there(repository), ours, overwrite=overwrite, files=written)
+        last.update(card=str(page), kept=by_hand + kept, where=f"{CARD} of {full_id}")
+        gone = [path for path in repository.paths if path not in names and path in known]
         return [
             CommitOperationAdd(CARD, last["card"].encode()),
             *(CommitOperationAdd(name, str(folder / name)) for name in names if name != CARD and name not in kept),
-            *(CommitOperationDelete(path) for path in gone if _is_ours(there, path, known)),
+            *(CommitOperationDelete(path) for path in gone if _is_ours(repository, path, known)),
         ]
 
     published = push(repo_id, "model", operations, "Model trained with hf_encls", private=private, token=token)
@@ -128,50 +132,54 @@ def _local_page(folder: Path, results: Results | None, config: Mapping) -> Page:
         page = read_card(folder)
     except ValueError as error:
         raise PublishError(str(error)) from error
-    made = cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")])
-    return adopted(page, [generated(card) for card in made])
+    cards = cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")])
+    return adopted(page, [generated(card) for card in cards])
 
 
-def _page_there(there: Repository) -> Page:
+def _page_there(repository: Repository) -> Page:
     """The same of the card of the repository."""
-    cards = cards_as_made(there.page, _results(there), there.json("config.json"), there.paths)
-    return adopted(there.page, [generated(card) for card in cards])
+    cards = cards_as_made(repository.page, _results(repository), repository.json("config.json"), repository.paths)
+    return adopted(repository.page, [generated(card) for card in cards])
 
 
-def _known(there: Repository) -> dict[str, set[str]]:
+def _known(repository: Repository) -> dict[str, set[str]]:
     """What earlier pushes wrote beside the card: path -> the seals that it may bear as they wrote it."""
-    if there.page.wrote is not None:
-        known = {name: {seal} for name, seal in there.page.wrote.files.items()}
-    elif there.page.ours:  # version 0.1 noted nothing
-        optional = [path for path in there.paths if path not in MODEL_NEEDS and not path.startswith(EVAL)]
+    if repository.page.wrote is not None:
+        known = {name: {seal} for name, seal in repository.page.wrote.files.items()}
+    elif repository.page.ours:  # version 0.1 noted nothing
+        optional = [path for path in repository.paths if path not in MODEL_NEEDS and not path.startswith(EVAL)]
         known = {path: {""} for path in optional if any(_matches(path, item) for item in MODEL_FILES)}
         known[ATTRIBUTION] = {seal_of(file.read_text(encoding="utf-8")) for file in ASSETS.glob(f"*/{ATTRIBUTION}")}
     else:
         return {}
-    scores = _scores(there)  # only those of the results that are there now: others may write such files, too
+    scores = _scores(repository)  # only those of the results that are there now: others may write such files, too
     known = {path: seals for path, seals in known.items() if not path.startswith(EVAL) or path in scores}
     return known | {path: known.get(path, set()) | {seal_of(text)} for path, text in scores.items()}
 
 
-def _scores(there: Repository) -> dict[str, str]:
+def _scores(repository: Repository) -> dict[str, str]:
     """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
-    results = _results(there)
+    results = _results(repository)
     return {EVAL + name: text for name, text in eval_results(results, slug=True).items()} if results else {}
 
 
-def _results(there: Repository) -> Results | None:
+def _results(repository: Repository) -> Results | None:
     """Those of the run that a repository's model came from; None where there are none, or they are of another program."""
-    values = there.json(RESULTS)
+    values = repository.json(RESULTS)
     try:
         return Results.from_dict(values) if isinstance(values, Mapping) else None
     except RecordError:
         return None
 
 
-def _is_ours(there: Repository, path: str, known: Mapping[str, set[str]], new: str | None = None) -> bool:
+def _is_ours(repository: Repository, path: str, known: Mapping[str, set[str]], new: str | None = None) -> bool:
     """Whether a file of the repository is as hf_encls wrote it, or is what would be written (its seal: `new`)."""
     seals = known.get(path, set()) | ({new} - {"", None})
-    return "" in seals or _seal(path, lambda: there.read(path)) in seals or (there.page.wrote is None and not known)
+    return (
+        "" in seals
+        or _seal(path, lambda: repository.read(path)) in seals
+        or (repository.page.wrote is None and not known)
+    )
 
 
 def _seal(path: str, read: Callable[[], bytes]) -> str:

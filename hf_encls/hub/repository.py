@@ -65,20 +65,20 @@ class Repository:
         return files + ([CARD] if not self.page.blank else [])
 
 
-def check_model(there: Repository, overwrite: bool) -> None:
+def check_model(repository: Repository, overwrite: bool) -> None:
     """Raise `PublishError` where a repository holds something else than a model of hf_encls, unless `overwrite`."""
     if overwrite:
         return
-    if "config.json" in there.paths:
-        config = there.json("config.json")
+    if "config.json" in repository.paths:
+        config = repository.json("config.json")
         kind = config.get("model_type") if isinstance(config, dict) else None
         if kind != EnclsConfig.model_type:
             raise PublishError(
-                f"expected {there.repo_id} to be empty or to hold a model of hf_encls, found a model of another kind "
+                f"expected {repository.repo_id} to be empty or to hold a model of hf_encls, found a model of another kind "
                 f"(model_type {kind!r} in config.json). {ADVICE}. Nothing was changed"
             )
-    elif there.foreign and not there.page.ours:
-        raise PublishError(_foreign(there, "a model"))
+    elif repository.foreign and not repository.page.ours:
+        raise PublishError(_foreign(repository, "a model"))
 
 
 def check_model_target(repo_id: str, token: str | None = None) -> None:
@@ -88,59 +88,61 @@ def check_model_target(repo_id: str, token: str | None = None) -> None:
     """
     api = HfApi(token=token)
     try:
-        found = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
-        there = Repository.look(api, found, "model", api.repo_info(found).sha)
+        full_id = repo_id if "/" in repo_id else f"{api.whoami()['name']}/{repo_id}"
+        repository = Repository.look(api, full_id, "model", api.repo_info(full_id).sha)
     except Exception as error:
         if diagnose(error)[1] is None and not isinstance(error, OSError):
             raise  # not the Hub's doing
         return
-    check_model(there, overwrite=False)
+    check_model(repository, overwrite=False)
 
 
-def read_facts(there: Repository) -> list[dict]:
+def read_facts(repository: Repository) -> list[dict]:
     """What is said of each configuration of features. Raises `PublishError` where a file of these is damaged."""
-    found = []
-    for path in there.paths:
+    entries = []
+    for path in repository.paths:
         if not re.fullmatch(rf"[^/]+/{re.escape(FACTS)}", path):
             continue
-        facts = there.json(path)
+        facts = repository.json(path)
         if not isinstance(facts, dict) or not {"config_name", "identity", "source", "classes"} <= set(facts):
             raise PublishError(
-                f"expected {path} of {there.repo_id} to say how its features were made, found a damaged file: put it right, "
-                "or delete its folder there. Nothing was changed"
+                f"expected {path} of {repository.repo_id} to say how its features were made, found a damaged file: put it "
+                "right, or delete its folder there. Nothing was changed"
             )
-        found.append(facts)
-    return found
+        entries.append(facts)
+    return entries
 
 
-def check_features(there: Repository, others: Sequence[Mapping], name: str, source: str, overwrite: bool) -> None:
+def check_features(
+    repository: Repository, entries: Sequence[Mapping], name: str, source: str, overwrite: bool
+) -> None:
     """Raise `PublishError` where a repository holds other data sets than that called `source`, unless `overwrite`.
 
-    `others` are the facts of its configurations; the one called `name` will be replaced. A repository that holds several
+    `entries` are the facts of its configurations; the one called `name` will be replaced. A repository that holds several
     data sets already takes more features of each.
     """
     if overwrite:
         return
-    if there.foreign and not others and not there.page.ours:
-        raise PublishError(_foreign(there, "features"))
-    sources = sorted({other["source"] for other in others if other["config_name"] != name})
-    if sources and source not in {other["source"] for other in others}:
+    if repository.foreign and not entries and not repository.page.ours:
+        raise PublishError(_foreign(repository, "features"))
+    sources = sorted({entry["source"] for entry in entries if entry["config_name"] != name})
+    if sources and source not in {entry["source"] for entry in entries}:
         raise PublishError(
-            f"expected {there.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
+            f"expected {repository.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
             "one card would be about both. Push to a repository of another name, or publish with "
             "`overwrite=True`. Nothing was changed"
         )
-    inside = [path for path in there.paths if path.startswith(f"{name}/")]
-    if inside and not any(other["config_name"] == name for other in others):
+    inside = [path for path in repository.paths if path.startswith(f"{name}/")]
+    if inside and not any(entry["config_name"] == name for entry in entries):
         raise PublishError(
-            f"expected no folder {name} in {there.repo_id}, or one that hf_encls wrote, found {inside[0]}: give the "
+            f"expected no folder {name} in {repository.repo_id}, or one that hf_encls wrote, found {inside[0]}: give the "
             "features another name with `config_name`, or publish with `overwrite=True`. Nothing was changed"
         )
 
 
-def _foreign(there: Repository, what: str) -> str:
-    names = ", ".join(there.foreign[:3]) + (" and more" if len(there.foreign) > 3 else "")
+def _foreign(repository: Repository, kind: str) -> str:
+    names = ", ".join(repository.foreign[:3]) + (" and more" if len(repository.foreign) > 3 else "")
     return (
-        f"expected {there.repo_id} to be empty or to hold {what} of hf_encls, found what hf_encls did not write ({names}). "
-        f"{ADVICE}. Nothing was changed"
+        f"expected {repository.repo_id} to be empty or to hold {kind} of hf_encls, found what hf_encls did not write "
+        f"({names}). {ADVICE}. Nothing was changed"
     )

@@ -65,7 +65,7 @@ class EmbeddingModel(nn.Module):
     @torch.inference_mode()
     def frames_of_blocks(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one sound at the frontend's own rate -> its frames (f, C) piece by piece, standardised."""
-        length = given = 0
+        length = sent = 0
 
         def counted() -> Iterator[torch.Tensor]:
             nonlocal length
@@ -75,8 +75,8 @@ class EmbeddingModel(nn.Module):
 
         for windows in self.frontend.stream(counted()):
             # Only the last group reaches beyond the sound, and by then its whole length is known.
-            piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - given]
-            given += len(piece)
+            piece = windows.transpose(1, 2).flatten(0, 1)[: self.num_frames(length) - sent]
+            sent += len(piece)
             yield check_finite((piece - self.mean) * self.scale, "embeddings", self.name)
 
     def scene(self, blocks: Iterator[torch.Tensor]) -> torch.Tensor:
@@ -103,13 +103,27 @@ def frame_grid(config: FeatureConfig) -> FeatureConfig:
 
 
 def load_model(model_file_path: str = "", device: str | torch.device | None = None) -> EmbeddingModel:
+    """As `load_embeddings`, for HEAR: the bundled codec `mini` where `model_file_path` is empty.
+
+    Raises `ValueError` as that does, and for a model whose frames are not evenly spaced in time, as HEAR asks
+    (`codec_policy` `codec`).
+    """
+    model = load_embeddings(str(model_file_path) or "mini", device)
+    if model.grid.codec_policy == "codec":
+        raise ValueError(
+            f"{model_file_path}: expected frames at even distances, as HEAR does, found codec_policy 'codec', whose chunks "
+            "overlap and repeat frames: use a model with codec_policy 'contiguous' or 'whole'; hf-encls embed "
+            "takes this one"
+        )
+    return model
+
+
+def load_embeddings(name: str, device: str | torch.device | None = None) -> EmbeddingModel:
     """Embeddings by a checkpoint of ours or by a codec alone, on the first accelerator where there is one.
 
-    `model_file_path` is a folder, a name on the Hub, or a bundled codec; the bundled codec `mini` where empty. A codec
-    alone gives its latents as they are: no statistics are known. Raises `ValueError` where there is no such thing, and
-    for a model whose frames are not evenly spaced in time, as HEAR asks (`codec_policy` `codec`).
+    `name` is a folder, a name on the Hub, or a bundled codec. A codec alone gives its latents as they are: no statistics
+    are known. Raises `ValueError` where there is no such thing.
     """
-    name = str(model_file_path) or "mini"
     if name in bundled_codecs():
         model = _of_codec(name)
     else:
@@ -130,12 +144,6 @@ def load_model(model_file_path: str = "", device: str | torch.device | None = No
             model = _of_codec(name)
         else:
             model = EnclsForAudioClassification.from_pretrained(name, use_safetensors=True, local_files_only=local)
-            if model.config.codec_policy == "codec":
-                raise ValueError(
-                    f"{name}: expected frames at even distances, as HEAR does, found codec_policy 'codec', whose chunks "
-                    "overlap and repeat frames: use a model with codec_policy 'contiguous' or 'whole'; hf-encls embed "
-                    "takes this one"
-                )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return EmbeddingModel(model).to(device)
 
@@ -152,11 +160,16 @@ def _of_codec(name: str) -> EnclsForAudioClassification:
 
 
 def get_timestamp_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sounds (n, samples) at `model.sample_rate` -> frames (n, t, C) and the milliseconds (n, t) of their centres."""
-    rows = [torch.cat(list(model.frames(sound))) for sound in _checked(audio)]
-    frames = torch.stack(rows)
-    times = torch.from_numpy(model.times_ms(frames.shape[1])).float().to(frames.device)
-    return frames, times.expand(len(frames), -1).clone()
+    """Sounds (n, samples) at `model.sample_rate` -> frames (n, t, C) and the milliseconds (n, t) of their centres.
+
+    A codec's last frame is left out where its centre lies beyond the sound, unless it is the only one.
+    """
+    frames = torch.stack([torch.cat(list(model.frames(sound))) for sound in _checked(audio)])
+    end_ms = 1000 * audio.shape[1] / model.sample_rate
+    times = model.times_ms(frames.shape[1])
+    inside = max(1, int((times <= end_ms + 1e-6).sum()))
+    times = torch.from_numpy(times[:inside].clip(max=end_ms)).float().to(frames.device)
+    return frames[:, :inside], times.expand(len(frames), -1).clone()
 
 
 def get_scene_embeddings(audio: torch.Tensor, model: EmbeddingModel) -> torch.Tensor:

@@ -114,8 +114,8 @@ def microphone_blocks(
     """
     sounddevice = import_sounddevice()
     try:
-        found = sounddevice.query_devices(device, "input")
-        rate = round(found["default_samplerate"])
+        facts = sounddevice.query_devices(device, "input")
+        rate = round(facts["default_samplerate"])
         check_rate(rate)
         waiting: queue.Queue[np.ndarray] = queue.Queue(WAITING_BLOCKS)
         lost = 0
@@ -130,9 +130,9 @@ def microphone_blocks(
         settings = {"samplerate": rate, "channels": 1, "dtype": "float32", "blocksize": round(block_s * rate)}
         stream = sounddevice.InputStream(device=device, callback=heard, **settings)
     except (ValueError, sounddevice.PortAudioError) as error:
-        which = "a microphone" if device is None else f"the microphone {device!r}"
+        name = "a microphone" if device is None else f"the microphone {device!r}"
         raise ValueError(
-            f"expected {which}, and it cannot be used: {error}. hf-encls listen lists them with `inputs=True`"
+            f"expected {name}, and it cannot be used: {error}. hf-encls listen lists them with `inputs=True`"
         ) from error
 
     def blocks() -> Iterator[np.ndarray]:

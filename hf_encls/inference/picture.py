@@ -94,9 +94,9 @@ def save_timeline_picture(
         frameon=False,
         handlelength=2.4,
     )
-    shown = cells.probabilities[:, order].T
+    rows = cells.probabilities[:, order].T
     edges = cells.times.edges(len(cells.probabilities))
-    image = axes[-1].pcolormesh(edges, np.arange(len(order) + 1), shown, cmap="Blues", vmin=0, vmax=1, rasterized=True)
+    image = axes[-1].pcolormesh(edges, np.arange(len(order) + 1), rows, cmap="Blues", vmin=0, vmax=1, rasterized=True)
     axes[-1].set_yticks(np.arange(len(order)) + 0.5, [names[i] for i in order], fontsize=9)
     axes[-1].invert_yaxis()
     axes[-1].set(xlabel="Time (s)", xlim=(0, duration_s))

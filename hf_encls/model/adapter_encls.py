@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from .encoding_encls import Tiling, convolve_in_tiles, encode_by_length, piece_in_context, stream_in_context
+from .export_encls import ExportError
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
@@ -50,7 +51,7 @@ class CodecAdapter(ABC):
     fills: ClassVar[bool] = False
     """Whether a clip is filled up to whole frames with zeros."""
     exports: ClassVar[bool] = False
-    """Whether `export_onnx` can draw its graph."""
+    """Whether its graph can be drawn, for `torch.export` and what is built on it."""
 
     def __init__(self, config: PreTrainedConfig):
         self.config = config
@@ -180,7 +181,19 @@ class CodecAdapter(ABC):
     def fill(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Waveforms (..., N) as the encoder wants them: of whole frames, where it `fills`."""
         missing = -waveforms.shape[-1] % self.hop_length if self.fills else 0
-        return nn.functional.pad(waveforms, (0, missing)) if missing else waveforms
+        # In a graph that is exported it is a symbol, which may be 0 for another length.
+        return (
+            nn.functional.pad(waveforms, (0, missing)) if isinstance(missing, torch.SymInt) or missing else waveforms
+        )
+
+    def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
+        """Waveforms of one length (B, N) -> latents (B, C, F), as `latents`, in operations of a graph for any N.
+
+        Raises `ExportError` for a family of which no such graph is known.
+        """
+        if not self.exports:
+            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
+        return self.encode(codec, waveforms)
 
     def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling] | None:
         """The layers with which `encode` begins, where they are causal and faster in tiles, and how those are cut."""

@@ -11,7 +11,7 @@ from .adapter_encls import CodecAdapter
 from .codec_encls import FAMILIES, codec_adapter, unknown_family
 from .encoding_encls import precision
 from .representation_encls import Representation
-from .windows_encls import WindowStream, cut
+from .windows_encls import WindowStream, cut, cut_in_graph
 
 
 class Latents(Representation):
@@ -106,6 +106,12 @@ class Latents(Representation):
         policy = self.config.codec_policy
         with precision(self.config.codec_dtype, self.codec.device):
             return self.adapter.latents(self.codec, waveforms, policy, self.dtype, self.convolutions)
+
+    def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
+        latents = self.adapter.latents_in_graph(self.codec, waveforms, self.config.codec_policy)
+        frames = self.from_latents(latents.transpose(0, 1).flatten(1))  # (C, B F): each frame is made by itself
+        clips = frames.unflatten(1, (latents.shape[0], latents.shape[2])).transpose(0, 1)
+        return cut_in_graph(clips, self.config.window_units, self.config.step_units)
 
     @torch.no_grad()
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:

@@ -9,6 +9,7 @@ from transformers import EncodecConfig
 
 from .adapter_encls import CodecAdapter, Convolutions, differing
 from .encoding_encls import encode_causal, encode_chunks, live_piece, stream_causal
+from .export_encls import any_length
 from .limits_encls import check_encodec
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
@@ -100,6 +101,34 @@ class EncodecAdapter(CodecAdapter):
         chunks = [list(self._chunks(waveform, policy)) for waveform in waveforms]
         flat = iter(encode_chunks(codec, [chunk for clip in chunks for chunk in clip], dtype))
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]
+
+    def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
+        with any_length(codec.encoder):
+            if policy == "whole":
+                return self.encode(codec, waveforms)
+            size, stride, length = self.config.chunk_length, self._stride(policy), waveforms.shape[-1]
+            # Whole chunks share a pass. The last one is short or just whole; of overlapping ones a second may be short.
+            whole = torch.sym_max(0, (length - 1 - size + stride) // stride)
+            padded = nn.functional.pad(waveforms, (size, size))
+            # Zeros go along in front as one chunk more, so that there always is one; its latents are dropped.
+            number = torch.arange(whole + 1, device=waveforms.device)[:, None]
+            starts = torch.where(number > 0, (number - 1) * stride + size, 0)
+            chunks = padded[:, starts + torch.arange(size, device=waveforms.device)]
+            frames = self.encode(codec, chunks.flatten(0, 1))[..., : -(-size // self.hop_length)]
+            parts = [frames.unflatten(0, chunks.shape[:2]).transpose(1, 2).flatten(2)]
+            there = length - whole * stride
+            parts.append(self._piece_in_graph(codec, padded, size + whole * stride, there))
+            total = (whole * frames.shape[-1]) + -(-there // self.hop_length)
+            if stride < size:
+                there = torch.sym_max(0, there - stride)
+                # Where there is none, a frame of zeros stands in, and nothing of it is kept.
+                taken = there + self.hop_length * (1 - torch.sym_min(there, 1))
+                parts.append(self._piece_in_graph(codec, padded, size + (whole + 1) * stride, taken))
+                total = total + -(-there // self.hop_length)
+            return torch.cat(parts, dim=-1)[..., frames.shape[-1] : frames.shape[-1] + total]
+
+    def _piece_in_graph(self, codec: nn.Module, padded: torch.Tensor, start: int, length: int) -> torch.Tensor:
+        return self.encode(codec, padded[:, start + torch.arange(length, device=padded.device)])
 
     def delay(self, policy: str, piece_s: float) -> int | None:
         if policy != "whole":

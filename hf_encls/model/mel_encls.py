@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 
 from .limits_encls import MOST_FILTER_WEIGHTS
 from .representation_encls import Representation
-from .windows_encls import WindowStream, cut
+from .windows_encls import WindowStream, cut, cut_in_graph
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
 FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
@@ -80,8 +80,12 @@ class Mel(Representation):
         return np.flatnonzero(~filters.any(axis=0)).tolist()
 
     @classmethod
-    def picture(cls, windows: np.ndarray) -> np.ndarray:
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
         return 10 * np.log10(np.maximum(windows, MIN_POWER))
+
+    @classmethod
+    def picture(cls, windows: np.ndarray) -> np.ndarray:
+        return cls.levels(windows)
 
     @classmethod
     def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
@@ -128,6 +132,15 @@ class Mel(Representation):
                 out.copy_(columns.unflatten(1, (len(out), frames)).transpose(0, 1))
         return mel
 
+    def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
+        pieces = cut_in_graph(waveforms, self.config.window_samples, self.config.step_samples)
+        # The Fourier transform as a convolution: not every runtime has another one of real numbers.
+        kernels = torch.from_numpy(_waves(len(self.taper))).to(waveforms.device) * self.taper
+        bins = nn.functional.conv1d(pieces.flatten(0, 1)[:, None], kernels[:, None], stride=self.config.hop_length)
+        real, imaginary = bins.chunk(2, dim=1)
+        power = (real.square() + imaginary.square()).transpose(1, 2) @ self.filters
+        return self.scaled(power.transpose(1, 2).contiguous()).unflatten(0, pieces.shape[:2])
+
     def _weights(self) -> list[tuple[torch.Tensor | None, slice, slice]]:
         """For each group of bands its weights, None for zeros alone; where the bands and where the parts of bins are.
 
@@ -163,7 +176,7 @@ class LogMel(Mel):
         return {"n_fft": n_fft, "hop_length": max(1, n_fft // 2)}
 
     @classmethod
-    def picture(cls, windows: np.ndarray) -> np.ndarray:
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
         return windows
 
     @classmethod
@@ -177,6 +190,12 @@ class LogMel(Mel):
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:
     return torch.hamming_window(config.n_fft, dtype=torch.float32)  # periodic, as scipy's get_window
+
+
+def _waves(n_fft: int) -> np.ndarray:
+    """Cosines and sines (2 bins, n_fft) of the discrete Fourier transform, float32."""
+    phase = 2 * np.pi / n_fft * (np.arange(n_fft // 2 + 1)[:, None] * np.arange(n_fft) % n_fft)
+    return np.concatenate([np.cos(phase), -np.sin(phase)]).astype(np.float32)
 
 
 def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = False) -> np.ndarray:

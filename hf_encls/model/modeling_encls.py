@@ -14,6 +14,7 @@ from transformers.modeling_outputs import ModelOutput
 from .codec_encls import codec_adapter
 from .codec_features_encls import check_codec
 from .configuration_encls import EnclsConfig
+from .export_encls import ExportError, any_size
 from .head_encls import Head
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
@@ -151,6 +152,13 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
         if input_features is not None:
             with self._maps(output_hidden_states) as maps:
                 logits = self.classify(input_features)
+        elif torch.compiler.is_exporting():
+            with any_size(), self._maps(output_hidden_states) as maps:
+                windows = self.windows_in_graph(input_values, attention_mask)
+                scores = self.classify(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+                window_logits = scores.float().log_softmax(-1)
+                num_windows = torch.full_like(window_logits[:, 0, 0], windows.shape[1], dtype=torch.long)
+                logits = window_logits.logsumexp(1) - num_windows[:, None].to(window_logits.dtype).log()
         else:
             windows = self.windows(input_values, attention_mask)
             counts = [len(clip) for clip in windows]
@@ -192,6 +200,17 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
 
     def windows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> list[torch.Tensor]:
         """Waveforms (B, N) -> each clip's windows of features (W, C, T), before standardisation."""
+        self._check_waveforms(input_values)
+        lengths = [input_values.shape[1]] * len(input_values)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(-1).tolist()
+            if min(lengths) == 0:
+                raise ValueError("expected at least one sample in each clip, found an attention_mask of zeros")
+        clips = [clip[: int(length)].float() for clip, length in zip(input_values, lengths, strict=True)]
+        with torch.no_grad():
+            return self.frontend.windows(clips)
+
+    def _check_waveforms(self, input_values: torch.Tensor) -> None:
         if self.frontend is None:
             raise ValueError(
                 f"this checkpoint was saved without its codec ({self.config.codec_id}): give it windows as input_features, "
@@ -201,14 +220,17 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             raise ValueError(
                 f"expected input_values of shape (batch_size, num_samples), found {tuple(input_values.shape)}"
             )
-        lengths = [input_values.shape[1]] * len(input_values)
+
+    def windows_in_graph(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Waveforms (B, N) -> windows of features (B, W, C, T), as `windows` makes them, where a graph is drawn.
+
+        Raises `ExportError` for an attention mask: clips of a graph have one length.
+        """
+        self._check_waveforms(input_values)
         if attention_mask is not None:
-            lengths = attention_mask.sum(-1).tolist()
-            if min(lengths) == 0:
-                raise ValueError("expected at least one sample in each clip, found an attention_mask of zeros")
-        clips = [clip[: int(length)].float() for clip, length in zip(input_values, lengths, strict=True)]
+            raise ExportError("expected input_values alone to export, all of one length; found an attention_mask too")
         with torch.no_grad():
-            return self.frontend.windows(clips)
+            return self.frontend.windows_in_graph(input_values.float())
 
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits (W, num_labels)."""

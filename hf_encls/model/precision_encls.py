@@ -22,6 +22,17 @@ Operator = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 _ERRORS: dict[tuple, float] = {}  # of `convolve`'s shapes, found once in a process
 
 
+class KeepsPrecision(nn.Module):
+    """A module whose weights and buffers move with the model, and stay in the precision they were made in."""
+
+    def _apply(self, fn, recurse: bool = True):
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            out = fn(tensor)
+            return out if out.dtype == tensor.dtype else tensor.to(out.device)
+
+        return super()._apply(moved, recurse)
+
+
 def noise(*shape: int, device: torch.device | str = "cpu", seed: int = 0) -> torch.Tensor:
     """Loud noise of a shape, always the same, that leaves the random numbers of everybody else alone."""
     return LOUDNESS * torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedConfig
 
+from .export_encls import ExportError
+from .precision_encls import KeepsPrecision
 
-class Representation(nn.Module, ABC):
+
+class Representation(KeepsPrecision, ABC):
     """
     One way to see a sound: waveforms (N,) in, windows (W, C, T) out. The network behind it knows only C and T.
 
@@ -104,6 +106,11 @@ class Representation(nn.Module, ABC):
         """Raise `ValueError` for settings that cannot work together."""
 
     @classmethod
+    def levels(cls, windows: np.ndarray) -> np.ndarray:
+        """Windows or clips (..., C, T) as values of which a mean says something: power spans too many orders for one."""
+        return windows
+
+    @classmethod
     def picture(cls, windows: np.ndarray) -> np.ndarray:
         """Windows or clips (..., C, T) as values that an eye can tell apart."""
         return windows
@@ -125,6 +132,13 @@ class Representation(nn.Module, ABC):
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of shapes (W, C, T), float32."""
 
+    def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Waveforms of one length (B, N) -> their windows (B, W, C, T), in operations of a graph for any N.
+
+        For `torch.export`: no `if` and no loop that the length decides. Raises `ExportError` where there is no such way.
+        """
+        raise ExportError(f"{self.text} cannot be exported: no graph of them is known")
+
     @abstractmethod
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one clip -> the windows of that clip, piece by piece (w, C, T), in constant memory.
@@ -143,10 +157,3 @@ class Representation(nn.Module, ABC):
     def embed(self, stored: torch.Tensor) -> torch.Tensor:
         """Stored windows (W, K, T) -> features (W, C, T)."""
         return stored
-
-    def _apply(self, fn, recurse: bool = True):
-        def moved(tensor: torch.Tensor) -> torch.Tensor:
-            out = fn(tensor)
-            return out if out.dtype == tensor.dtype else tensor.to(out.device)
-
-        return super()._apply(moved, recurse)

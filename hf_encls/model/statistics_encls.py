@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from .head_encls import Head
+from .precision_encls import KeepsPrecision
 
 # The share of a window's covariance that is replaced by a sphere as large (Ledoit and Wolf's shrinkage with a fixed
 # share), and what is added of the training windows' own covariance. ESC-10's official folds, one vector per clip: 0.0,
@@ -19,7 +20,7 @@ SMALLEST_VARIANCE = 1e-6  # of standardised features: a deviation of 0 has no gr
 ASINH = (1.0, -1 / 6, 3 / 40, -15 / 336, 105 / 3456)  # coefficients of u, u^3, u^5, u^7, u^9
 
 
-class StatisticsHead(Head):
+class StatisticsHead(KeepsPrecision, Head):
     """
     Means, deviations, deviations of differences, and the covariance of a window, as one vector with a linear classifier.
 
@@ -106,13 +107,6 @@ class StatisticsHead(Head):
         rows, columns = torch.triu_indices(k, k, device=white.device)
         weights = torch.where(rows == columns, 1.0, math.sqrt(2.0))  # so that lengths stay those of the matrices
         return logarithm.flatten(1)[:, rows * k + columns] * weights
-
-    def _apply(self, fn, recurse: bool = True):
-        def moved(tensor: torch.Tensor) -> torch.Tensor:
-            out = fn(tensor)
-            return out if out.dtype == tensor.dtype else tensor.to(out.device)
-
-        return super()._apply(moved, recurse)
 
 
 def num_directions(config: PreTrainedConfig) -> int:

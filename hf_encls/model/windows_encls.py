@@ -3,7 +3,11 @@
 One unit is one frame of latents, or one sample where windows are cut from the waveform (mel).
 """
 
+import math
+
 import torch
+
+from .export_encls import length_of
 
 # A rest shorter than a tenth of a step makes no window of its own: it would be nearly all mirror. Real clips are a
 # little too long (the OGG edition of ESC-10 has 5.001 s, GTZAN 30.013 s) and would each gain such a window.
@@ -12,11 +16,10 @@ SHORTEST_REST = 0.1
 
 def num_windows(length: int, window: int, step: int) -> int:
     """How many windows of `window` units, `step` apart, a clip of `length` units has; at least one."""
-    if length <= window:
-        return 1
-    full = (length - window) // step + 1
-    covered = max((full - 1) * step + window, full * step)
-    return full + (length - covered >= SHORTEST_REST * min(window, step))
+    # The shortest rest that makes a window of its own, behind what overlaps: one formula without an `if`, so that an
+    # exported graph can hold it for a length that is not known yet.
+    rest = max(0, window - step) + math.ceil(SHORTEST_REST * min(window, step))
+    return torch.sym_max((length - rest) // step + 1, 1)
 
 
 def reflect(index: torch.Tensor, length: int) -> torch.Tensor:
@@ -34,6 +37,15 @@ def window_index(length: int, window: int, step: int, device: torch.device | str
     """Indices of shape (W, window) into a clip of `length` units: row w starts at w * step, its end is reflected."""
     starts = torch.arange(num_windows(length, window, step), device=device) * step
     return reflect(starts[:, None] + torch.arange(window, device=device), length)
+
+
+def cut_in_graph(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
+    """(B, ..., length) -> (B, W, ..., window), as `cut` does, in operations of a graph that is exported for any length."""
+    index = torch.arange(num_windows(units.shape[-1], window, step), device=units.device)[:, None] * step
+    last = length_of(units) - 1
+    index = (index + torch.arange(window, device=units.device)).remainder((2 * last).clamp(min=1))
+    index = torch.minimum(torch.minimum(index, (2 * last - index).abs()), last)
+    return units[..., index].movedim(-2, 1)
 
 
 def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:

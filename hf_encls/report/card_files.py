@@ -45,14 +45,14 @@ def write_card(
     warning says so. `earlier` are cards, each with what went beside it, as version 0.1 may have written them.
     Raises `ValueError` as `check_card` does, unless `overwrite`.
     """
-    there = read_card(folder) if overwrite else check_card(folder)
-    written = {} if there.wrote is None else {name: {seal} for name, seal in there.wrote.files.items()}
-    for _, files in earlier if there.wrote is None else ():
+    earlier_page = read_card(folder) if overwrite else check_card(folder)
+    written = {} if earlier_page.wrote is None else {name: {seal} for name, seal in earlier_page.wrote.files.items()}
+    for _, files in earlier if earlier_page.wrote is None else ():
         for name, text in files.items():
             written.setdefault(name, set()).add(seal_of(text))
-    there = adopted(there, [generated(text) for text, _ in earlier])
+    earlier_page = adopted(earlier_page, [generated(text) for text, _ in earlier])
     seals = {name: seal_of(text) for name, text in beside.items()}
-    page, kept = merge(there, generated(card), overwrite=overwrite, files=seals)
+    page, kept = merge(earlier_page, generated(card), overwrite=overwrite, files=seals)
     for name, text in beside.items():
         if overwrite or _seal(folder / name) in {None, seals[name], *written.get(name, ())}:
             write_text(text, folder / name)

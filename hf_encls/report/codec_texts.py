@@ -158,4 +158,5 @@ def bundled_folder(codec: CodecFacts | None) -> Path | None:
 
 
 def is_hub_id(codec: CodecFacts | None) -> bool:
+    """Whether the codec is known by a name of the Hub, `owner/name`."""
     return codec is not None and re.fullmatch(r"[\w.-]+/[\w.-]+", codec.id) is not None

@@ -15,7 +15,7 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Where the audio of a feature data set comes from."""
 
     name: str
@@ -28,45 +28,45 @@ class Source:
     labels: dict | None = None  # the rule by which windows got their labels from labels in time
 
     @classmethod
-    def of(cls, facts: DatasetFacts | None, name: str) -> "Source":
+    def of(cls, facts: DatasetFacts | None, name: str) -> "DataSource":
         """From the facts of a known data set, or of a folder that is called `name`."""
         if facts is None:
             return cls(name)
-        about = (facts.title, facts.license_text, facts.license, facts.source, facts.citation)
-        return cls(*about, expected_clips=facts.num_clips)
+        description = (facts.title, facts.licence, facts.licence_id, facts.source, facts.citation)
+        return cls(*description, expected_clips=facts.num_clips)
 
     @classmethod
-    def told(cls, entry: Mapping) -> "Source":
+    def of_facts(cls, entry: Mapping) -> "DataSource":
         """From what a configuration's `encls_features.json` says; older ones say the name alone."""
         return cls(**entry.get("about_source") or {"name": entry["source"]})
 
-    def completed(self, other: "Source") -> "Source":
+    def completed(self, other: "DataSource") -> "DataSource":
         """With what `other` says and this leaves open, where both are of the same name."""
         if other.name != self.name:
             return self
         open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
-        if self.licence != Source.licence or self.licence_id != Source.licence_id:
+        if self.licence != DataSource.licence or self.licence_id != DataSource.licence_id:
             open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
         return replace(self, **{name: getattr(other, name) for name in open_fields})
 
 
-def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
-    """The card of a feature data set. `made` is what each configuration's `encls_features.json` says.
+def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
+    """The card of a feature data set. `entries` is what each configuration's `encls_features.json` says.
 
     Configurations of several sources stand side by side, each with its licence and its citation.
     """
-    configs = [_describe(entry) for entry in made]
-    windows = max(entry["num_windows"] for entry in made)
-    sources = _by_source(made)
+    configs = [_describe(entry) for entry in entries]
+    windows = max(entry["num_windows"] for entry in entries)
+    sources = _by_source(entries)
     licences = sorted({source["licence_id"] for source in sources})
     data.license = licences[0] if len(licences) == 1 else licences
     data.task_categories = ["audio-classification"]
-    names = list(dict.fromkeys(copied_text(entry) for entry in made))
+    names = list(dict.fromkeys(copied_text(entry) for entry in entries))
     data.pretty_name = f"Audio features of {', '.join(names)}"
     data.size_categories = [next((text for limit, text in SIZES if windows < limit), "n>1M")]
     extended = [f"extended|{source['hub_id']}" if source["hub_id"] else "original" for source in sources]
     data.source_datasets = list(dict.fromkeys(extended))
-    data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in made})]
+    data.tags = ["audio", "hf_encls", *sorted({entry["config"]["features"] for entry in entries})]
     return DatasetCard.from_template(
         data,
         template_path=str(TEMPLATES / "dataset_card.md"),
@@ -95,7 +95,7 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
         codecs=sorted(
             {
                 f"{markdown_code(id)}: {markdown(entry['codec'].get('license') or 'unknown here')}"
-                for entry in made
+                for entry in entries
                 if "/" in (id := entry["config"].get("codec_id") or "")
             }
         ),
@@ -104,17 +104,17 @@ def dataset_card(repo_id: str, made: Sequence[Mapping], data: DatasetCardData) -
 
 def copied_text(entry: Mapping) -> str:
     """The source of a configuration as a card names it: a partial copy says so."""
-    return copy_text(entry["source"], entry["num_clips"], Source.told(entry).expected_clips)
+    return copy_text(entry["source"], entry["num_clips"], DataSource.of_facts(entry).expected_clips)
 
 
-def _by_source(made: Sequence[Mapping]) -> list[dict]:
+def _by_source(entries: Sequence[Mapping]) -> list[dict]:
     """Every source once, with the names of the configurations made of it."""
-    found: dict[Source, list[str]] = {}
-    for entry in made:
+    names_of: dict[DataSource, list[str]] = {}
+    for entry in entries:
         # Neither how many clips there should be nor how windows got their labels makes it another source.
-        source = replace(Source.told(entry), expected_clips=None, labels=None)
-        found.setdefault(source, []).append(entry["config_name"])
-    return [asdict(source) | {"configs": names} for source, names in found.items()]
+        source = replace(DataSource.of_facts(entry), expected_clips=None, labels=None)
+        names_of.setdefault(source, []).append(entry["config_name"])
+    return [asdict(source) | {"configs": names} for source, names in names_of.items()]
 
 
 def _describe(entry: Mapping) -> dict:

@@ -13,7 +13,7 @@ WITH_LICENCE = ("license_name", "license_link")  # a licence that was chosen by 
 
 
 def merged_front(
-    there: Mapping,
+    published: Mapping,
     wrote: Mapping[str, Sequence[str]],
     ours: Mapping,
     *,
@@ -26,7 +26,7 @@ def merged_front(
     gone was taken out by hand and stays out. To lists ours is added; of one value ours wins with `overwrite`, and for
     the keys in `always`, which are already merged.
     """
-    front, kept = copy.deepcopy(dict(there)), []
+    front, kept = copy.deepcopy(dict(published)), []
     for key in [*ours, *(key for key in wrote if key not in ours)]:
         before, value = wrote.get(key, ()), ours.get(key)
         if key in always:
@@ -96,11 +96,11 @@ def _set(front: dict, key: str, value: object) -> None:
 
 def _unite(front: dict, key: str, before: Sequence[str], taken_out: Sequence[str], value: list) -> None:
     """Add ours to a list; `taken_out`: what is missing there of these was taken out by hand."""
-    there, new = entries(key, front.get(key)), {seal_of(entry) for entry in value}
-    found = {seal_of(entry) for entry in there}
-    united = [entry for entry in there if seal_of(entry) not in before or seal_of(entry) in new]
-    united += [entry for entry in value if seal_of(entry) not in found and seal_of(entry) not in taken_out]
-    if united != there:
+    published, new = entries(key, front.get(key)), {seal_of(entry) for entry in value}
+    seals = {seal_of(entry) for entry in published}
+    united = [entry for entry in published if seal_of(entry) not in before or seal_of(entry) in new]
+    united += [entry for entry in value if seal_of(entry) not in seals and seal_of(entry) not in taken_out]
+    if united != published:
         _set(front, key, united or None)
 
 
@@ -151,12 +151,12 @@ def _merge_index(front: dict, before: Sequence[str], value: list, overwrite: boo
 
 
 def _add_metric(results: list, entry: Mapping) -> None:
-    about = {key: value for key, value in entry.items() if key != "metrics"}
+    task = {key: value for key, value in entry.items() if key != "metrics"}
     for result in results:
-        if {key: value for key, value in result.items() if key != "metrics"} == about:
+        if {key: value for key, value in result.items() if key != "metrics"} == task:
             result["metrics"].append(entry["metrics"])
             return
-    results.append({**about, "metrics": [entry["metrics"]]})
+    results.append({**task, "metrics": [entry["metrics"]]})
 
 
 def _unvalued(entry: Mapping) -> str:

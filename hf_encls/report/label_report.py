@@ -57,13 +57,13 @@ def to_page(findings: Sequence[Finding], title: str, load: Callable[[str], tuple
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True)
     sections = []
     for kind, name in KINDS.items():
-        found = [each for each in findings if each.kind == kind]
+        of_kind = [each for each in findings if each.kind == kind]
         rows = [
             {"finding": each, "sounds": {clip: snippet(*load(clip), each.start_s) for clip in _clips(each)}}
-            for each in found[:SHOWN]
+            for each in of_kind[:SHOWN]
         ]
-        if found:
-            sections.append({"name": name, "rows": rows, "more": len(found) - len(rows)})
+        if of_kind:
+            sections.append({"name": name, "rows": rows, "more": len(of_kind) - len(rows)})
     return environment.get_template("labels.html").render(title=title, sections=sections)
 
 

@@ -55,20 +55,20 @@ class Wrote:
     def read(cls, text: str) -> "Wrote":
         """From the last line's JSON; what is not as it was written counts as nothing."""
         try:
-            told = json.loads(text)
+            values = json.loads(text)
             return cls(
-                [str(name) for name in told.get("parts", ())],
-                {str(key): [str(seal) for seal in seals] for key, seals in dict(told.get("head", {})).items()},
-                {str(name): str(seal) for name, seal in dict(told.get("files", {})).items()},
+                [str(name) for name in values.get("parts", ())],
+                {str(key): [str(seal) for seal in seals] for key, seals in dict(values.get("head", {})).items()},
+                {str(name): str(seal) for name, seal in dict(values.get("files", {})).items()},
             )
         except (ValueError, TypeError, RecursionError):
             return cls()
 
     def __str__(self) -> str:
-        told = {"parts": list(self.parts), "head": dict(self.head)} | (
+        values = {"parts": list(self.parts), "head": dict(self.head)} | (
             {"files": dict(self.files)} if self.files else {}
         )
-        return json.dumps(told).replace(">", r"\u003e")
+        return json.dumps(values).replace(">", r"\u003e")
 
 
 @dataclass(frozen=True)
@@ -136,27 +136,32 @@ def generated(text: str) -> Page:
     return replace(page, pieces=tuple(parts), source=None)
 
 
-def adopted(page: Page, made: Sequence[Page]) -> Page:
+def adopted(page: Page, candidates: Sequence[Page]) -> Page:
     """A page of version 0.1, which set no marks, with the marks that this version would have set.
 
-    `made` are the pages as they may have been made, from the facts that lie beside it. A section that is exactly so is a
-    part as it was written; one with the same heading only was changed by hand. What was taken out by hand cannot be told
-    from what that version did not write. A page without any such section was written by hand as a whole, and stays.
+    `candidates` are the pages as they may have been made, from the facts that lie beside it. A section that is exactly so
+    is a part as it was written; one with the same heading only was changed by hand. What was taken out by hand cannot be
+    told from what that version did not write. A page without any such section was written by hand as a whole, and stays.
     """
-    seals = {(piece.name, piece.seal) for one in made for piece in one.pieces}
+    seals = {(piece.name, piece.seal) for candidate in candidates for piece in candidate.pieces}
     names = {name for name, _ in seals}
-    found = [(name, text, (name, seal_of(text)) in seals) for name, text in _sections(text_of(page))]
-    if page.marked or not any(same for *_, same in found):
+    sections = [(name, text, (name, seal_of(text)) in seals) for name, text in _sections(text_of(page))]
+    if page.marked or not any(same for *_, same in sections):
         return page
     pieces = [Piece(page.newline)]
-    for name, text, same in found:
+    for name, text, same in sections:
         if name in names:
             pieces += [Piece(ended(text, page.newline), name, seal_of(text) if same else UNKNOWN), Piece(page.newline)]
         elif text.strip():
             pieces += [Piece(ended(text, page.newline)), Piece(page.newline)]
-    made_head = [(key, seal) for one in made for key, seals in seals_of_front(one.front).items() for seal in seals]
-    there = seals_of_front(page.front)
-    head = {key: [seal for seal in seals if (key, seal) in made_head] for key, seals in there.items()}
+    made_head = [
+        (key, seal)
+        for candidate in candidates
+        for key, seals in seals_of_front(candidate.front).items()
+        for seal in seals
+    ]
+    seals_there = seals_of_front(page.front)
+    head = {key: [seal for seal in seals if (key, seal) in made_head] for key, seals in seals_there.items()}
     wrote = Wrote([piece.name for piece in pieces if piece.name], {key: seals for key, seals in head.items() if seals})
     return replace(page, pieces=(*pieces, Piece("", "")), wrote=wrote, source=None)
 
@@ -167,7 +172,7 @@ def as_sent(page: Page) -> Page:
     for piece in page.pieces:
         if piece.name is None and piece.text.strip():
             name = f"text-after-{last}"
-            name += "-too" * any(one.name == name for one in page.pieces)
+            name += "-too" * any(each.name == name for each in page.pieces)
             pieces.append(Piece(ended(piece.text, "\n"), name, seal_of(piece.text)))
         elif piece.name:
             pieces.append(Piece(piece.text, piece.name, seal_of(piece.text)))
@@ -225,9 +230,9 @@ def _front(head: str, where: str) -> dict:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 2}" if mark else ""
-        said = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ValueError(
-            f"expected YAML between the two --- at the top of {where}, found a mistake{line} ({said}): mend it, nothing "
+            f"expected YAML between the two --- at the top of {where}, found a mistake{line} ({problem}): mend it, nothing "
             "was changed"
         ) from error
     if front is not None and not isinstance(front, dict):
@@ -244,19 +249,19 @@ def _pieces(body: str) -> tuple[tuple[Piece, ...], Wrote | None]:
     pieces: list[Piece] = []
     own_text, wrote, index = "", None, 0
     while index < len(lines):
-        begin, told = BEGIN.fullmatch(lines[index]), WROTE.fullmatch(lines[index])
+        begin, seal_line = BEGIN.fullmatch(lines[index]), WROTE.fullmatch(lines[index])
         known = {piece.name for piece in pieces}
         end = _end(lines, index, begin[1]) if begin and begin[1] not in known else None
-        if end is not None or (told and wrote is None):
+        if end is not None or (seal_line and wrote is None):
             pieces += [Piece(own_text)] if own_text else []
             own_text = ""
         if end is not None:
             pieces.append(Piece("".join(lines[index + 1 : end]), begin[1], begin[2]))
             index = end
-        elif told and wrote is None:
-            wrote = Wrote.read(told[1])
+        elif seal_line and wrote is None:
+            wrote = Wrote.read(seal_line[1])
             pieces.append(Piece("", ""))
-        elif not (begin or told or END.fullmatch(lines[index])):
+        elif not (begin or seal_line or END.fullmatch(lines[index])):
             own_text += lines[index]
         index += 1
     return (*pieces, *([Piece(own_text)] if own_text else [])), wrote

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_encls.data.facts import DatasetFacts, copy_text
+from hf_encls.data.facts import DatasetFacts, copy_text, title_of
 from hf_encls.data.load import FOLDER, KNOWN, load_clips, module_of, recognise
 from hf_encls.reproduction import paper
 
@@ -63,7 +63,7 @@ def read_data_set(key: str, data_dir: str) -> DataSet | None:
     return DataSet(
         key=key,
         data_dir=data_dir,
-        name=facts.title if facts else Path(data_dir).resolve().name,
+        name=title_of(facts, data_dir),
         classes=classes,
         clips=len(clips),
         seconds=float(sum(clips["duration_s"][:])),

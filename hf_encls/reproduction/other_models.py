@@ -41,7 +41,7 @@ def compare_rows(runs: Sequence[FinishedCell], datasets: Sequence[DataSet], mode
 def _measured(model: str, clips: Dataset, test_clips: Sequence[str]) -> dict:
     from transformers import pipeline
 
-    from hf_encls.report.compare import check_unheard, compare, run_of
+    from hf_encls.comparison.models import check_unheard, compare, run_of
 
     ids = clips["clip_id"][:]
     test = clips.select([ids.index(clip) for clip in test_clips])

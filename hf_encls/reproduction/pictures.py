@@ -10,7 +10,8 @@ from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.configuration_encls import FeatureConfig
-from hf_encls.report.pictures import SMOOTHING, Panel, save_curve_panels, save_feature_picture, save_time_bars
+from hf_encls.report.feature_pictures import feature_panel
+from hf_encls.report.pictures import SMOOTHING, save_curve_panels, save_feature_picture, save_time_bars
 from hf_encls.reproduction.cells import FinishedCell
 from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import Input, Preset
@@ -27,9 +28,9 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     colours = _colours([run.cell.input for run in runs])
     runs = [run for run in runs if run.results.history and not run.cell.preset.variant]
     for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        shown = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
-        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in shown}
-        for run in sorted(shown, key=lambda run: ORDER.index(run.cell.input.features)):
+        members = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in members}
+        for run in sorted(members, key=lambda run: ORDER.index(run.cell.input.features)):
             panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results.history)
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
@@ -55,18 +56,16 @@ def figure_2(dataset: DataSet, inputs: Sequence[Input], preset: Preset, folder: 
     start = _loudest_second(load(path, dataset.sampling_rate), dataset.sampling_rate)
     panels = []
     # One picture of mel is enough, in decibels as any picture of it.
-    shown = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
-    for entry in sorted(shown, key=lambda entry: entry.features, reverse=True):
+    drawn_inputs = [Input("log_mel"), *(entry for entry in inputs if entry.codec is not None)]
+    for entry in sorted(drawn_inputs, key=lambda entry: entry.features, reverse=True):
         codec = None if entry.codec is None else load_codec(entry.codec)
         if codec is None:
             options = {"hop_length": int(preset.options["hop_length"]), "sampling_rate": dataset.sampling_rate}
             config = FeatureConfig(features=entry.features, **options)
-            title, row, value = f"Mel spectrogram, hop {config.hop_length}", "Mel band", "Power (dB)"
+            title = f"Mel spectrogram, hop {config.hop_length}"
         else:
-            config = feature_config(entry.features, codec=codec)
-            title, row, value = f"Latents, {entry.label}", "Latent channel", "Latent value"
-        image = _window(config, codec, path, start)
-        panels.append(Panel(image, title, image.shape[1] / _frames_per_s(config), row, value))
+            config, title = feature_config(entry.features, codec=codec), f"Latents, {entry.label}"
+        panels.append(feature_panel(_window(config, codec, path, start), config, title))
     title = f"{dataset.label}: second {start} of {clip_id} ({name})"
     save_feature_picture(panels, folder / "figure_2.png", title=title)
     return [{"kind": "figure_2", "file": "figure_2.png", "title": title}]
@@ -83,10 +82,6 @@ def _loudest_second(samples: np.ndarray, rate: int) -> int:
     whole = samples[: max(1, len(samples) // rate) * rate]
     seconds = np.array_split(whole, max(1, len(whole) // rate))
     return int(np.argmax([np.square(second).sum() for second in seconds]))
-
-
-def _frames_per_s(config: FeatureConfig) -> float:
-    return config.frame_rate if config.representation.needs_codec else config.num_frames / config.window_s
 
 
 def time_bars(

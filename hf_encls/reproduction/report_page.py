@@ -34,6 +34,7 @@ def epoch(value: float | None) -> str:
 
 
 def listed(values: Iterable[float]) -> str:
+    """Numbers with commas between."""
     return ", ".join(f"{value:g}" for value in values) or NONE
 
 

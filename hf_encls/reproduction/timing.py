@@ -2,7 +2,6 @@
 
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 
 from hf_encls.audio import read, resample
+from hf_encls.comparison.turns import in_turns
 from hf_encls.files import write_json
 from hf_encls.files.records import read_record
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -40,21 +40,21 @@ def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[
 
 def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> dict[str, dict]:
     """What `inference_times` measures of the cells of one data set, kept in `file`."""
-    one = next(iter(by_input.values()))
-    chosen = one.test_clips[:: max(1, len(one.test_clips) // clips)][:clips]  # evenly spread over their names
+    first = next(iter(by_input.values()))
+    chosen = first.test_clips[:: max(1, len(first.test_clips) // clips)][:clips]  # evenly spread over their names
     settings = {
-        "cells": {entry: run.cell.id for entry, run in by_input.items()},
-        "codecs": {entry: run.results.codec and run.results.codec.hash for entry, run in by_input.items()},
+        "cells": {entry: first.cell.id for entry, first in by_input.items()},
+        "codecs": {entry: first.results.codec and first.results.codec.hash for entry, first in by_input.items()},
         "clips": chosen,
         "repeats": REPEATS,
-        "device": one.results.device if torch.cuda.is_available() else "cpu",
+        "device": first.results.device if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "processor": processor(),
     }
     kept = read_record(file) if file.is_file() else {}
     if kept.get("settings") != settings:
-        paths = [Path(one.cell.dataset.files[clip][0]) for clip in chosen]
-        folders = {entry: run.folder for entry, run in by_input.items()}
+        paths = [Path(first.cell.dataset.files[clip][0]) for clip in chosen]
+        folders = {entry: first.folder for entry, first in by_input.items()}
         kept = {"settings": settings, "measured": inference_times(folders, paths, REPEATS, settings["device"])}
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, file)
@@ -122,19 +122,6 @@ def inference_times(
     return {name: (lacking | measured)[name] for name in folders}
 
 
-def in_turns(works: Mapping[object, Callable[[], object]], repeats: int, device: str = "cpu") -> dict:
-    """Seconds of each work in each of `repeats` rounds, one after the other in every round, after one not counted."""
-    times: dict[object, list[float]] = {name: [] for name in works}
-    for _ in range(1 + repeats):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - started)
-    return {name: each[1:] for name, each in times.items()}
-
-
 def network(config: EnclsConfig) -> tuple:
     """What the time of the network hangs on: the shapes of its layers and of a window."""
     layers = (*config.conv_channels, config.kernel_size, config.pool_size, config.num_labels)
@@ -143,13 +130,13 @@ def network(config: EnclsConfig) -> tuple:
 
 def _represent(model: EnclsForAudioClassification, audio: Sequence[tuple], device: str) -> list[torch.Tensor]:
     rate = model.config.sampling_rate
-    values = (waveform if hz == rate else resample(waveform, hz, rate) for waveform, hz in audio)
-    return [model.windows(torch.from_numpy(one)[None].to(device))[0] for one in values]
+    resampled = (waveform if hz == rate else resample(waveform, hz, rate) for waveform, hz in audio)
+    return [model.windows(torch.from_numpy(waveform)[None].to(device))[0] for waveform in resampled]
 
 
 def _classify(model: EnclsForAudioClassification, windows: Sequence[torch.Tensor]) -> None:
-    for one in windows:
-        model.classify(one)
+    for clip_windows in windows:
+        model.classify(clip_windows)
 
 
 def processor() -> str:

@@ -11,6 +11,7 @@ from accelerate import PartialState
 
 from hf_encls.codec.facts import with_licence
 from hf_encls.codec.loading import codec_facts, load_codec, short_name
+from hf_encls.data.facts import title_of
 from hf_encls.data.known_files import remembering
 from hf_encls.data.load import load_clips
 from hf_encls.features.contents import with_digests
@@ -44,7 +45,7 @@ def train_cell(
         clips, scan, facts = load_clips(settings.data_dir, settings.data_name)
         clips = with_digests(clips)
     say(scan.text())
-    dataset = facts.title if facts else Path(settings.data_dir).resolve().name
+    dataset = title_of(facts, settings.data_dir)
     codec = None if settings.codec is None else load_codec(settings.codec)
     codec_id = None if codec is None else short_name(settings.codec)
     config = feature_config(settings.features, clips, codec, codec_id=codec_id, **of_features)

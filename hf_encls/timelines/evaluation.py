@@ -86,7 +86,7 @@ class _Counts:
             f"{name}_rate": counts[name[0].upper()] / reference for name in ("substitution", "deletion", "insertion")
         }
         overall = {"f_measure": _f_measure(counts), "error_rate": {"error_rate": sum(rates.values()), **rates}}
-        class_wise = {label: self._of_class(own) for label, own in self.classes.items()}
+        class_wise = {label: self._of_class(counter) for label, counter in self.classes.items()}
         return {"overall": overall, "class_wise": class_wise, "class_wise_average": _average(class_wise.values())}
 
     def _of_class(self, counts: Mapping) -> dict:
@@ -110,8 +110,8 @@ def _average(classes: Iterable[Mapping]) -> dict:
     for group, inside in names.items():
         values = {name: np.array([each[group][name] for each in classes]) for name in inside}
         out[group] = {
-            name: float(own[~np.isnan(own)].mean()) if (~np.isnan(own)).any() else math.nan
-            for name, own in values.items()
+            name: float(of_classes[~np.isnan(of_classes)].mean()) if (~np.isnan(of_classes)).any() else math.nan
+            for name, of_classes in values.items()
         }
     return out
 
@@ -153,19 +153,19 @@ def _count_events(counts: _Counts, reference: Timeline, estimate: Timeline, sett
     left = [sorted(set(range(len(timeline))) - set(used)) for timeline, used in zip((reference, estimate), matching)]
     substituted: set[int] = set()
     for j in left[0]:
-        found = next((i for i in left[1] if i not in substituted and near[j, i]), None)
-        if found is not None:
-            substituted.add(found)
+        match = next((i for i in left[1] if i not in substituted and near[j, i]), None)
+        if match is not None:
+            substituted.add(match)
     right, wrong = len(matching[0]), len(substituted)
     sizes = {"Ntp": right, "Nref": len(reference), "Nsys": len(estimate), "S": wrong}
     sizes |= {"D": len(reference) - right - wrong, "I": len(estimate) - right - wrong}
     for name, number in sizes.items():
         counts.overall[name] += number
-    for label, own in counts.classes.items():
+    for label, counter in counts.classes.items():
         mine = [np.flatnonzero(each == label) for each in names]
-        own["Nref"] += len(mine[0])
-        own["Nsys"] += len(mine[1])
-        own["Ntp"] += len(largest_matching(near[np.ix_(*mine)])[0])
+        counter["Nref"] += len(mine[0])
+        counter["Nsys"] += len(mine[1])
+        counter["Ntp"] += len(largest_matching(near[np.ix_(*mine)])[0])
 
 
 def _near(reference: Timeline, estimate: Timeline, settings: EvaluationSettings) -> np.ndarray:

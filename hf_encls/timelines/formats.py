@@ -91,9 +91,9 @@ def to_rttm(segments: Sequence[dict], name: str, labels: Sequence[str] = ()) -> 
     Fields: type, file, channel, start, duration, orthography, subtype, name, confidence, look-ahead.
     """
     words = {label: _word(label) for label in [*labels, *(segment["label"] for segment in segments)]}
-    found = list(words.values())
+    written = list(words.values())
     words = {
-        label: _encoded(label) if found.count(word) > 1 or ESCAPE.search(word) else word
+        label: _encoded(label) if written.count(word) > 1 or ESCAPE.search(word) else word
         for label, word in words.items()
     }
     stem = PurePath(name).stem if PurePath(name).suffix.lower() in SOURCES else name
@@ -156,4 +156,4 @@ def _word(text: str) -> str:
 
 def _encoded(text: str) -> str:
     """The word itself where it has nothing to encode, so that it stays apart from those that have."""
-    return re.sub(r"[\s%\x00-\x1f\x7f]", lambda found: urllib.parse.quote(found[0]), text) or "<NA>"
+    return re.sub(r"[\s%\x00-\x1f\x7f]", lambda match: urllib.parse.quote(match[0]), text) or "<NA>"

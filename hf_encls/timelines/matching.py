@@ -30,14 +30,14 @@ def _augment(neighbours: dict[int, list[int]], matching: dict[int, int]) -> bool
     before_column: dict[int, int | None] = {column: None for column in neighbours if column not in taken}
     layer, ends = list(before_column), []
     while layer and not ends:
-        found: dict[int, list[int]] = {}
+        columns_of: dict[int, list[int]] = {}
         for column in layer:
             for row in neighbours[column]:
                 if row not in before_row:
-                    found.setdefault(row, []).append(column)
+                    columns_of.setdefault(row, []).append(column)
         layer = []
-        before_row |= found
-        for row in found:
+        before_row |= columns_of
+        for row in columns_of:
             if row in matching:
                 layer.append(matching[row])
                 before_column[matching[row]] = row

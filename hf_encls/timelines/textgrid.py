@@ -93,10 +93,10 @@ class _Tokens:
     def flag(self) -> str:
         return self._next("flag", "<exists>")
 
-    def _next(self, kind: str, wanted: str) -> str:
-        found = next(self.found, None)
-        if found is None:
-            raise ValueError(f"ends too early: expected {wanted}")
-        if found.lastgroup != kind:
-            raise ValueError(f"is damaged: expected {wanted}, found {found[0][:40]!r}")
-        return found[kind]
+    def _next(self, kind: str, expected: str) -> str:
+        token = next(self.found, None)
+        if token is None:
+            raise ValueError(f"ends too early: expected {expected}")
+        if token.lastgroup != kind:
+            raise ValueError(f"is damaged: expected {expected}, found {token[0][:40]!r}")
+        return token[kind]

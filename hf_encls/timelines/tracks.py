@@ -41,12 +41,12 @@ def read_tracks(where: str, *, tier: str | None = None, column: str | None = Non
     tracks: dict[str, list[dict]] = {}
     for file in files:
         segments = read_timeline(file, tier=tier, column=column)
-        own = recording_name(file.relative_to(base).with_suffix("").as_posix())
-        found: dict[str, list[dict]] = {} if segments else {own: []}
+        name_of_file = recording_name(file.relative_to(base).with_suffix("").as_posix())
+        timelines: dict[str, list[dict]] = {} if segments else {name_of_file: []}
         for segment in segments:
-            name = recording_name(segment["file"].replace("\\", "/")) if "file" in segment else own
-            found.setdefault(name, []).append(segment)
-        for name, timeline in found.items():
+            name = recording_name(segment["file"].replace("\\", "/")) if "file" in segment else name_of_file
+            timelines.setdefault(name, []).append(segment)
+        for name, timeline in timelines.items():
             if name in tracks:
                 raise ValueError(
                     f"expected one timeline of {name}, found two in {where}, the second one in {file.name}"

@@ -42,9 +42,9 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
     if recipe.mixup:
         share = random.beta(recipe.mixup, recipe.mixup, count).astype(np.float32)
         share = drawn(np.maximum(share, 1 - share))
-        other = drawn(random.permutation(count))
-        windows = torch.lerp(windows[other], windows, share[:, None, None])
-        out |= {"other_labels": labels[other], "share": share}
+        partner = drawn(random.permutation(count))
+        windows = torch.lerp(windows[partner], windows, share[:, None, None])
+        out |= {"other_labels": labels[partner], "share": share}
     if recipe.time_masks or recipe.band_masks:
         frames = _masks(random, count, recipe.time_masks, windows.shape[2], recipe.mask_share)
         bands = _masks(random, count, recipe.band_masks, windows.shape[1], recipe.mask_share)
@@ -76,8 +76,8 @@ def soft_cross_entropy(
     classes = logits.shape[1]
     target = torch.nn.functional.one_hot(batch["labels"], classes).to(logits.dtype)
     if "share" in batch:
-        other = torch.nn.functional.one_hot(batch["other_labels"], classes).to(logits.dtype)
-        target = torch.lerp(other, target, batch["share"].to(logits.dtype)[:, None])
+        second = torch.nn.functional.one_hot(batch["other_labels"], classes).to(logits.dtype)
+        target = torch.lerp(second, target, batch["share"].to(logits.dtype)[:, None])
     weights = logits.new_ones(classes) if weights is None else weights.to(logits.dtype)
     smooth = (1 - smoothing) * target + smoothing / classes
     loss = -(smooth * weights * logits.log_softmax(-1)).sum()

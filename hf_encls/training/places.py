@@ -55,7 +55,7 @@ def occupied(folder: Path) -> Iterator[None]:
     that was made here and is left empty goes again. Raises `ValueError`, in every process of the run, where another run
     holds the folder, and where it cannot be written.
     """
-    is_main, made = PartialState().is_main_process, not folder.exists()
+    is_main, is_new = PartialState().is_main_process, not folder.exists()
     lock, refusal = None, [None]
     if is_main:
         try:
@@ -73,7 +73,7 @@ def occupied(folder: Path) -> Iterator[None]:
         if lock is not None:
             with suppress(OSError):
                 (folder / LOCK).unlink()
-                if made:
+                if is_new:
                     folder.rmdir()  # not where something is in it
             lock.release()
 
@@ -86,19 +86,19 @@ def is_finished(folder: Path) -> bool:
     return not begun and any((folder / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
-def workplace(folder: Path, asked: str | bool | None, overwrite: bool) -> Path:
+def workplace(folder: Path, resume: str | bool | None, overwrite: bool) -> Path:
     """Where a run works that ends in `folder`: there, or in the folder of replacements where it replaces a finished one.
 
-    `asked` is the value of `resume_from_checkpoint`: a finished run may go on where it is. Changes nothing. Raises
+    `resume` is the value of `resume_from_checkpoint`: a finished run may go on where it is. Changes nothing. Raises
     `ValueError` where something finished would be replaced and `overwrite` does not say so.
     """
     if not is_finished(folder):
         return folder
     work = folder / WORK
-    if asked not in NOTHING:
-        if str(asked).lower() in LAST:
+    if resume not in NOTHING:
+        if str(resume).lower() in LAST:
             return work if work.is_dir() else folder
-        home = Path(str(asked)).resolve().parent
+        home = Path(str(resume)).resolve().parent
         for place in (work, folder):
             if home.is_relative_to(place.resolve()):
                 return place

@@ -34,25 +34,27 @@ class Start:
 
 
 def plan_folds(
-    folder: Path, asked: str | bool | None, settings: Mapping[int, Mapping], anew: bool = False
+    folder: Path, resume: str | bool | None, settings: Mapping[int, Mapping], anew: bool = False
 ) -> dict[int, Start]:
     """How the runs of several folds begin, each in a folder of its own in `folder`; `settings`: fold -> its own.
 
     Changes nothing. Raises `ValueError` as `plan_start` does, also where some folds are finished and others are not.
     """
-    starts = {fold: plan_start(folder / f"fold-{fold}", asked, own, True, anew) for fold, own in settings.items()}
+    starts = {
+        fold: plan_start(folder / f"fold-{fold}", resume, of_fold, True, anew) for fold, of_fold in settings.items()
+    }
     if anew:
         return starts
     some_finished = any((start.folder / RESULTS).is_file() for start in starts.values())
-    if asked in NOTHING and some_finished and not (folder / RESULTS).is_file():
+    if resume in NOTHING and some_finished and not (folder / RESULTS).is_file():
         raise ValueError(_unfinished(folder))
     return starts
 
 
 def plan_start(
-    folder: Path, asked: str | bool | None, settings: Mapping, one_of_several: bool = False, anew: bool = False
+    folder: Path, resume: str | bool | None, settings: Mapping, one_of_several: bool = False, anew: bool = False
 ) -> Start:
-    """How a run begins where `asked` is the value of `resume_from_checkpoint`. Changes nothing.
+    """How a run begins where `resume` is the value of `resume_from_checkpoint`. Changes nothing.
 
     A settings file may say false (nothing is asked) or true (the last checkpoint). `anew`: what is there is given up.
 
@@ -61,14 +63,14 @@ def plan_start(
     there has other settings, and where there is no whole checkpoint to go on from.
     """
     last, finished = last_checkpoint(folder), (folder / RESULTS).is_file()
-    if asked in NOTHING:
+    if resume in NOTHING:
         if not anew and last is not None and not finished:
             raise ValueError(_unfinished(folder))
         if not anew and not one_of_several:
             refuse_unfinished_folds(folder)
         return Start(folder, settings)
-    if str(asked).lower() not in LAST:
-        return _from_path(Path(str(asked)), folder, settings, one_of_several)
+    if str(resume).lower() not in LAST:
+        return _from_path(Path(str(resume)), folder, settings, one_of_several)
     if last is not None or finished:
         _check_same(folder, settings)
     if one_of_several and finished and _same_length(folder, settings):
@@ -88,21 +90,21 @@ def refuse_unfinished_folds(folder: Path) -> None:
         raise ValueError(_unfinished((broken or [folder])[0]))
 
 
-def check_resumable(place: Path, asked: str | bool | None, settings: Mapping, *, anew: bool, folds: bool) -> None:
+def check_resumable(place: Path, resume: str | bool | None, settings: Mapping, *, anew: bool, folds: bool) -> None:
     """Raise `ValueError` where `plan_start` or `plan_folds` will, as far as `settings`, a part of a run's, can tell.
 
     `folds`: there may be several, or one that is called nothing.
     """
     if not folds:
-        plan_start(place, asked, settings, anew=anew)
+        plan_start(place, resume, settings, anew=anew)
         return
-    there = sorted(path.parent for path in place.glob(f"fold-*/{SETTINGS}"))
-    if asked not in NOTHING and str(asked).lower() not in LAST:
-        _from_path(Path(str(asked)), place, settings, bool(there))
+    folders = sorted(path.parent for path in place.glob(f"fold-*/{SETTINGS}"))
+    if resume not in NOTHING and str(resume).lower() not in LAST:
+        _from_path(Path(str(resume)), place, settings, bool(folders))
         return
     settings = {name: value for name, value in settings.items() if name != "fold"}
-    for one in there:
-        plan_start(one, asked, settings, True, anew)
+    for each in folders:
+        plan_start(each, resume, settings, True, anew)
 
 
 def begin_folds(folder: Path, starts: Iterable[Start]) -> None:
@@ -111,10 +113,10 @@ def begin_folds(folder: Path, starts: Iterable[Start]) -> None:
     Else a run that is killed between two folds would be resumed with results of the earlier one.
     """
     anew = [start.folder for start in starts if start.checkpoint is None and not start.finished]
-    for one in (folder, *anew):
-        set_results_aside(one)
-    for one in anew:
-        _drop_checkpoints(one)
+    for each in (folder, *anew):
+        set_results_aside(each)
+    for each in anew:
+        _drop_checkpoints(each)
 
 
 def begin(start: Start) -> None:
@@ -134,9 +136,9 @@ def _find_best_again(checkpoint: Path) -> None:
     """A run whose folder was moved has its best checkpoint beside this one, not where it was."""
     state = _state(checkpoint)
     best = state.get("best_model_checkpoint")
-    here = checkpoint.parent / Path(best).name if best else None
-    if here is not None and str(here) != best and here.is_dir():
-        write_json(state | {"best_model_checkpoint": str(here)}, checkpoint / STATE)
+    beside = checkpoint.parent / Path(best).name if best else None
+    if beside is not None and str(beside) != best and beside.is_dir():
+        write_json(state | {"best_model_checkpoint": str(beside)}, checkpoint / STATE)
 
 
 def set_results_aside(folder: Path) -> None:
@@ -226,24 +228,24 @@ def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
     # Of version 0.1, which had no other.
-    there = {"head": "mnist", "recipe": Recipe().settings()} | read_record(folder / SETTINGS)
+    earlier = {"head": "mnist", "recipe": Recipe().settings()} | read_record(folder / SETTINGS)
     # A name that is missing there was not written down yet when that run began.
-    other = [name for name in settings if name not in LENGTH and name in there and there[name] != settings[name]]
-    if other:
+    changed = [name for name in settings if name not in LENGTH and name in earlier and earlier[name] != settings[name]]
+    if changed:
         raise ValueError(
-            f"the run in {folder} is another one (it differs in {', '.join(sorted(other))}): resume it with its own "
+            f"the run in {folder} is another one (it differs in {', '.join(sorted(changed))}): resume it with its own "
             "settings, or take another `output_dir`"
         )
 
 
 def _same_length(folder: Path, settings: Mapping) -> bool:
-    there = read_record(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
-    return all(there.get(name) == settings.get(name) for name in LENGTH)
+    earlier = read_record(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
+    return all(earlier.get(name) == settings.get(name) for name in LENGTH)
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    return [path for path in found if path.is_dir() and path.name.split("-", 1)[1].isdigit()]
+    paths = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return [path for path in paths if path.is_dir() and path.name.split("-", 1)[1].isdigit()]
 
 
 def _step(checkpoint: Path) -> int:

@@ -1,9 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +11,11 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
-from hf_encls.data.columns import DIVISION
 from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
-from hf_encls.features.extraction import feature_identity
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
-from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
+from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.fitting import fit
@@ -28,14 +24,8 @@ from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.saving import save_model
+from hf_encls.training.settings import run_settings
 from hf_encls.training.trainer import EnclsTrainer, history
-
-# Of transformers' arguments, those that a result depends on.
-OPTIMISATION = (
-    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
-    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
-    *("label_smoothing_factor", "bf16", "fp16"),
-)
 
 
 @dataclass
@@ -146,9 +136,9 @@ def train(
 def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> PartScores:
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
-    `windows` has the columns of `extract_features`. Returns `window` and `clip` scores (`accuracy`, `loss`, `macro_f1`; None
-    for clips whose windows have several labels) and the numbers they stand on. Raises `ValueError` for windows of another
-    shape than the model's, and for other classes.
+    `windows` has the columns of `extract_features`; the `model` takes `batch_size` of them at a time. Returns `window` and
+    `clip` scores (`accuracy`, `loss`, `macro_f1`; None for clips whose windows have several labels) and the numbers they
+    stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
 
     Examples:
         >>> import hf_encls  # doctest: +SKIP
@@ -175,44 +165,6 @@ def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_si
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
             rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
     return torch.cat(rows).numpy()
-
-
-def run_settings(
-    windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
-) -> dict[str, object]:
-    """What makes a run this one and no other, as JSON."""
-    network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
-    network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
-    return asked_settings(args, protocol, fold, network) | {
-        "classes": list(windows.features["label"].names),
-        "features": feature_identity(config),
-        "windows": len(windows),
-        "division": _fingerprint(windows),
-    }
-
-
-def asked_settings(
-    args: EnclsTrainingArguments, protocol: str, fold: int | None, network: Mapping
-) -> dict[str, object]:
-    """The part of `run_settings` that is known before anything is read."""
-    devices = args.world_size * args.gradient_accumulation_steps
-    return {
-        "protocol": protocol,
-        "fold": fold,
-        "seed": args.seed,
-        "recipe": Recipe.parse(args.recipe).settings(),
-        **network,
-        **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
-        "batch_size": args.train_batch_size * devices,
-        "num_train_epochs": args.num_train_epochs,
-        "max_steps": args.max_steps,
-    }
-
-
-def _fingerprint(windows: Dataset) -> str:
-    """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
-    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
-    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
 
 
 def _plan(args: EnclsTrainingArguments, settings: dict[str, object]) -> Start:
@@ -330,15 +282,15 @@ def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None)
 def _learn(trainer: EnclsTrainer, start: Start) -> dict:
     """Train or fit the trainer's model: what results say of the way there, with the seconds that it took."""
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    way = {}
+    facts = {}
     if trainer.model.head.is_fitted:
         windows = trainer.train_dataset, trainer.eval_dataset
-        way["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
+        facts["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
     else:
         trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
-    return way | {
+    return facts | {
         "epochs": len(epochs),
         "best_epoch": _best_epoch(epochs),
         "history": epochs,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from hf_encls import __version__
 from hf_encls.files import move_into_place, work_folder, writing
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
@@ -24,8 +25,10 @@ def save_model(model: EnclsForAudioClassification, config: EnclsConfig, folder: 
 
 def versions() -> dict[str, str]:
     """Versions of what a score depends on."""
-    names = ("hf_encls", "torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    names = ("torch", "transformers", "datasets", "accelerate", "soundfile", "soxr", "numpy")
+    # Ours is what is imported: a clone on PYTHONPATH is no installed package.
+    ours = {"python": platform.python_version(), "hf_encls": __version__}
+    return ours | {name: version(name) for name in names}
 
 
 def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ()) -> list[str]:
@@ -34,7 +37,7 @@ def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ())
     left out too: the command is the one that makes the same results from nothing.
     """
     secrets = [secret for secret in secrets if secret]
-    shown: list[str] = []
+    words: list[str] = []
     value_left_out = False
     for argument in arguments:
         is_option = argument.startswith("--")
@@ -47,11 +50,11 @@ def public_command(arguments: Sequence[str], secrets: Iterable[str | None] = ())
         if is_left_out:
             continue
         if any(secret in argument for secret in secrets):  # of an option that was abbreviated
-            if not is_option and shown and shown[-1].startswith("--"):
-                shown.pop()
+            if not is_option and words and words[-1].startswith("--"):
+                words.pop()
             continue
-        shown.append(name + equals + _without_place(value))
-    return shown
+        words.append(name + equals + _without_place(value))
+    return words
 
 
 def _without_place(text: str) -> str:

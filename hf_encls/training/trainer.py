@@ -209,9 +209,8 @@ class EnclsTrainer(Trainer):
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
         probabilities = torch.from_numpy(prediction.predictions).double().softmax(-1).numpy()
         store = self._evaluated
-        if not hasattr(store, "clip_ids"):  # somebody's own data set
-            return {"accuracy": float((probabilities.argmax(-1) == prediction.label_ids).mean())}
-        scores = evaluate_split(probabilities, prediction.label_ids, store.clip_ids if self.clip_votes else None)
+        clip_ids = getattr(store, "clip_ids", None) if self.clip_votes else None  # somebody's own data set has none
+        scores = evaluate_split(probabilities, prediction.label_ids, clip_ids)
         clips = {"clip_accuracy": scores.clip.accuracy} if scores.clip else {}
         return {"accuracy": scores.window.accuracy, **clips}
 

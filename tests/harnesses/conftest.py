@@ -18,12 +18,13 @@ def archives(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def says() -> Callable[[str, str], None]:
-    """Note a line for the table of `who_else.py`: the package, and what it found."""
+def says() -> Callable[..., None]:
+    """Note for the table of `who_else.py` what a package found, and how often; equal findings are added up there."""
 
-    def noted(package: str, found: str) -> None:
+    def noted(package: str, found: str, count: int = 1) -> None:
         if place := os.environ.get("HF_ENCLS_SAYS"):
+            line = {"package": package, "version": version(package), "found": found, "count": count}
             with open(place, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"package": package, "version": version(package), "found": found}) + "\n")
+                file.write(json.dumps(line) + "\n")
 
     return noted

@@ -52,4 +52,5 @@ def test_transformers_own_common_tests(archives, tmp_path, says):
             unexplained.add(skip.get("message"))
     assert not unexplained, "say in transformers_skips.tsv why these are right"
     assert run.returncode == 0, run.stdout[-6000:]
-    says("transformers", f"its common tests: {counts['ran']} passed, {counts['skipped']} skipped, each with a reason")
+    says("transformers", "of its common tests pass", counts["ran"])
+    says("transformers", "of its common tests do not apply, each with a reason", counts["skipped"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from hf_encls.audio import FormatError
 from hf_encls.files.escapes import markdown, markdown_code
 from hf_encls.inference.demo.answers import DOWNLOADS, Answer, Limits, answer
 from hf_encls.inference.pipeline import EnclsPipeline
@@ -199,8 +200,8 @@ def listening(host: str = "127.0.0.1", port: int | None = None) -> socket.socket
             return socket.create_server((host, each))
         except (OSError, OverflowError) as error:
             reason = error
-    which = port if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
-    raise ValueError(f"cannot serve at {host}, port {which}: {reason}")
+    ports = port if port is not None else f"{FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
+    raise ValueError(f"cannot serve at {host}, port {ports}: {reason}")
 
 
 def serve(page: "Blocks", limits: Limits, at: socket.socket) -> None:
@@ -263,5 +264,5 @@ def refusal(path: str, error: ValueError) -> str:
     name = Path(path).name
     reason = " ".join(str(error).split()).replace(str(path), name).removeprefix(name).lstrip(": ").rstrip(".")
     colon = "" if reason.startswith(("is ", "has ", "does ")) else ":"
-    hint = f" {READS}" if "not audio" in reason else ""
+    hint = f" {READS}" if isinstance(error, FormatError) else ""
     return f"### This file cannot be used\n{markdown_code(name)}{colon} {markdown(reason)}.{hint}"

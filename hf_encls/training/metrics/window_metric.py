@@ -18,11 +18,11 @@ class WindowMetric(evaluate.Metric):
     extra: dict[str, datasets.Value] = {}
 
     def _info(self) -> evaluate.MetricInfo:
-        others = {"references": datasets.Value("int64")} | self.extra
+        columns = {"references": datasets.Value("int64")} | self.extra
         kinds = (datasets.Value("int64"), datasets.Sequence(datasets.Value("float64")))
         return evaluate.MetricInfo(
             description=self.description,
             citation="",
             inputs_description=INPUTS + self.inputs,
-            features=[datasets.Features({"predictions": kind} | others) for kind in kinds],
+            features=[datasets.Features({"predictions": kind} | columns) for kind in kinds],
         )

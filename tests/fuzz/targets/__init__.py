@@ -26,7 +26,7 @@ def heavy_imports() -> None:
     for command in COMMANDS.values():
         importlib.import_module(command.module)
     for name in (
-        *("hf_encls.commands.compare", "hf_encls.report.compare", "hf_encls.inference.pipeline", "hf_encls.audio"),
+        *("hf_encls.commands.compare", "hf_encls.comparison.models", "hf_encls.inference.pipeline", "hf_encls.audio"),
         *(
             "hf_encls.hub.push_models",
             "hf_encls.inference.embeddings",

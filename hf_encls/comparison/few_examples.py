@@ -42,29 +42,29 @@ class Kind:
     @classmethod
     def of(cls, name: str, windows: Dataset, config: EnclsConfig, head: str, codec=None) -> "Kind":
         """An input, called `name`, with the head of that name and its own settings."""
-        given = {key: value for key, value in config.to_dict().items() if key not in config.head_class.options}
-        config = checked_config(**given | {"head": head})
+        settings = {key: value for key, value in config.to_dict().items() if key not in config.head_class.options}
+        config = checked_config(**settings | {"head": head})
         return cls(f"{name}, {head}", windows, config, codec if config.representation.integers else None)
 
 
 @dataclass(frozen=True)
-class Division:
+class ClipPool:
     """Which clips may train, class by class, and the part of every clip."""
 
     clips: dict[int, list[str]]
     parts: dict[str, int]  # values of the `fold` column: fixed lists
 
     @classmethod
-    def of(cls, windows: Dataset, protocol: str, fold: int | None, seed: int) -> "Division":
+    def of(cls, windows: Dataset, protocol: str, fold: int | None, seed: int) -> "ClipPool":
         """That of a protocol without leaks. Raises `ValueError` where it cannot be kept."""
         splits = make_splits(windows, protocol, seed=seed, fold=fold)
         ids, labels = np.asarray(windows["clip_id"][:]), np.asarray(windows["label"][:])
         values = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
         parts = {clip: values[part] for part, rows in splits.items() for clip in ids[rows].tolist()}
         label_of = dict(zip(ids[splits["train"]].tolist(), labels[splits["train"]].tolist()))
-        clips = {
-            label: sorted(clip for clip, own in label_of.items() if own == label) for label in set(label_of.values())
-        }
+        clips: dict[int, list[str]] = {}
+        for clip in sorted(label_of):
+            clips.setdefault(label_of[clip], []).append(clip)
         return cls(clips, parts)
 
     @property
@@ -85,9 +85,9 @@ class Division:
         return windows.remove_columns("fold").add_column("fold", folds).cast_column("fold", Value("int32"))
 
 
-def score(kind: Kind, division: Division, chosen: set[str], recipe: str, seed: int) -> dict[str, float]:
+def score(kind: Kind, pool: ClipPool, chosen: set[str], recipe: str, seed: int) -> dict[str, float]:
     """Accuracy and macro F1 of test clips, after training on `chosen` alone; and the seconds that it took."""
-    windows = division.only(kind.windows, chosen)
+    windows = pool.only(kind.windows, chosen)
     count = sum(clip in chosen for clip in windows["clip_id"][:])
     with tempfile.TemporaryDirectory() as folder:
         args = EnclsTrainingArguments(
@@ -102,13 +102,13 @@ def score(kind: Kind, division: Division, chosen: set[str], recipe: str, seed: i
         )
         args.max_steps = max(LEAST_STEPS, math.ceil(args.num_train_epochs * math.ceil(count / args.train_batch_size)))
         run = train(windows, copy.copy(kind.config), protocol="official", codec=kind.codec, args=args)
-    found = run.results.test.clip
-    return {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "seconds": run.results.times_s["training"]}
+    scores = run.results.test.clip
+    return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "seconds": run.results.times_s["training"]}
 
 
 def measure(
     kinds: Sequence[Kind],
-    division: Division,
+    pool: ClipPool,
     plan: dict,
     rows: list[dict],
     keep: Callable[[list[dict]], object],
@@ -121,12 +121,12 @@ def measure(
     known = {(row["kind"], row["clips"], row["draw"]) for row in rows}
     for draw in range(plan["draws"]):  # all kinds come along together
         for count in plan["clips"]:
-            chosen = division.drawn(count, draw, plan["seed"])
+            chosen = pool.drawn(count, draw, plan["seed"])
             for kind in kinds:
                 if (kind.name, count, draw) in known:
                     continue
-                found = score(kind, division, chosen, plan["recipe"], plan["seed"] + draw)
-                rows.append({"kind": kind.name, "clips": count, "draw": draw, **found})
+                scores = score(kind, pool, chosen, plan["recipe"], plan["seed"] + draw)
+                rows.append({"kind": kind.name, "clips": count, "draw": draw, **scores})
                 keep(rows)
     return rows
 
@@ -141,16 +141,16 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def summary(rows: Sequence[dict]) -> list[dict]:
     """Mean accuracy of each kind and number of clips, its interval, and how many draws it is of."""
-    found = []
+    points = []
     for kind in dict.fromkeys(row["kind"] for row in rows):
         for count in sorted({row["clips"] for row in rows if row["kind"] == kind}):
-            own = [row for row in rows if (row["kind"], row["clips"]) == (kind, count)]
-            values = [row["accuracy"] for row in own]
+            draws = [row for row in rows if (row["kind"], row["clips"]) == (kind, count)]
+            values = [row["accuracy"] for row in draws]
             low, high = interval(values)
-            seconds = float(np.mean([row["seconds"] for row in own]))
-            found.append({"kind": kind, "clips": count, "draws": len(own), "accuracy": float(np.mean(values))})
-            found[-1] |= {"low": low, "high": high, "seconds": seconds}
-    return found
+            seconds = float(np.mean([row["seconds"] for row in draws]))
+            points.append({"kind": kind, "clips": count, "draws": len(draws), "accuracy": float(np.mean(values))})
+            points[-1] |= {"low": low, "high": high, "seconds": seconds}
+    return points
 
 
 def table(points: Sequence[dict]) -> str:
@@ -174,11 +174,11 @@ def picture(points: Sequence[dict], path: Path, title: str) -> Path:
     axes = figure.subplots()
     counts = sorted({point["clips"] for point in points})
     for index, kind in enumerate(dict.fromkeys(point["kind"] for point in points)):
-        own = sorted((point for point in points if point["kind"] == kind), key=lambda point: point["clips"])
-        x, style = [point["clips"] for point in own], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
+        line = sorted((point for point in points if point["kind"] == kind), key=lambda point: point["clips"])
+        x, style = [point["clips"] for point in line], ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
         colour = COLOURS[index % len(COLOURS)]
-        axes.plot(x, [point["accuracy"] for point in own], style, marker="o", color=colour, label=drawn(kind, 60))
-        axes.fill_between(x, [p["low"] for p in own], [p["high"] for p in own], color=colour, alpha=0.15, lw=0)
+        axes.plot(x, [point["accuracy"] for point in line], style, marker="o", color=colour, label=drawn(kind, 60))
+        axes.fill_between(x, [p["low"] for p in line], [p["high"] for p in line], color=colour, alpha=0.15, lw=0)
     axes.set_xscale("log")
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()

@@ -45,6 +45,6 @@ def mcnemar(first: Mapping[str, bool], second: Mapping[str, bool]) -> dict:
     both = first.keys() & second.keys()
     first_only = sum(first[clip] and not second[clip] for clip in both)
     second_only = sum(second[clip] and not first[clip] for clip in both)
-    told = first_only + second_only
-    p = float(stats.binomtest(first_only, told).pvalue) if told else 1.0
+    differing = first_only + second_only
+    p = float(stats.binomtest(first_only, differing).pvalue) if differing else 1.0
     return {"first_only": first_only, "second_only": second_only, "p": p, "clips": len(both)}

@@ -1,5 +1,6 @@
 """Codecs side by side: the same clips, heads and divisions for the features of each, every cell trained once."""
 
+import functools
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import load
 from hf_encls.codec.facts import CodecFacts
+from hf_encls.comparison.turns import in_turns
 from hf_encls.data.splits import make_splits, official_folds
 from hf_encls.features.extraction import feature_identity, frontend_of
 from hf_encls.files import write_json
@@ -22,7 +24,8 @@ from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
 from hf_encls.training.resuming import last_checkpoint
-from hf_encls.training.run import probabilities, run_settings, train
+from hf_encls.training.run import probabilities, train
+from hf_encls.training.settings import run_settings
 
 CELL = "cell.json"  # the last file of a cell: it says that all of it is there
 SPEED = "speed.json"
@@ -71,71 +74,73 @@ class Division:
 
     @property
     def name(self) -> str:
+        """The name of its folder: `official-fold1-seed0`."""
         fold = "" if self.fold is None else f"-fold{self.fold}"
         return f"{self.protocol}{fold}-seed{self.seed}"
 
 
-def divisions(
+def divisions_of(
     windows: Dataset, protocols: Sequence[str], folds: Sequence[int] | None, seeds: Sequence[int]
 ) -> list[Division]:
     """Every protocol with its folds and seeds. Raises `ValueError` where the data set has no such division."""
-    found = []
+    divisions = []
     for protocol in protocols:
-        there = official_folds(windows) if protocol == "official" else [None]
-        unknown = sorted(set(folds or ()) - set(there)) if protocol == "official" else []
+        known = official_folds(windows) if protocol == "official" else [None]
+        unknown = sorted(set(folds or ()) - set(known)) if protocol == "official" else []
         if unknown:
-            raise ValueError(f"expected `folds` among {', '.join(map(str, there))}, found {unknown[0]}")
-        chosen = [fold for fold in there if fold is None or folds is None or fold in folds]
-        found += [Division(protocol, fold, seed) for seed in seeds for fold in chosen]
-    return found
+            raise ValueError(f"expected `folds` among {', '.join(map(str, known))}, found {unknown[0]}")
+        chosen = [fold for fold in known if fold is None or folds is None or fold in folds]
+        divisions += [Division(protocol, fold, seed) for seed in seeds for fold in chosen]
+    return divisions
 
 
 def run_cells(
     features: Features,
-    heads: Sequence[str],
-    ways: Sequence[Division],
+    head: str,
+    divisions: Sequence[Division],
     folder: Path,
     args: Callable[..., EnclsTrainingArguments],
     say: Callable[[str], object] = print,
 ) -> Iterator[dict]:
-    """Train what is not finished of one row's cells, and yield each as its `cell.json` has it.
+    """Train what is not finished of one row's cells under one head, and yield each as its `cell.json` has it.
 
     `args` makes the arguments of training, given an `output_dir`, a `seed` and `resume_from_checkpoint`. A cell that was
     broken off goes on from its last checkpoint. Raises `ValueError` where a finished cell has other settings.
     """
-    for head in heads:
-        config = EnclsConfig.of(features.config, head=head)
-        for way in ways:
-            place = folder / features.name.replace("/", "--").replace(" ", "-") / head / way.name
-            made = args(output_dir=str(place / "run"), seed=way.seed, resume_from_checkpoint=None)
-            settings = run_settings(features.windows, config, made, way.protocol, way.fold)
-            if (place / CELL).is_file():
-                cell = read_record(place / CELL, CELL_SHAPE)
-                _check_same(cell["settings"], settings, place)
-            else:
-                started = time.monotonic()
-                if last_checkpoint(place / "run"):
-                    made.resume_from_checkpoint = "last"
-                cell = _train(features, config, way, made) | {"settings": settings}
-                write_json(cell, place / CELL)
-                shutil.rmtree(place / "run", ignore_errors=True)
-                say(
-                    f"{features.name}, {head}, {way.name}: {cell['clip_accuracy']:.3f} of clips, "
-                    f"{time.monotonic() - started:.0f} s"
-                )
-            yield {"features": features.name, "head": head, **vars(way), **cell}
+    config = EnclsConfig.of(features.config, head=head)
+    for division in divisions:
+        place = folder / features.name.replace("/", "--").replace(" ", "-") / head / division.name
+        arguments = args(output_dir=str(place / "run"), seed=division.seed, resume_from_checkpoint=None)
+        settings = run_settings(features.windows, config, arguments, division.protocol, division.fold)
+        if (place / CELL).is_file():
+            cell = read_record(place / CELL, CELL_SHAPE)
+            _check_same(cell["settings"], settings, place)
+        else:
+            started = time.monotonic()
+            if last_checkpoint(place / "run"):
+                arguments.resume_from_checkpoint = "last"
+            cell = _train(features, config, division, arguments) | {"settings": settings}
+            write_json(cell, place / CELL)
+            shutil.rmtree(place / "run", ignore_errors=True)
+            say(
+                f"{features.name}, {head}, {division.name}: {cell['clip_accuracy']:.3f} of clips, "
+                f"{time.monotonic() - started:.0f} s"
+            )
+        yield {"features": features.name, "head": head, **vars(division), **cell}
 
 
-def _train(features: Features, config: EnclsConfig, way: Division, args: EnclsTrainingArguments) -> dict:
+def _train(features: Features, config: EnclsConfig, division: Division, args: EnclsTrainingArguments) -> dict:
     codec = features.codec if config.representation.integers else None  # latents need none to be trained on
-    run = train(features.windows, config, protocol=way.protocol, fold=way.fold, codec=codec, args=args)
-    test = features.windows.select(make_splits(features.windows, way.protocol, seed=way.seed, fold=way.fold)["test"])
-    windows, labels = probabilities(run.model, test), np.asarray(test["label"][:])
-    clips, truth, ids = clip_probabilities(windows, labels, test["clip_id"][:])
-    right = clips.argmax(axis=1) == truth
+    protocol, fold = division.protocol, division.fold
+    run = train(features.windows, config, protocol=protocol, fold=fold, codec=codec, args=args)
+    test = features.windows.select(make_splits(features.windows, protocol, seed=division.seed, fold=fold)["test"])
+    scores, truth, ids = clip_probabilities(
+        probabilities(run.model, test), np.asarray(test["label"][:]), test["clip_id"][:]
+    )
+    right = scores.argmax(axis=1) == truth
     return {
-        "window_accuracy": float((windows.argmax(axis=1) == labels).mean()),
-        "clip_accuracy": float(right.mean()),
+        "window_accuracy": run.results.test.window.accuracy,
+        "clip_accuracy": run.results.test.clip.accuracy,
         "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
         "training_s": float(run.results.times_s["training"]),
     }
@@ -157,8 +162,8 @@ def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path
     """
     hashes = {each.name: str(sorted(feature_identity(each.config).items())) for each in all_features}
     file = folder / SPEED
-    if file.is_file() and (there := read_record(file, {"of": dict, "x_real_time": dict}))["of"] == hashes:
-        return there["x_real_time"]
+    if file.is_file() and (measured := read_record(file, {"of": dict, "x_real_time": dict}))["of"] == hashes:
+        return measured["x_real_time"]
     chosen, seconds = [], 0.0
     for row in clips:
         if seconds >= SPEED_S:
@@ -169,15 +174,9 @@ def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path
     for each in all_features:
         frontend = frontend_of(each.config, each.codec).to(device or "cpu").eval()
         waves = [torch.from_numpy(load(audio, each.config.sampling_rate)).to(device or "cpu") for audio in chosen]
-        works[each.name] = lambda frontend=frontend, waves=waves: frontend.stored_windows(waves)
-    times: dict[str, list[float]] = {name: [] for name in works}
+        works[each.name] = functools.partial(frontend.stored_windows, waves)
     with torch.inference_mode():
-        for turn in range(TURNS + 1):
-            for name, work in works.items():
-                started = time.perf_counter()
-                work()
-                if turn:  # the first one makes ready
-                    times[name].append(time.perf_counter() - started)
+        times = in_turns(works, TURNS, device or "cpu")
     rates = {name: seconds / float(np.median(each)) for name, each in times.items()}
     write_json({"of": hashes, "x_real_time": rates, "audio_s": seconds, "turns": TURNS}, file)
     return rates

@@ -7,7 +7,6 @@ A `source` is a path, the bytes of a file, a binary file object, or a `datasets`
 import errno
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from hf_encls.audio.containers import AudioError as AudioError
+from hf_encls.audio.containers import FormatError as FormatError
+from hf_encls.audio.containers import check_complete, check_container
+
 Source = str | os.PathLike | bytes | BinaryIO | Mapping
 
 # Names of the files that libsndfile reads and users have. MP3 needs libsndfile 1.1 (2022), in every soundfile wheel.
@@ -25,33 +28,11 @@ EXTENSIONS = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .au .snd .aif .aiff .aifc .caf .w64 .rf64 .wve .paf .sph .nist .voc .ircam".split()
 )
 
-# Containers that do not say how long their sound is (or whose word libsndfile does not pass on): one that was cut short
-# cannot be told from a whole one.
-LENGTHLESS = {
-    "PAF": "an Ensoniq PARIS file",
-    "IRCAM": "an IRCAM file",
-    "PVF": "a Portable Voice Format file",
-    "XI": "a FastTracker instrument",
-    "MAT5": "a MATLAB 5 file",
-}
-
 BLOCK_SAMPLES = 1 << 18  # decoded at a time, so that a wrong header cannot make us allocate gigabytes
 MAX_BLOCK_VALUES = 1 << 24  # samples times channels: a thousand channels do not make a block a thousand times larger
 MIN_HZ, MAX_HZ = 1_000, 768_000  # other sampling rates are wrong headers, or no sounds
 BAD_RESOURCE_FORK = 153  # libsndfile's number
 MAX_PEAK = 2.0**31  # of samples in whole numbers, the largest there are; beyond it sums and squares overflow
-
-
-# What libsndfile's log says of containers that are shorter than they say: RIFF and its like, AIFF, AU, 8SVX; WVE.
-SIZES = re.compile(
-    r"^\s*(?:(?:data|riff|SSND|BODY)\s*(?:size)?\s*:|Data length)\s*(\d+)\s*\(?should be (\d+)", re.M | re.I
-)
-# Ogg; VOC; MATLAB 4.
-CUT = re.compile(r"Junk after the last page|Seems to be a truncated file|File seems to be truncated")
-
-
-class AudioError(ValueError):
-    """A source that cannot be used as audio; the message is the reason."""
 
 
 @contextmanager
@@ -98,7 +79,7 @@ def inspect(source: Source) -> AudioInfo:
             num_bad += bad
             if not bad:
                 check_peak(block)
-        _check_complete(file, num_samples)
+        check_complete(file, num_samples)
         if num_bad:
             share = "all" if num_bad == num_samples else str(num_bad)
             raise AudioError(f"{share} of its {num_samples} samples are not finite numbers (NaN or infinity)")
@@ -119,7 +100,7 @@ def read(source: Source) -> tuple[np.ndarray, int]:
     with _open(source) as file:
         blocks = list(_blocks(file, BLOCK_SAMPLES))
         samples = np.concatenate(blocks) if blocks else np.zeros((0, file.channels), np.float32)
-        _check_complete(file, len(samples))
+        check_complete(file, len(samples))
         _check_samples(samples)
         return samples, file.samplerate
 
@@ -151,7 +132,7 @@ def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10
                 mono = resampler.resample_chunk(mono)
             if len(mono):
                 yield mono
-        _check_complete(file, num_samples)
+        check_complete(file, num_samples)
         _check_length(num_samples, file.samplerate, rate)
         if resampler is not None:
             rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
@@ -247,10 +228,10 @@ def _open(source: Source) -> soundfile.SoundFile:
         file = _sound_file(source)
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
         # A name such as x.raw makes soundfile ask for the layout of headerless audio: a TypeError.
-        raise AudioError(f"is not audio that libsndfile reads ({_reason(error)})") from error
+        raise FormatError(f"is not audio that libsndfile reads ({_reason(error)})") from error
     try:
         check_rate(file.samplerate)
-        _check_container(file, source)
+        check_container(file, source)
     except BaseException:
         file.close()
         raise
@@ -268,35 +249,6 @@ def _sound_file(source: str | BinaryIO) -> soundfile.SoundFile:
     return soundfile.SoundFile(os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0)), closefd=True)
 
 
-def _check_container(file: soundfile.SoundFile, source: str | BinaryIO) -> None:
-    """Raise where a cut file could not be told from a whole one, or can be told before it is decoded."""
-    if file.format in LENGTHLESS:
-        raise AudioError(
-            f"is {LENGTHLESS[file.format]} ({file.format}), which does not say how long its sound is, so that a truncated "
-            "one cannot be told from a whole one: convert it to WAV or FLAC"
-        )
-    if file.format == "NIST":  # libsndfile takes the length from the file's size, whatever the header says
-        count = re.search(rb"^sample_count -i (\d{1,18})\s*$", _first_bytes(source, 1024), re.M)
-        if count is None:
-            raise AudioError(
-                "is a NIST SPHERE file without sample_count, so that a truncated one cannot be told from a whole one: "
-                "convert it to WAV or FLAC"
-            )
-        _check_promise(int(count[1]), file.frames)
-
-
-def _first_bytes(source: str | BinaryIO, size: int) -> bytes:
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            return file.read(size)
-    position = source.tell()
-    source.seek(0)
-    try:
-        return source.read(size)
-    finally:
-        source.seek(position)
-
-
 def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
     size = min(size, max(1, MAX_BLOCK_VALUES // file.channels))
     while True:
@@ -307,30 +259,6 @@ def _blocks(file: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
         if len(block) == 0:
             return
         yield block
-
-
-def _check_complete(file: soundfile.SoundFile, num_samples: int) -> None:
-    """Raise where fewer samples came than the header promises. libsndfile mends sizes silently and says so in its log."""
-    log = file.extra_info
-    # RIFF sizes a few bytes off are a common harmless fault, and all ones means "not known" (a stream).
-    for promised, there in (map(int, sizes.groups()) for sizes in SIZES.finditer(log)):
-        if there + 16 < promised < 0xFFFFFFFF - 64:
-            raise AudioError(f"is truncated: its header promises {promised} bytes, {there} are there")
-    if CUT.search(log):
-        raise AudioError("is truncated: its end is missing")
-    if num_samples == 0:
-        raise AudioError("has no samples (zero length)")
-    # A frame count of 2**63 - 1 means that libsndfile could not know it (a pipe, a stream without sizes).
-    if file.frames < 2**62:
-        _check_promise(file.frames, num_samples)
-    if file.format in ("AVR", "MPC2K"):
-        for promised in re.findall(r"^\s*Frames\s*: (\d+)", log, re.M):
-            _check_promise(int(promised), num_samples)
-
-
-def _check_promise(promised: int, there: int) -> None:
-    if there < promised:
-        raise AudioError(f"is truncated: its header promises {promised} samples, {there} are there")
 
 
 def _check_length(num_samples: int, from_hz: int, to_hz: int) -> None:

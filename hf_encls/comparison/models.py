@@ -84,14 +84,14 @@ def split_of(
 
 
 def _common(runs: Sequence[TrainingRun], name: str, default: str | int | None) -> Any:
-    found = {run.folder: getattr(run, name) for run in runs}
-    if len(set(found.values())) > 1:
-        listed = ", ".join(f"{folder}: {value}" for folder, value in found.items())
+    values = {run.folder: getattr(run, name) for run in runs}
+    if len(set(values.values())) > 1:
+        listed = ", ".join(f"{folder}: {value}" for folder, value in values.items())
         raise ValueError(
             f"expected models that were trained with one {name}, found several ({listed}): the test clips of one are in "
             "the training of another; train them anew with the same one"
         )
-    return next(iter(found.values()), default)
+    return next(iter(values.values()), default)
 
 
 def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None:
@@ -154,7 +154,7 @@ def compare(
     `clips_per_second`. Raises `ValueError` when a model's classes are not those of the clips.
     """
     names = clips.features["label"].names
-    found = []
+    rows = []
     for name, model in models.items():
         pipe = model if isinstance(model, Pipeline) else _pipe(os.fspath(model), device)
         label_mapping = _label_mapping(name, pipe, names)
@@ -170,7 +170,7 @@ def compare(
             label_column="label",
             label_mapping=label_mapping,
         )
-        found.append(
+        rows.append(
             {
                 "model": name,
                 "accuracy": scores["accuracy"],
@@ -181,7 +181,7 @@ def compare(
                 "clips_per_second": scores["samples_per_second"],
             }
         )
-    return found
+    return rows
 
 
 def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
@@ -198,9 +198,9 @@ def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
 
 
 def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:
-    own = {str(label) for label in pipe.model.config.id2label.values()}
-    if own != set(classes):
-        missing, extra = sorted(set(classes) - own), sorted(own - set(classes))
+    known = {str(label) for label in pipe.model.config.id2label.values()}
+    if known != set(classes):
+        missing, extra = sorted(set(classes) - known), sorted(known - set(classes))
         raise ValueError(
             f"expected {name} to know the {len(classes)} classes of the clips, found {len(missing)} missing "
             f"({', '.join(missing[:5])}) and {len(extra)} others ({', '.join(extra[:5])}): only models of the same "

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_encls.comparison.significance import CONFIDENCE, mcnemar, paired_t, t_interval
 from hf_encls.files import write_json, write_text
 from hf_encls.files.escapes import csv_row, markdown
 from hf_encls.report.canvas import drawn, look, new_figure, save_figure
-from hf_encls.report.significance import CONFIDENCE, mcnemar, paired_t, t_interval
 from hf_encls.report.tables import markdown_table
 
 REFERENCE = "log_mel"
@@ -35,8 +35,8 @@ def table_rows(cells: Sequence[Mapping], features: Mapping[str, Mapping]) -> lis
     grouped = {name: list(group) for name, group in groupby(cells, key)}
     fastest = features[REFERENCE]["x_real_time"]
     rows = []
-    for (protocol, head, name), own in grouped.items():
-        units, right = _units(own), _right(own)
+    for (protocol, head, name), members in grouped.items():
+        units, right = _units(members), _right(members)
         row = {"protocol": protocol, "features": name, "head": head, **features[name]}
         row |= {
             "relative_speed": features[name]["x_real_time"] / fastest,
@@ -44,9 +44,9 @@ def table_rows(cells: Sequence[Mapping], features: Mapping[str, Mapping]) -> lis
         }
         reference = grouped.get((protocol, head, REFERENCE))
         if reference and name != REFERENCE:
-            other = _units(reference)
-            shared = sorted(units.keys() & other.keys())
-            pairs = [units[unit] for unit in shared], [other[unit] for unit in shared]
+            reference_units = _units(reference)
+            shared = sorted(units.keys() & reference_units.keys())
+            pairs = [units[unit] for unit in shared], [reference_units[unit] for unit in shared]
             row["difference"] = t_interval(np.subtract(*pairs).tolist())
             row["t_p"] = paired_t(*pairs)
             row["mcnemar"] = mcnemar(right, _right(reference))
@@ -56,11 +56,11 @@ def table_rows(cells: Sequence[Mapping], features: Mapping[str, Mapping]) -> lis
 
 def _units(cells: Sequence[Mapping]) -> dict[tuple, float]:
     """Accuracy of each fold, the mean of its seeds; of each seed where there are no folds."""
-    found: dict[tuple, list[float]] = {}
+    accuracies: dict[tuple, list[float]] = {}
     for cell in cells:
         unit = ("seed", cell["seed"]) if cell["fold"] is None else ("fold", cell["fold"])
-        found.setdefault(unit, []).append(cell["clip_accuracy"])
-    return {unit: float(np.mean(values)) for unit, values in found.items()}
+        accuracies.setdefault(unit, []).append(cell["clip_accuracy"])
+    return {unit: float(np.mean(values)) for unit, values in accuracies.items()}
 
 
 def _right(cells: Sequence[Mapping]) -> dict[str, bool]:
@@ -68,33 +68,33 @@ def _right(cells: Sequence[Mapping]) -> dict[str, bool]:
     return {clip: right for cell in cells if cell["seed"] == first for clip, right in cell["right"].items()}
 
 
-def write_table(rows: Sequence[Mapping], about: Mapping, folder: Path) -> Path:
+def write_table(rows: Sequence[Mapping], conditions: Mapping, folder: Path) -> Path:
     """Write `codecs.md`, `codecs.csv`, `codecs.json` and `codecs.png`; returns the first.
 
-    `about`: `dataset`, `clips`, `divisions` (how many folds or seeds of each protocol) and `epochs`.
+    `conditions`: `dataset`, `clips`, `divisions` (how many folds or seeds of each protocol) and `epochs`.
     """
-    write_json({"about": dict(about), "rows": list(rows)}, folder / "codecs.json")
+    write_json({"about": dict(conditions), "rows": list(rows)}, folder / "codecs.json")
     write_text(_csv(rows), folder / "codecs.csv")
     save_picture(rows, folder / "codecs.png")
-    write_text(page(rows, about), folder / "codecs.md")
+    write_text(page(rows, conditions), folder / "codecs.md")
     return folder / "codecs.md"
 
 
-def page(rows: Sequence[Mapping], about: Mapping) -> str:
+def page(rows: Sequence[Mapping], conditions: Mapping) -> str:
     """The Markdown page: a table for each protocol, and what a reader must know of it."""
     lines = [
-        f"# Codecs on {markdown(about['dataset'])}",
+        f"# Codecs on {markdown(conditions['dataset'])}",
         "",
-        f"{about['clips']} clips, {about['epochs']:g} epochs for heads that have them.",
+        f"{conditions['clips']} clips, {conditions['epochs']:g} epochs for heads that have them.",
         "",
     ]
     for protocol, group in groupby(rows, lambda row: row["protocol"]):
-        own = list(group)
-        count = own[0]["accuracy"]["count"]
+        of_protocol = list(group)
+        count = of_protocol[0]["accuracy"]["count"]
         lines += [
             f"## Protocol `{protocol}`: {count} {UNIT[protocol]}",
             "",
-            markdown_table(HEAD, map(_cells, own), 2),
+            markdown_table(HEAD, map(_cells, of_protocol), 2),
             "",
         ]
     lines += ["![Clips told right](codecs.png)", ""]
@@ -113,7 +113,7 @@ exact one over clips (of the first seed). With many rows some p are small by cha
 
 def _cells(row: Mapping) -> list[str]:
     accuracy = row["accuracy"]
-    told = [_interval(accuracy)] if accuracy["low"] is not None else ["one run"]
+    interval = [_interval(accuracy)] if accuracy["low"] is not None else ["one run"]
     compared = ["", "", ""]
     if "difference" in row:
         compared = [f"{row['difference']['mean']:+.3f}", _p(row["t_p"]), _p(row["mcnemar"]["p"])]
@@ -125,7 +125,7 @@ def _cells(row: Mapping) -> list[str]:
         "" if kbits is None else f"{kbits:g}",
         f"{row['relative_speed']:.3g}",
         f"{accuracy['mean']:.3f}",
-        *told,
+        *interval,
         *compared,
     ]
 
@@ -167,21 +167,21 @@ def save_picture(rows: Sequence[Mapping], path: Path) -> Path:
     panels = figure.subplots(len(protocols), 1, sharex=True, squeeze=False)[:, 0]
     for axes, protocol in zip(panels, protocols, strict=True):
         for number, head in enumerate(heads):
-            own = [row for row in rows if row["protocol"] == protocol and row["head"] == head]
+            points = [row for row in rows if row["protocol"] == protocol and row["head"] == head]
             shift = 0.6 * ((number + 0.5) / len(heads) - 0.5)
-            middle = [row["accuracy"]["mean"] for row in own]
+            middle = [row["accuracy"]["mean"] for row in points]
             ends = [
-                [abs((row["accuracy"][end] or mean) - mean) for row, mean in zip(own, middle)]
+                [abs((row["accuracy"][end] or mean) - mean) for row, mean in zip(points, middle)]
                 for end in ("low", "high")
             ]
-            places = [names.index(row["features"]) + shift for row in own]
+            places = [names.index(row["features"]) + shift for row in points]
             colour, mark = look(number).colour, "osDv^PX"[number % 7]
             axes.errorbar(middle, places, xerr=ends, fmt=mark, color=colour, capsize=3, label=head)
-            for row, mean in zip(own, middle):
+            for row, mean in zip(points, middle):
                 if row["features"] == REFERENCE:
                     axes.axvline(mean, color=colour, linewidth=0.8, linestyle=":")
-        shown = [f"{name} ({', '.join(tags[name])})" if tags[name] else name for name in names]
-        axes.set_yticks(range(len(names)), [drawn(name, 60) for name in shown])
+        labels = [f"{name} ({', '.join(tags[name])})" if tags[name] else name for name in names]
+        axes.set_yticks(range(len(names)), [drawn(name, 60) for name in labels])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(f"protocol {protocol}", fontsize=10, loc="left")
         axes.grid(axis="x", alpha=0.3)

@@ -1,0 +1,59 @@
+"""What makes a run this one and no other: what it is compared by when it is to be gone on with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from datasets import Dataset
+
+from hf_encls.data.columns import DIVISION
+from hf_encls.features.extraction import feature_identity
+from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
+from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.recipe import Recipe
+
+# Of transformers' arguments, those that a result depends on.
+OPTIMISATION = (
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "weight_decay", "max_grad_norm"),
+    *("label_smoothing_factor", "bf16", "fp16"),
+)
+
+
+def run_settings(
+    windows: Dataset, config: EnclsConfig, args: EnclsTrainingArguments, protocol: str, fold: int | None
+) -> dict[str, object]:
+    """What makes a run this one and no other, as JSON."""
+    network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
+    network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
+    return asked_settings(args, protocol, fold, network) | {
+        "classes": list(windows.features["label"].names),
+        "features": feature_identity(config),
+        "windows": len(windows),
+        "division": _fingerprint(windows),
+    }
+
+
+def asked_settings(
+    args: EnclsTrainingArguments, protocol: str, fold: int | None, network: Mapping
+) -> dict[str, object]:
+    """The part of `run_settings` that is known before anything is read."""
+    devices = args.world_size * args.gradient_accumulation_steps
+    return {
+        "protocol": protocol,
+        "fold": fold,
+        "seed": args.seed,
+        "recipe": Recipe.parse(args.recipe).settings(),
+        **network,
+        **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
+        "batch_size": args.train_batch_size * devices,
+        "num_train_epochs": args.num_train_epochs,
+        "max_steps": args.max_steps,
+    }
+
+
+def _fingerprint(windows: Dataset) -> str:
+    """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
+    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
