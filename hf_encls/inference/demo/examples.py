@@ -28,7 +28,7 @@ def example_files(
             try:
                 header_duration_s(path)
             except AudioError as error:
-                raise ValueError(f"expected a sound for `examples`: {error}") from error
+                raise ValueError(f"expected a sound at {path} for `examples`: it {error}") from error
         return [Path(path) for path in given]
     try:
         listing = _file(model, LISTING, revision)
