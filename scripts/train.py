@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf_encls>=0.2.0.dev0"]
+# ///
 """Train a classifier: see `--help` and `hf_encls/commands/train.py`."""
 
 from hf_encls.commands.door import run

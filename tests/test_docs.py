@@ -1,21 +1,33 @@
 """README and pages: what they name is there."""
 
+import functools
 import importlib.util
+import io
 import re
+import shlex
 import subprocess
 import tomllib
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
 
-from hf_encls.commands.cli import COMMANDS
+import hf_encls
+from hf_encls.commands.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("readme_blocks", ROOT / ".ci" / "readme.py")
 readme_blocks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(readme_blocks)
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SKILL = ROOT / "skills" / "hf-encls" / "SKILL.md"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), SKILL]
+DOORS = {
+    "train": "train", "publish": "publish", "compare": "compare", "extract_features": "extract",
+    "compare_codecs": "codecs", "reproduce_paper": "reproduce", "pretrain_codec": "pretrain",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -45,7 +57,63 @@ def test_the_readme_is_one_page():
 
 def test_every_page_is_in_the_site():
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES[2:] if str(page.relative_to(ROOT / "docs")) not in site] == []
+    assert [page.name for page in PAGES[2:-1] if str(page.relative_to(ROOT / "docs")) not in site] == []
+
+
+@functools.cache
+def options_of(command: str) -> set[str]:
+    """Those that a command's own help names."""
+    text = io.StringIO()
+    with redirect_stdout(text), suppress(SystemExit):
+        main([command, "--help_all" if command == "train" else "--help"])
+    return set(re.findall(r"(?<![\w-])--\w+", text.getvalue())) | {"--help"}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The commands in a page's blocks of shell, as the words after the program: `["train", "--data_dir", ...]`."""
+    found = []
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+        for part in re.split(r"\||&&", re.sub(r"\s#.*", "", line)):
+            words = shlex.split(part)
+            names = [re.fullmatch(r"(?:.*/)?scripts/(\w+)\.py", word) for word in words]
+            door = next((number for number, name in enumerate(names) if name and name[1] in DOORS), None)
+            if words[:1] == ["hf-encls"]:
+                found.append(words[1:])
+            elif door is not None:
+                found.append([DOORS[names[door][1]], *words[door + 1 :]])
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_options_in_commands_exist(page):
+    for command, *words in commands_in(page.read_text(encoding="utf-8")):
+        if not command.startswith("-"):
+            given = {word.split("=")[0] for word in words if word.startswith("--")}
+            assert given <= options_of(command), (command, given - options_of(command))
+
+
+def test_the_skill_is_one():
+    """As agentskills.io has it: the name of its folder, and a description that says what it is for and when."""
+    _, front, text = SKILL.read_text(encoding="utf-8").split("---\n", 2)
+    front = yaml.safe_load(front)
+    assert front["name"] == SKILL.parent.name and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", front["name"])
+    assert "Use when" in front["description"] and len(front["description"]) <= 1024
+    assert len(commands_in(text)) > 10
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        compile(block, "SKILL.md", "exec")
+        names = re.findall(r"from hf_encls import (.+)", block) + re.findall(r"hf_encls\.(\w+)", block)
+        assert names and {name for each in names for name in each.split(", ")} <= set(hf_encls.__all__)
+
+
+def test_the_training_script_names_what_it_needs():
+    """Its header is what `uv run` and `hf jobs uv run` install (PEP 723)."""
+    lines = (ROOT / "scripts" / "train.py").read_text(encoding="utf-8").split("# ///", 2)[1].splitlines()
+    header = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines[1:]))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert header["requires-python"] == project["requires-python"]
+    (needed,) = map(Requirement, header["dependencies"])
+    assert needed.name == project["name"] and needed.specifier.contains(hf_encls.__version__, prereleases=True)
 
 
 def test_badges_are_true():

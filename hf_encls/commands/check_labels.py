@@ -53,6 +53,8 @@ def main(args: list[str] | None = None) -> dict:
                 raise ValueError(f"expected --{name} to end in {' or '.join(ending)}, found {value!r}")
             for option in ("labels", "groups"):
                 _keep(getattr(features, option), value, option)
+    if features.multi_label:
+        raise ValueError("--multi_label: labels are judged one for each sound, not several at once: leave it out")
     inputs = prepare(features)
     from hf_encls.report.label_report import counts, to_csv, to_markdown, to_page
 

@@ -27,6 +27,7 @@ GROUPS = {
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
         "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
+        "search": Command("hf_encls.commands.search", "look for sounds that are like one"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph, or as a web page"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
@@ -38,7 +39,10 @@ GROUPS = {
         "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "check-labels": Command("hf_encls.commands.check_labels", "look for wrong labels, copies, silence, clipping"),
-        "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
+        "label-next": Command("hf_encls.commands.label_next", "say which files to label next"),
+        "publish": Command(
+            "hf_encls.commands.publish", "send a model or features to the Hub, or features to a folder"
+        ),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
         "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),

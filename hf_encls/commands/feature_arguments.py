@@ -25,14 +25,21 @@ class FeatureArguments:
         default=None,
         metadata={
             "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
-            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
+            "RTTM, TextGrids, Raven tables, JSON, CSV; or a table of files and their labels. None: folders are the classes."
         },
+    )
+    multi_label: bool = field(
+        default=False, metadata={"help": "Sounds of --labels can have several labels at once, or none of them."}
     )
     min_overlap: float | None = field(
         default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
     )
     unlabelled: str | None = field(
-        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
+        default=None,
+        metadata={
+            "help": "What windows without a label are: drop, or the name of a class. None: drop; with --multi_label keep, "
+            "as windows that have no label."
+        },
     )
     tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
     label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
@@ -96,15 +103,23 @@ class FeatureArguments:
 
     def time_labels(self) -> "TimeLabels | None":
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
-        from hf_encls.data.labelled import TimeLabels  # brings datasets, for which --help does not wait
+        # They bring datasets, for which --help does not wait.
+        from hf_encls.data.labelled import TimeLabels
+        from hf_encls.timelines.clip_tables import is_clip_table
 
         settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        settings |= {"label_column": self.label_column}
+        settings |= {"label_column": self.label_column, "multi_label": self.multi_label or None}
         settings = {name: value for name, value in settings.items() if value is not None}
         if self.labels is None:
             if settings:
-                raise ValueError(f"--{next(iter(settings))} is about labels in time: name them with --labels")
+                name = next(iter(settings))
+                about = "several labels at once" if name == "multi_label" else "labels in time"
+                raise ValueError(f"--{name} is about {about}: name them with --labels")
             return None
+        for name in {"min_overlap", "tier"} & settings.keys() if is_clip_table(self.labels) else ():
+            raise ValueError(
+                f"--{name} is about labels in time, and {self.labels} has those of whole files: leave it out"
+            )
         if self.data_dir is None or self.data_name is not None:
             place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
             raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")

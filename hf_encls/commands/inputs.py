@@ -17,11 +17,12 @@ from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
-from hf_encls.data.facts import title_of
+from hf_encls.data.facts import DatasetFacts, title_of
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
-from hf_encls.data.load import FOLDER, load_clips, module_of
+from hf_encls.data.labelled import TimeLabels
+from hf_encls.data.load import FOLDER, load_clips, load_sounds, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
@@ -62,10 +63,16 @@ class Inputs:
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
-def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | None = None, **network) -> Inputs:
+def prepare(
+    args: FeatureArguments,
+    check_clips: Callable[[Dataset], object] | None = None,
+    needs_classes: bool = True,
+    **network,
+) -> Inputs:
     """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
 
-    `check_clips` is called with the clips before anything is fetched or computed for them. Raises `ValueError` for
+    `check_clips` is called with the clips before anything is fetched or computed for them. `needs_classes`: False where
+    any folder of sounds will do. Raises `ValueError` for
     anything that a user can mend: paths, names, files, lengths.
     """
     codec, config = check_options(args, **network)
@@ -77,14 +84,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     labels = args.time_labels()
-    cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
-    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
-        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
-        clips = with_digests(clips)
-    if args.groups is not None:
-        clips = with_groups(clips, args.groups)
-    if state.is_main_process:
-        print(as_options(report.text()), flush=True)
+    clips, report, facts = scan(args, data_dir, labels, needs_classes)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -93,7 +93,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    with writing(cache_dir):
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = "synthetic sounds" if synthetic else title_of(facts, data_dir)
     return Inputs(
@@ -106,9 +106,27 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         clips=clips,
         codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
-        labels=None if labels is None else labels.rule(),
+        labels=labels.rule() if "segments" in clips.column_names else None,
         expected_clips=report.expected,
     )
+
+
+def scan(
+    args: FeatureArguments, data_dir: str, labels: TimeLabels | None = None, needs_classes: bool = True
+) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
+    """The clips of a folder with their checksums, the report of what was left out, which is printed, and its facts.
+
+    Raises `ValueError` as `load_clips` does.
+    """
+    load, cache_dir = load_clips if needs_classes else load_sounds, args.cache_dir or datasets.config.HF_DATASETS_CACHE
+    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
+        clips, report, facts = load(data_dir, args.data_name, strict=args.strict, labels=labels)
+        clips = with_digests(clips)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
+    if PartialState().is_main_process:
+        print(as_options(report.text()), flush=True)
+    return clips, report, facts
 
 
 def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, EnclsConfig] | tuple[None, None]:
@@ -140,11 +158,11 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128, "n_fft": args.n_fft or 512}
-        checked_config(features=args.features, **rate, **lengths, **network)
+        checked_config(features=args.features, **lengths, **rate | network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or DEFAULT_HZ}
-        checked_config(features=args.features, **rate, **lengths, **precision, **network)
+        checked_config(features=args.features, **lengths, **precision, **rate | network)
     return None, None
 
 

@@ -19,7 +19,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
 from hf_encls.features.contents import opened, with_digests
 from hf_encls.features.labelling import check_labels, labelled, labels_identity
@@ -137,8 +137,8 @@ def feature_identity(config: FeatureConfig) -> dict:
     return identity | {"bfloat16_format": BFLOAT16_FORMAT} if config.codec_dtype == "bfloat16" else identity
 
 
-def feature_columns(config: FeatureConfig, label_feature) -> Features:
-    """The columns of a feature data set; one row is one window."""
+def feature_columns(config: FeatureConfig, label_feature, unknown: bool = False) -> Features:
+    """The columns of a feature data set; one row is one window. `unknown`: some labels are (`data.columns`)."""
     dtype = config.representation.stored_dtype
     return Features(
         {
@@ -149,6 +149,7 @@ def feature_columns(config: FeatureConfig, label_feature) -> Features:
             "group": Value("string"),
             "fold": Value("int32"),
             "silent": Value("bool"),
+            **({UNKNOWN: label_feature} if unknown else {}),
         }
     )
 
@@ -163,8 +164,8 @@ def extract_features(
     """Windows of features of all clips, from the cache where they are there already.
 
     Columns: `input_features` (bands, T), for codes (codebooks, T); `label`, `clip_id`, `start` (seconds), `group`,
-    `fold`, `silent`. Several processes may call this at once with one `cache_dir`: they share the work and all return
-    the same data set. `device` is where the codec computes, None: an accelerator
+    `fold`, `silent`, and `unknown` where clips have it. Several processes may call this at once with one `cache_dir`:
+    they share the work and all return the same data set. `device` is where the codec computes, None: an accelerator
     where there is one.
 
     A file that is another one when it is decoded than it was when it was scanned, or when the cache was asked for its
@@ -192,7 +193,7 @@ def extract_features(
 
 def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathLike | None = None) -> list[Shard]:
     """How the work is divided: a function of the clips and the kind of features, never of who does it."""
-    clips, names = with_digests(clips), list(clips.features["label"].names)
+    clips, names = with_digests(clips), list(class_names(clips.features))
     identity = {
         "features": feature_identity(config),
         "classes": names,
@@ -203,6 +204,8 @@ def plan_shards(clips: Dataset, config: FeatureConfig, cache_dir: str | os.PathL
     }
     if "segments" in clips.column_names:
         identity["labels"] = labels_identity(clips)
+    if UNKNOWN in clips.column_names:
+        identity[UNKNOWN] = clips[UNKNOWN][:]
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     root = Path(cache_dir) if cache_dir else Path(datasets.config.HF_DATASETS_CACHE) / "hf_encls"
     folder = root / f"{config.feature_name}-{key[:16]}"
@@ -218,7 +221,7 @@ def _compute(
 
         def compute(shard: Shard) -> None:
             nonlocal extractor  # made for the first shard: there may be none left for this process
-            extractor = extractor or Extractor(config, codec, device, audio_s, len(clips.features["label"].names))
+            extractor = extractor or Extractor(config, codec, device, audio_s, len(class_names(clips.features)))
             with writing(shard.path):
                 _write(clips, config, shard, extractor, progress)
 
@@ -247,7 +250,7 @@ def _write(clips: Dataset, config: FeatureConfig, shard: Shard, extractor: "Extr
             batched=True,
             batch_size=per_batch,
             remove_columns=part.column_names,
-            features=feature_columns(config, clips.features["label"]),
+            features=feature_columns(config, clips.features["label"], UNKNOWN in clips.features),
             # A codec cannot be pickled, so the library could not make a fingerprint of it.
             new_fingerprint=shard.fingerprint,
             cache_file_name=str(work / "rows.arrow"),
@@ -287,7 +290,11 @@ class Extractor:
                 [torch.from_numpy(waveform).to(self.device) for waveform in waveforms]
             )
         counts = [len(clip) for clip in windows]
-        repeated = {name: np.repeat(batch[name], counts).tolist() for name in DIVISION}
+        repeated = {
+            name: [value for value, count in zip(batch[name], counts, strict=True) for _ in range(count)]
+            for name in (*DIVISION, UNKNOWN)
+            if name in batch
+        }
         rows = {
             "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
             "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
@@ -298,6 +305,16 @@ class Extractor:
         values = torch.cat(windows).cpu().numpy()
         self._check(values, np.asarray(rows["clip_id"]))
         return {"input_features": values.astype(self.dtype), **rows}
+
+    def of_sound(self, waveform: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are silence (W,)."""
+        with torch.inference_mode():
+            (windows,) = self.frontend.stored_windows([torch.from_numpy(waveform).to(self.device)])
+        values = windows.cpu().numpy()
+        self._check(values, np.repeat("the sound", len(values)))
+        silent = self._silent(waveform, len(values))
+        kept = values.astype(self.dtype)
+        return torch.from_numpy(kept.view(np.int16) if kept.dtype == np.uint16 else kept), silent
 
     def _check(self, values: np.ndarray, clip_ids: np.ndarray) -> None:
         """Raise `ValueError` where windows (W, C, T) hold what cannot be trained on; the first such clip is named."""

@@ -20,6 +20,7 @@ from hf_encls.files import new_file
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.export_encls import ExportError
 from hf_encls.model.modeling_encls import EnclsForAudioClassification, EnclsPreTrainedModel
+from hf_encls.model.problem_encls import has_several_labels, thresholds_of
 
 TOLERANCE = 1e-5
 OPSET = 18
@@ -42,7 +43,9 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
     example = {"waveform": 0.1 * torch.randn(3 * config.window_samples + config.step_samples + 1234)}
     settings = OnnxConfig(dynamic_shapes={"waveform": {0: torch.export.Dim.AUTO}}, opset_version=OPSET)
     with new_file(path) as partial, _quiet(), torch.inference_mode(False), torch.no_grad():
-        program = OnnxExporter().export(Graph(model).eval(), example, settings).program
+        exported = OnnxExporter().export(Graph(model).eval(), example, settings)
+        # transformers 5.21 and 5.22 give PyTorch's own program of the graph.
+        program = exported.program if hasattr(exported, "components") else exported.model
         program.metadata_props["encls"] = json.dumps(_about(config))
         program.producer_name = "hf_encls"
         onnx_ir.save(program, partial)
@@ -62,7 +65,7 @@ class Graph(EnclsPreTrainedModel):
     def forward(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
         """(samples,) -> (windows, classes)."""
         windows = self.model.windows_in_graph(waveform[None])[0]
-        return {"probabilities": self.model.classify(windows).softmax(-1)}
+        return {"probabilities": self.model.probabilities(self.model.classify(windows))}
 
 
 def compare(
@@ -82,7 +85,7 @@ def compare(
     for length in lengths:
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
-            expected = model.classify_in_parts(model.frontend.windows([wave])[0]).softmax(-1).numpy()
+            expected = model.probabilities(model.classify_in_parts(model.frontend.windows([wave])[0])).numpy()
         actual = session.run(None, {"waveform": wave.numpy()})[0]
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
@@ -124,9 +127,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _about(config: EnclsConfig) -> dict:
+    several = has_several_labels(config)
     return {
         "features": config.feature_name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
+        **({"problem_type": config.problem_type, "thresholds": list(thresholds_of(config))} if several else {}),
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_units * config.samples_per_unit / config.sampling_rate,
         "step_s": config.step_units * config.samples_per_unit / config.sampling_rate,

@@ -82,11 +82,22 @@ class Segmentation:
         return cells.argmax(axis=1)
 
 
-def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times, **settings) -> list[dict]:
+def make_timeline(
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    times: Times,
+    thresholds: Sequence[float] | None = None,
+    **settings,
+) -> list[dict]:
     """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, times.duration_s].
 
     `labels` are the names of the L classes, `settings` those of `Segmentation`. `score` is the mean probability of the
     label over the segment, of the cells before smoothing. Neighbouring segments have different labels.
+
+    With `thresholds` (L,) sounds have several labels at once, or none: a label is there from its probability on, and has
+    segments of its own, which may overlap those of others. What `Segmentation` says holds for each label by itself: a
+    change is one between there and not there, and a segment or a gap shorter than `min_duration_s` vanishes. Segments
+    come in the order of their starts, then of the labels.
 
     Raises `ValueError` for shapes and settings that do not fit.
     """
@@ -94,10 +105,18 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
     cells = cell_probabilities(probabilities, times)
-    path = segmentation.labels(cells, times.step_s)
-    edges = times.edges(len(cells))
-    runs = absorb_short(path, cells, edges, segmentation.min_duration_s)
-    segments = []
+
+    def runs_of(chances: np.ndarray) -> list[tuple[int, int, int]]:
+        path = segmentation.labels(chances, times.step_s)
+        return absorb_short(path, chances, times.edges(len(cells)), segmentation.min_duration_s)
+
+    if thresholds is None:
+        runs = runs_of(cells)
+    else:
+        tracks = [runs_of(_against_threshold(cells[:, label], limit)) for label, limit in enumerate(thresholds)]
+        runs = [(*run[:2], label) for label, track in enumerate(tracks) for run in track if run[2] == 0]
+        runs.sort(key=lambda run: run[0])
+    edges, segments = times.edges(len(cells)), []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
         start = round(float(edges[first]), DECIMALS)
@@ -107,6 +126,15 @@ def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times
             segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
         segments.append(segment)
     return segments
+
+
+def _against_threshold(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Probabilities (n,) of a label -> (n, 2) that it is there and that it is not, equal at the threshold."""
+    small = np.finfo(np.float64).eps
+    limit, chance = (np.clip(each, small, 1 - small) for each in (threshold, probabilities))
+    odds = chance / (1 - chance) * ((1 - limit) / limit)
+    there = np.where(probabilities == threshold, 0.5, odds / (1 + odds))
+    return np.stack([there, 1 - there], axis=1)
 
 
 def cell_probabilities(probabilities: np.ndarray, times: Times) -> np.ndarray:

@@ -329,23 +329,11 @@ def _weights_of(codec: nn.Module, parts: Sequence[str]) -> dict[str, torch.Tenso
     return {name: value for name, value in codec.state_dict().items() if name.split(".")[0] in parts}
 
 
-def differing(found: PreTrainedConfig, usual: PreTrainedConfig, names: Sequence[str]) -> dict:
+def differing(actual: PreTrainedConfig, usual: PreTrainedConfig, names: Sequence[str]) -> dict:
     """Those of the named settings in which two configurations differ, as JSON has them: a tuple is a list there."""
 
     def plain(config: PreTrainedConfig, name: str):
         value = getattr(config, name, None)
         return list(value) if isinstance(value, tuple) else value
 
-    return {name: plain(found, name) for name in names if plain(found, name) != plain(usual, name)}
-
-
-def reach(layers: Sequence[tuple[int, int, int, int]], hop_length: int) -> tuple[int, int]:
-    """Samples before and after a frame's own that it depends on.
-
-    `layers` are convolutions in the order of the signal: kernel size, stride, dilation, padding on the left.
-    """
-    first = last = 0
-    for kernel, stride, dilation, padding in reversed(layers):
-        first = first * stride - padding
-        last = last * stride - padding + (kernel - 1) * dilation
-    return max(0, -first), max(0, last - (hop_length - 1))
+    return {name: plain(actual, name) for name in names if plain(actual, name) != plain(usual, name)}

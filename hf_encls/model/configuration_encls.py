@@ -13,9 +13,10 @@ from .codec_encls import FAMILIES, codec_adapter, reason_of
 from .codec_features_encls import Codes, Latents
 from .conv_encls import ConvHead
 from .head_encls import Head
-from .limits_encls import MOST_WEIGHTS, check_numbers, check_object, check_seconds
+from .limits_encls import check_last_layer, check_numbers, check_object, check_seconds
 from .mel_encls import LogMel, Mel
 from .mnist_encls import MnistHead
+from .problem_encls import check_problem
 from .representation_encls import Representation
 from .statistics_encls import StatisticsHead
 
@@ -237,6 +238,8 @@ class EnclsConfig(FeatureConfig):
             Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
         num_directions (`int`, *optional*):
             Directions in which `statistics` takes the covariance: 32; 0: none is taken.
+        thresholds (`list[float]`, *optional*):
+            With `problem_type="multi_label_classification"`: from which probability on each class counts as there.
     """
 
     model_type = "encls"
@@ -250,6 +253,7 @@ class EnclsConfig(FeatureConfig):
     pool_size: int | None = None
     dropout: float | None = None
     num_directions: int | None = None
+    thresholds: list[float] | tuple[float, ...] | None = None
 
     def __post_init__(self, **kwargs):
         if isinstance(self.head, str) and self.head in HEADS:
@@ -301,13 +305,8 @@ class EnclsConfig(FeatureConfig):
             raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {self.head!r}")
         check_head_options(self.head, {name: getattr(self, name) for name in HEAD_OPTIONS})
         self.head_class.validate(self)
-        weights = self.head_class.num_features(self) * self.num_labels
-        if weights > MOST_WEIGHTS:
-            settings = "".join(f", {name} {getattr(self, name)}" for name in self.head_class.options)
-            raise ValueError(
-                f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {self.window_s}, "
-                f"num_bands {self.num_bands}{settings} and {self.num_labels} labels ask for too much"
-            )
+        check_last_layer(self)
+        check_problem(self)
 
     @property
     def head_class(self) -> type[Head]:

@@ -309,3 +309,15 @@ def _through(layers: Sequence[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
 def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def reach(layers: Sequence[tuple[int, int, int, int]], hop_length: int) -> tuple[int, int]:
+    """Samples before and after a frame's own that it depends on.
+
+    `layers` are convolutions in the order of the signal: kernel size, stride, dilation, padding on the left.
+    """
+    first = last = 0
+    for kernel, stride, dilation, padding in reversed(layers):
+        first = first * stride - padding
+        last = last * stride - padding + (kernel - 1) * dilation
+    return max(0, -first), max(0, last - (hop_length - 1))

@@ -103,6 +103,17 @@ def check_seconds(name: str, value: float) -> None:
         raise ValueError(f"expected {name} above 0 and at most {LONGEST_S:g} seconds, found {value}")
 
 
+def check_last_layer(config: PreTrainedConfig) -> None:
+    """Raise `ValueError` for a classifier with more weights than anything needs."""
+    weights = config.hidden_size * config.num_labels
+    if weights > MOST_WEIGHTS:
+        settings = "".join(f", {name} {getattr(config, name)}" for name in config.head_class.options)
+        raise ValueError(
+            f"expected a last layer of at most {MOST_WEIGHTS} weights, found {weights}: window_s {config.window_s}, "
+            f"num_bands {config.num_bands}{settings} and {config.num_labels} labels ask for too much"
+        )
+
+
 def check_family(config: PreTrainedConfig, ranges: dict[str, tuple[float, float]], weights: float = 0) -> None:
     """Raise `ValueError` for a number that no codec can have, and for more weights than an encoder may have."""
     _check_ranges(config, ranges)

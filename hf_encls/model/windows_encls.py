@@ -40,12 +40,13 @@ def window_index(length: int, window: int, step: int, device: torch.device | str
 
 
 def cut_in_graph(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
-    """(B, ..., length) -> (B, W, ..., window), as `cut` does, in operations of a graph that is exported for any length."""
+    """(B, length) -> (B, W, window), (B, C, length) -> (B, W, C, window): as `cut` does, in a graph for any length."""
     index = torch.arange(num_windows(units.shape[-1], window, step), device=units.device)[:, None] * step
     last = length_of(units) - 1
     index = (index + torch.arange(window, device=units.device)).remainder((2 * last).clamp(min=1))
     index = torch.minimum(torch.minimum(index, (2 * last - index).abs()), last)
-    return units[..., index].movedim(-2, 1)
+    # Looked up in front, so that clips and windows lie one after the other, whatever their number.
+    return units[:, index] if units.ndim == 2 else units.transpose(1, 2)[:, index].transpose(2, 3)
 
 
 def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:

@@ -10,29 +10,34 @@ from hf_encls.report.codec_texts import codec_name, codec_text, plain_warning
 from hf_encls.training.results import CLIP_UNIT, HEARD_WINDOWS, WINDOWS, Results, Unit
 
 SCORE_NAMES = {WINDOWS: "window {}", HEARD_WINDOWS: "window {} without silence", CLIP_UNIT: "clip {}"}
-SCORE_WORDS = {
-    (WINDOWS, "accuracy"): "windows of {window_s:g} s with the right label (accuracy)",
-    (WINDOWS, "macro_f1"): "windows, each class counting alike (macro F1)",
-    (HEARD_WINDOWS, "accuracy"): "windows that are not silent with the right label (accuracy)",
-    (HEARD_WINDOWS, "macro_f1"): "windows that are not silent, each class counting alike (macro F1)",
-    (CLIP_UNIT, "accuracy"): "whole clips with the right label (accuracy)",
-    (CLIP_UNIT, "macro_f1"): "whole clips, each class counting alike (macro F1)",
+UNIT_WORDS = {
+    WINDOWS: "windows of {window_s:g} s",
+    HEARD_WINDOWS: "windows that are not silent",
+    CLIP_UNIT: "whole clips",
 }
-METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1")}  # a name, and what the Hub calls it
+METRIC_WORDS = {
+    "accuracy": " with the right label (accuracy)",
+    "macro_f1": ", each class counting alike (macro F1)",
+    "micro_f1": ", each label counting alike (micro F1)",
+    "mean_average_precision": ", how well labels are ranked (mean average precision)",
+    "macro_auroc": ", how well labels are told apart (macro AUROC)",
+}
+# What the Hub calls metrics; others, such as the loss, are not in the index of a card.
+METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "micro_f1": "f1"}
+METRICS |= {"mean_average_precision": "mean_average_precision", "macro_auroc": "roc_auc"}
 LOCAL_SOUNDS = "audiofolder"  # the Hub's word for sounds that are no data set there
 
 
 def score_rows(results: Results, window_s: float) -> list[dict]:
     """A row for each test score: what it is in `words`, its `name` in the model index, the value, of how many."""
-    kinds = {kind: metric for metric, (_, kind) in METRICS.items()}
     return [
         {
             "name": name,
-            "words": SCORE_WORDS[unit, kinds[kind]].format(window_s=window_s),
+            "words": UNIT_WORDS[unit].format(window_s=window_s) + METRIC_WORDS[metric],
             "value": f"{value:.3f}",
             "number": measured_on,
         }
-        for unit, name, kind, value, measured_on in _test_scores(results)
+        for unit, metric, name, value, measured_on in _test_scores(results)
     ]
 
 
@@ -48,11 +53,11 @@ def model_index(results: Results, slug: bool = False) -> list[EvalResult]:
             dataset_name=results.dataset_text,
             dataset_config=results.protocol_text,
             dataset_split="test",
-            metric_type=kind,
+            metric_type=METRICS[metric],
             metric_name=_metric_name(name, results),
             metric_value=value,
         )
-        for _, name, kind, value, _ in _test_scores(results)
+        for _, metric, name, value, _ in _test_scores(results)
     ]
 
 
@@ -65,12 +70,12 @@ def eval_results(results: Results, slug: bool = False) -> dict[str, str]:
     entries = [
         EvalResultEntry(
             dataset_id=results.dataset_id or _slug(results.dataset),
-            task_id=f"{_slug(results.protocol_text)}_{unit.key}_accuracy",
+            task_id=f"{_slug(results.protocol_text)}_{unit.key}_{METRICS[metric]}",
             value=value,
             notes=_notes(results),
         )
-        for unit, _, kind, value, _ in _test_scores(results)
-        if kind == "accuracy"
+        for unit, metric, _, value, _ in _test_scores(results)
+        if metric == next(iter(results.metrics))
     ]
     content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
     return {f"{_slug(results.dataset)}.yaml": content} if entries else {}
@@ -88,13 +93,13 @@ def leak_text(results: Results) -> str:
 
 
 def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]]:
-    """(unit, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
+    """(unit, metric, name, value, what it was measured on) of every test score, the same thing never twice."""
     for unit, scores, count in results.test.scored():
         things = "clips" if unit is CLIP_UNIT else "windows"
-        for metric, (text, kind) in METRICS.items():
+        for metric, text in results.metrics.items():
             value = getattr(scores, metric)
-            if value is not None:
-                yield unit, SCORE_NAMES[unit].format(text), kind, value, f"{count:,} {things}" if count else things
+            if metric in METRICS and value is not None:
+                yield unit, metric, SCORE_NAMES[unit].format(text), value, f"{count:,} {things}" if count else things
 
 
 def _notes(results: Results) -> str:

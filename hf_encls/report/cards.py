@@ -20,9 +20,10 @@ from hf_encls.model.configuration_encls import (
     family_of,
     parse_features,
 )
+from hf_encls.model.problem_encls import SEVERAL_LABELS
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
-from hf_encls.report.card_scores import eval_results, leak_text, model_index, score_rows
+from hf_encls.report.card_scores import METRICS, eval_results, leak_text, model_index, score_rows
 from hf_encls.report.card_settings import in_words, plain, settings_by_name
 from hf_encls.report.codec_texts import (
     ASSETS,
@@ -38,6 +39,7 @@ from hf_encls.report.codec_texts import (
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.examples import Examples, examples_of
+from hf_encls.report.label_texts import labels_text
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
@@ -53,10 +55,6 @@ PROTOCOL_TEXTS = {
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
-LABELS_TEXT = (
-    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
-    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
-)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -170,7 +168,7 @@ def _front(results: Results, config: Mapping, name: str, index: list[EvalResult]
         pipeline_tag="audio-classification",
         tags=["audio-classification", "hf_encls", str(config.get("features", results.features))],
         datasets=[results.dataset_id] if results.dataset_id else None,
-        metrics=["accuracy", "f1"],
+        metrics=list(dict.fromkeys(METRICS[metric] for metric in results.metrics if metric in METRICS)),
         base_model=results.codec.id if is_hub_id(results.codec) else None,
         eval_results=index or None,
         **licence(_held(results, config)),
@@ -196,6 +194,7 @@ def _facts(results: Results, config: Mapping, beside: Beside) -> dict[str, objec
         "scores": score_rows(results, config["window_s"]),
         "protocol": results.protocol_text,
         "protocol_text": " ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
+        "several": results.problem_type == SEVERAL_LABELS,
         "leak": leak_text(results),
         "lacks_codec": lacks_codec(results, config),
         "codec_name": codec_name(codec, results.dataset),
@@ -235,13 +234,3 @@ def head_text(config: Mapping) -> str:
     if str(head) not in HEADS:
         raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
     return HEADS[head].text
-
-
-def labels_text(results: Results) -> str:
-    """How windows got labels that are in time, for people; nothing where clips have classes."""
-    rule = results.labels
-    if rule is None:
-        return ""
-    drop = rule["unlabelled"] == "drop"
-    others = "others are left out" if drop else f"others are {markdown(rule['unlabelled'])}"
-    return LABELS_TEXT.format(min_overlap=rule["min_overlap"], others=others)

@@ -48,7 +48,7 @@ class TrainingDefaults:
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave losses that are no numbers out of the log; looks at each step's loss."}
     )
-    report_to: str = field(default="tensorboard", metadata={"help": "Where to log: tensorboard, none, wandb, ..."})
+    report_to: str = field(default="tensorboard", metadata={"help": "Where to log: tensorboard, trackio, none, ..."})
     # Our data set hands out batches of what the model takes, from memory.
     remove_unused_columns: bool = field(default=False, metadata={"help": "Leave as it is: no columns to remove."})
     dataloader_pin_memory: bool = field(default=False, metadata={"help": "Pin host memory; of no use here."})

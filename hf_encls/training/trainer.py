@@ -1,5 +1,6 @@
 """What Trainer needs from us: batches as they are, scores of windows and clips, a line for each epoch."""
 
+import copy
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,11 +15,20 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk, writing
-from hf_encls.training.augmentation import augment, class_weights, soft_cross_entropy
+from hf_encls.model.problem_encls import has_several_labels, probabilities
+from hf_encls.training.augmentation import (
+    augment,
+    class_weights,
+    label_weights,
+    soft_binary_cross_entropy,
+    soft_cross_entropy,
+)
 from hf_encls.training.averaging import WeightAverage
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
+
+MAP = "mean_average_precision"  # what is best of several labels at once; 0 where validation has none of them
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -59,11 +69,12 @@ class EpochLines(TrainerCallback):
         if "loss" in logs:
             self.train = dict(logs)
         elif "eval_loss" in logs:
-            clips = f", clips {logs['eval_clip_accuracy']:.3f}" if "eval_clip_accuracy" in logs else ""
+            metric, name = (MAP, "mAP") if f"eval_{MAP}" in logs else ("accuracy", "accuracy")
+            clips = f", clips {logs[f'eval_clip_{metric}']:.3f}" if f"eval_clip_{metric}" in logs else ""
+            trained = "" if metric == MAP else f", accuracy {self.train.get('accuracy', float('nan')):.3f}"
             self.bar.write(
-                f"epoch {logs['epoch']:g}: training loss {self.train.get('loss', float('nan')):.4f}, "
-                f"accuracy {self.train.get('accuracy', float('nan')):.3f}; validation loss {logs['eval_loss']:.4f}, "
-                f"accuracy {logs['eval_accuracy']:.3f}{clips}"
+                f"epoch {logs['epoch']:g}: training loss {self.train.get('loss', float('nan')):.4f}{trained}; "
+                f"validation loss {logs['eval_loss']:.4f}, {name} {logs[f'eval_{metric}']:.3f}{clips}"
             )
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -86,8 +97,14 @@ class EnclsTrainer(Trainer):
 
     clip_votes = True  # False: clips have no class of their own
 
-    def __init__(self, **kwargs):
-        super().__init__(data_collator=collate, compute_metrics=self._scores, **kwargs)
+    def __init__(self, *, model, args, **kwargs):
+        self._several, self._smoothing = has_several_labels(model.config), args.label_smoothing_factor
+        if self._several:
+            args = copy.copy(args)
+            args.label_smoothing_factor = 0.0  # Trainer can smooth classes alone
+            if args.metric_for_best_model == "accuracy":  # what it is where nobody asked for another
+                args.metric_for_best_model = MAP
+        super().__init__(model=model, args=args, data_collator=collate, compute_metrics=self._scores, **kwargs)
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(EpochLines())
@@ -99,7 +116,8 @@ class EnclsTrainer(Trainer):
         self.recipe = Recipe.parse(getattr(self.args, "recipe", "paper"))
         self._weights: torch.Tensor | None = None
         if self.recipe.class_weights:
-            weights = class_weights(self.train_dataset.labels, self.model.config.num_labels)
+            labels = self.train_dataset.labels
+            weights = label_weights(labels) if self._several else class_weights(labels, self.model.config.num_labels)
             self._weights = weights.to(self.args.device)
         self._average: WeightAverage | None = None
         if self.recipe.average and not self.model.head.is_fitted:  # what is fitted takes no steps to average
@@ -118,12 +136,16 @@ class EnclsTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         labels = inputs["labels"]  # with label smoothing, Trainer takes them out
-        if model.training and (self._weights is not None or "share" in inputs):
+        if self._several:
+            outputs = model(input_features=inputs["input_features"])
+            weights, smoothing = (self._weights, self._smoothing) if model.training else (None, 0.0)
+            loss = soft_binary_cross_entropy(outputs.logits, inputs, weights, smoothing)
+        elif model.training and (self._weights is not None or "share" in inputs):
             outputs = model(input_features=inputs["input_features"])
             loss = soft_cross_entropy(outputs.logits, inputs, self._weights, self.args.label_smoothing_factor)
         else:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if model.training:
+        if model.training and not self._several:
             # Summed on the device: reading it every step would make the device wait.
             hits = (outputs.logits.detach().argmax(-1) == labels).sum()
             self._hits = hits if self._hits is None else self._hits + hits
@@ -199,20 +221,22 @@ class EnclsTrainer(Trainer):
         with nullcontext() if self._average is None else self._average.shown():
             return super().evaluation_loop(dataloader, *args, **kwargs)
 
-    def probabilities(self, store: FeatureStore) -> np.ndarray:
-        """(n, num_labels) probabilities of the windows of `store`, in its order."""
+    def probabilities(self, store: FeatureStore, part: str = "test") -> np.ndarray:
+        """(n, num_labels) probabilities of the windows of `store`, in its order. Loggers are told them as of `part`."""
         if hasattr(store, "in_order"):  # a stream that is shuffled for training
             store = store.in_order()
-        scores = torch.from_numpy(self.predict(store).predictions).double()
-        return scores.softmax(-1).numpy()
+        scores = torch.from_numpy(self.predict(store, metric_key_prefix=part).predictions).double()
+        return probabilities(scores, self.model.config).numpy()
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
-        probabilities = torch.from_numpy(prediction.predictions).double().softmax(-1).numpy()
-        store = self._evaluated
-        clip_ids = getattr(store, "clip_ids", None) if self.clip_votes else None  # somebody's own data set has none
-        scores = evaluate_split(probabilities, prediction.label_ids, clip_ids)
-        clips = {"clip_accuracy": scores.clip.accuracy} if scores.clip else {}
-        return {"accuracy": scores.window.accuracy, **clips}
+        rows = probabilities(torch.from_numpy(prediction.predictions).double(), self.model.config).numpy()
+        ids = getattr(self._evaluated, "clip_ids", None)  # somebody's own data set has none
+        scores = evaluate_split(rows, prediction.label_ids, ids if self.clip_votes else None)
+        metric = MAP if self._several else "accuracy"
+        found = {metric: getattr(scores.window, metric)}
+        if scores.clip:
+            found[f"clip_{metric}"] = getattr(scores.clip, metric)
+        return {name: value or 0.0 for name, value in found.items()}
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:
@@ -224,6 +248,8 @@ def history(log_history: Sequence[dict]) -> list[dict]:
         "eval_loss": "validation_loss",
         "eval_accuracy": "validation_accuracy",
         "eval_clip_accuracy": "validation_clip_accuracy",
+        f"eval_{MAP}": f"validation_{MAP}",
+        f"eval_clip_{MAP}": f"validation_clip_{MAP}",
     }
     rows: dict[int, dict] = {}
     for entry in log_history:

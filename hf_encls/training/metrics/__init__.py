@@ -4,11 +4,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_encls.training.metrics.scores import clip_probabilities, confusion, evaluate_split, macro_f1, per_class
+from hf_encls.training.metrics.several import best_thresholds, per_label
 
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
-__all__ = ["METRICS", "clip_probabilities", "confusion", "evaluate_split", "load_metric", "macro_f1", "per_class"]
+__all__ = [
+    "METRICS",
+    "best_thresholds",
+    "clip_probabilities",
+    "confusion",
+    "evaluate_split",
+    "load_metric",
+    "macro_f1",
+    "per_class",
+    "per_label",
+]
 
 METRICS = ("window_accuracy", "clip_accuracy", "window_macro_f1", "per_class_table")
 

@@ -5,28 +5,38 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
+from hf_encls.training.metrics.several import SMALLEST, UNCHOSEN, set_scores
 from hf_encls.training.results import PartScores, Scores
-
-SMALLEST = 1e-12  # a probability of zero would make the loss infinite
 
 
 def evaluate_split(
-    probabilities: np.ndarray, labels: Sequence[int], clip_ids: Sequence | None, silent: Sequence[bool] | None = None
+    probabilities: np.ndarray,
+    labels: Sequence[int],
+    clip_ids: Sequence | None,
+    silent: Sequence[bool] | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> PartScores:
     """The scores of one split.
 
     Args:
         probabilities: (n, L), one row for each window; every row sums to 1.
-        labels: (n,) the true class of each window.
+        labels: (n,) the true class of each window; of several at once (n, L) which of them it has. Then a row sums to
+            anything, and there are other scores (`set_scores`); NaN where that is unknown.
         clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
             their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
+        thresholds: (L,) of several labels: from which probability on each is there; 0.5 where None.
 
     Without `silent` there are none of the windows without silence. Raises `ValueError` where there are no windows.
     """
     probabilities, labels = _checked(probabilities, labels)
     if not len(labels):
         raise ValueError("Expected at least one window to score, found none.")
+    limits = [UNCHOSEN] * probabilities.shape[1] if thresholds is None else thresholds
+
+    def _scores(some: np.ndarray, truth: np.ndarray) -> Scores:
+        return set_scores(some, truth, limits) if truth.ndim == 2 else class_scores(some, truth)
+
     scores = PartScores(window=_scores(probabilities, labels), num_windows=len(labels))
     if clip_ids is not None:
         clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
@@ -50,7 +60,8 @@ def clip_probabilities(
     probabilities, labels = _checked(probabilities, labels)
     ids, first, clip = np.unique(_column(clip_ids, len(labels), "clip_ids"), return_index=True, return_inverse=True)
     clip_labels = labels[first]
-    wrong = np.flatnonzero(clip_labels[clip] != labels)
+    differs = np.nan_to_num(clip_labels[clip], nan=-1) != np.nan_to_num(labels, nan=-1)
+    wrong = np.flatnonzero(differs.reshape(len(labels), -1).any(axis=1))
     if len(wrong):
         raise ValueError(
             f"Expected one label for each clip, but clip {str(ids[clip[wrong[0]]])!r} has windows of labels "
@@ -103,7 +114,8 @@ def as_classes(predictions: Sequence) -> tuple[np.ndarray, int]:
     return predictions, int(predictions.max(initial=-1)) + 1
 
 
-def _scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+def class_scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+    """The scores of probabilities (n, L) against the true classes (n,)."""
     predictions = probabilities.argmax(axis=1)
     of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
     return Scores(
@@ -117,8 +129,12 @@ def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarr
     probabilities = np.asarray(probabilities)
     if probabilities.ndim != 2 or not probabilities.shape[1]:
         raise ValueError(f"Expected probabilities of shape (windows, classes), found {probabilities.shape}.")
-    labels = _column(labels, len(probabilities), "labels").astype(np.int64)
-    if len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape == probabilities.shape:
+        labels = labels.astype(np.float64)
+    else:
+        labels = _column(labels, len(probabilities), "labels").astype(np.int64)
+    if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
         raise ValueError(
             f"Expected labels from 0 to {probabilities.shape[1] - 1}, found {labels.min()} to {labels.max()}: "
             "labels and probabilities are of different sets of classes."
