@@ -311,7 +311,7 @@ def test_what_names_its_hop_is_made_as_ever():
     assert (
         feature_config("mel").identity() == EnclsConfig(features="mel", sampling_rate=44_100).identity()
     )  # the paper's
-    assert feature_config("log_mel", n_fft=2048).hop_length == 1024
+    assert feature_config("log_mel", n_fft=2048).hop_length == 128
 
 
 def test_empty_bands_are_named_once_and_not_by_a_model_that_is_loaded(caplog, recwarn, tmp_path):

@@ -64,7 +64,8 @@ class FeatureArguments:
     hop_length: int | None = field(
         default=None,
         metadata={
-            "help": "Samples between the frames of mel features. None: 128, as in the paper; of log_mel half of --n_fft."
+            "help": "Samples between the frames of mel features. None: 128, as in the paper; of log_mel without "
+            "--n_fft about 12 ms, 512 at 44.1 kHz."
         },
     )
     n_fft: int | None = field(

@@ -77,8 +77,8 @@ def feature_config(
         settings |= _codec_settings(codec, rate, representation.integers, settings)
     elif "sampling_rate" not in settings:
         settings["sampling_rate"] = _commonest_rate(clips)
-    if "hop_length" not in settings:  # who names a hop means the transform that always went with it
-        settings = representation.suggested(settings) | settings
+    if not {"n_fft", "hop_length"} & settings.keys():  # who names one means the other that always went with it
+        settings |= representation.suggested(settings["sampling_rate"])
     lengths = {"window_s": window_s, "step_s": window_s if step_s is None else step_s}
     for name, value in lengths.items():
         check_seconds(name, value)

@@ -1,7 +1,7 @@
 """Mel spectrograms: the paper's, in power, and the same in decibels."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -170,9 +170,9 @@ class LogMel(Mel):
     text = "the mel spectrogram in decibels"
 
     @classmethod
-    def suggested(cls, settings: Mapping[str, object]) -> dict[str, int]:
+    def suggested(cls, sampling_rate: int) -> dict[str, int]:
         """A transform of about 23 ms (1024 samples at 44.1 kHz, which leaves no band empty), half of it to the next."""
-        n_fft = settings.get("n_fft") or 1 << round(math.log2(0.0232 * settings["sampling_rate"]))
+        n_fft = 1 << round(math.log2(0.0232 * sampling_rate))
         return {"n_fft": n_fft, "hop_length": max(1, n_fft // 2)}
 
     @classmethod

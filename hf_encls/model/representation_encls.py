@@ -1,7 +1,7 @@
 """The contract of a representation: what turns waveforms into windows of features, and the facts about them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -85,8 +85,8 @@ class Representation(KeepsPrecision, ABC):
         return np.arange(count) * config.step_samples
 
     @classmethod
-    def suggested(cls, settings: Mapping[str, object]) -> dict[str, int]:
-        """What is taken for new features where `settings`, the sampling rate among them, leave it open.
+    def suggested(cls, sampling_rate: int) -> dict[str, int]:
+        """What is taken for new features of sounds at a rate in hertz, where nothing is asked for.
 
         A configuration that leaves it open has the values of its class: those of every checkpoint that there is.
         """
