@@ -149,7 +149,7 @@ def test_a_file_that_was_replaced_meanwhile_is_refused_or_what_it_is_now(
     soundfile.write(tmp_path / "other.wav", noise, 24_000)
     place = folder / "b" / "0.wav"
     before = place.stat()
-    compute = extraction._compute
+    compute = extraction.compute
 
     def replace() -> None:
         os.replace(tmp_path / "other.wav", place)
@@ -162,7 +162,7 @@ def test_a_file_that_was_replaced_meanwhile_is_refused_or_what_it_is_now(
     if moment == "after the scan":
         replace()
     else:
-        monkeypatch.setattr(extraction, "_compute", late)
+        monkeypatch.setattr(extraction, "compute", late)
     if moment == "after the scan" and seconds == 2.0:  # as long as it was: it is what it is now
         found = extract_features(clips, config, cache_dir=cache)
     else:

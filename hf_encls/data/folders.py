@@ -115,7 +115,7 @@ def inspect_clips(
     report = ScanReport(str(root), left_out=list(left_out))
     records, alone = [], []
     # libsndfile decodes outside the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         known = known_files()  # of this thread
         results = pool.map(lambda candidate: _inspect(candidate["path"], known), candidates)
         bar = tqdm(zip(candidates, results, strict=True), total=len(candidates), desc="checking audio", unit="file")
@@ -144,11 +144,7 @@ def inspect_clips(
     for path, record in alone:
         record["group"] = clip_id(root, copies.get(path, path))
     _check_usable(root, records, report, strict, has_classes=class_names is None or len(class_names) > 0)
-    report.used = len(records)
-    report.sampling_rates = dict(Counter(record["sampling_rate"] for record in records))
-    report.num_channels = dict(Counter(record["num_channels"] for record in records))
-    durations = [record["duration_s"] for record in records]
-    report.duration_s = {"min": min(durations), "max": max(durations), "total": sum(durations)}
+    _count(records, report)
     report.warnings += _about_copies(records)
     lost = sorted(_labels(candidates) - _labels(records))
     if lost:
@@ -204,6 +200,14 @@ def clips_to_dataset(records: Iterable[dict], class_names: Sequence[str]) -> Dat
     dataset = Dataset.from_dict({name: columns[name] for name in features}, features=features)
     # A struct cast to Audio afterwards needs no torchcodec; a feature of that type from the start does.
     return dataset.cast_column("audio", Audio(decode=False))
+
+
+def _count(records: Sequence[dict], report: ScanReport) -> None:
+    report.used = len(records)
+    report.sampling_rates = dict(Counter(record["sampling_rate"] for record in records))
+    report.num_channels = dict(Counter(record["num_channels"] for record in records))
+    durations = [record["duration_s"] for record in records]
+    report.duration_s = {"min": min(durations), "max": max(durations), "total": sum(durations)}
 
 
 def _about_copies(records: Sequence[dict]) -> list[str]:

@@ -1,9 +1,9 @@
 """Windows of recordings with time-aligned labels: which of them have a label, and what it is."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from hf_encls.data.columns import class_names, label_array, label_lists, several_labels
@@ -23,13 +23,13 @@ def labels_identity(clips: Dataset) -> list:
 
 
 def labelled(
-    batch: dict, windows: list[torch.Tensor], rows: dict, config: FeatureConfig, num_labels: int
-) -> tuple[list[torch.Tensor], dict]:
-    """The windows (W, C, T) of each recording in a batch that have a label, and their rows with it, or with several."""
+    batch: dict, counts: Sequence[int], rows: dict, config: FeatureConfig, num_labels: int
+) -> tuple[np.ndarray, dict]:
+    """Which windows of a batch of recordings, `counts` of each, have a label (W,), and their rows with it, or with several."""
     recordings = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     labels, used = [], []
-    for recording, clip in zip(recordings, windows, strict=True):
-        where = (recording, config.window_starts_s(len(clip)), config.window_s, num_labels)
+    for recording, count in zip(recordings, counts, strict=True):
+        where = (recording, config.window_starts_s(count), config.window_s, num_labels)
         if isinstance(recording["label"], list):
             found, kept = window_label_sets(*where)
             labels += label_lists(found[kept])
@@ -40,8 +40,7 @@ def labelled(
         used.append(kept)
     every = np.concatenate(used)
     others = {name: np.asarray(values)[every].tolist() for name, values in rows.items() if name != "label"}
-    rows = {name: labels if name == "label" else others[name] for name in rows}
-    return [clip[torch.from_numpy(each).to(clip.device)] for each, clip in zip(used, windows, strict=True)], rows
+    return every, {name: labels if name == "label" else others[name] for name in rows}
 
 
 def check_labels(windows: Dataset, min_overlap: float) -> None:

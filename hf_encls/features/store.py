@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_encls.data.columns import label_array
+from hf_encls.fast.memory import sent
 from hf_encls.model.codec_encls import codec_adapter
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,12 @@ class FeatureStore(torch.utils.data.Dataset):
         return {name: value[0] for name, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        rows = self.rows[torch.as_tensor(indices).to(self.rows.device)]
+        rows = self.rows[sent(torch.as_tensor(indices), self.rows.device)]
+        return {"input_features": self.windows.take(rows), "labels": self.windows.labels[rows]}
+
+    def rows_from(self, first: int, count: int) -> dict[str, torch.Tensor]:
+        """The batch of `count` windows in the order of `labels`, from the place `first` on."""
+        rows = self.rows[first : first + count]
         return {"input_features": self.windows.take(rows), "labels": self.windows.labels[rows]}
 
     @property
@@ -164,7 +170,7 @@ class NeighbourStore(FeatureStore):
         self.shift = torch.from_numpy(shift).clamp(max=windows.views[0].shape[2]).to(self.rows.device)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        at = torch.as_tensor(indices).to(self.rows.device)
+        at = sent(torch.as_tensor(indices), self.rows.device)
         return {
             "input_features": self.windows.take(self.first[at]),
             "following": self.windows.take(self.second[at]),

@@ -57,6 +57,7 @@ class Repository:
 
     @property
     def advice(self) -> str:
+        """What whoever publishes can do about what is there."""
         return f"{self.other}, or publish with `overwrite=True`: files that are not written stay then, too"
 
     def json(self, path: str) -> object:

@@ -4,6 +4,7 @@ One unit is one frame of latents, or one sample where windows are cut from the w
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -64,6 +65,21 @@ def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
         index = reflect(torch.arange(window, device=units.device) + inside * step, length)
         windows.append(units[:, index][None])
     return windows[0] if len(windows) == 1 else torch.cat(windows)
+
+
+def cut_together(clips: Sequence[torch.Tensor], window: int, step: int) -> list[torch.Tensor]:
+    """Clips (C, length), each as by `cut`, those of one length at once: in few operations, but copied."""
+    by_length: dict[int, list[int]] = {}
+    for i, clip in enumerate(clips):
+        by_length.setdefault(clip.shape[-1], []).append(i)
+    out: list[torch.Tensor] = [None] * len(clips)
+    for indices in by_length.values():
+        block = torch.stack([clips[i] for i in indices])
+        windows = cut(block.flatten(0, 1), window, step)  # (W, B * C, window)
+        windows = windows.unflatten(1, block.shape[:2]).transpose(0, 1).unbind()
+        for i, clip in zip(indices, windows, strict=True):
+            out[i] = clip
+    return out
 
 
 class WindowStream:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hf_encls.fast.memory import sent
 from hf_encls.model.problem_encls import binary_loss
 from hf_encls.model.representation_encls import Representation
 from hf_encls.training.recipe import Recipe
@@ -29,7 +30,7 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
     count, device = len(windows), windows.device
 
     def drawn(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)
+        return sent(torch.from_numpy(values), device)
 
     if "following" in batch:
         shift = batch["shift"]  # it stays where it is: reading it would make the device wait

@@ -1,17 +1,20 @@
 """What Trainer needs from us: batches as they are, scores of windows and clips, a line for each epoch."""
 
 import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk, writing
@@ -26,8 +29,10 @@ from hf_encls.training.augmentation import (
 from hf_encls.training.averaging import WeightAverage
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
+from hf_encls.training.recorded import RecordedStep
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
 
+MOST_CHECKPOINTS = 200  # in a run of more epochs they are short, and writing one takes as long as they do
 MAP = "mean_average_precision"  # what is best of several labels at once; 0 where validation has none of them
 
 
@@ -112,6 +117,9 @@ class EnclsTrainer(Trainer):
         self.add_callback(self._clock)
         self._hits: torch.Tensor | None = None
         self._seen = 0
+        self._batch_hits: torch.Tensor | None = None
+        self._flops: dict[torch.Size, int] = {}
+        self._recorded = RecordedStep(self.model, self._forward_and_backward) if self._can_record() else None
         self._evaluated: FeatureStore | None = None
         self.recipe = Recipe.parse(getattr(self.args, "recipe", "paper"))
         self._weights: torch.Tensor | None = None
@@ -132,7 +140,50 @@ class EnclsTrainer(Trainer):
             self._step = self.state.global_step
             key = (self.args.seed, self._step, self._parts, self.args.process_index)
             inputs = augment(self._prepare_inputs(inputs), self.recipe, self.model.config.representation, key)
-        return super().training_step(model, inputs, *args, **kwargs)
+        if self._recorded is None:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            hits = self._batch_hits  # none of several labels
+        else:
+            model.train()
+            loss, hits = self._recorded(self._prepare_inputs(inputs))
+        if hits is not None:
+            # Summed on the device: reading it every step would make the device wait.
+            self._hits = hits.clone() if self._hits is None else self._hits + hits
+            self._seen += len(inputs["labels"])
+        return loss
+
+    def _forward_and_backward(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = super().training_step(self.model, inputs)
+        return loss, self._batch_hits
+
+    def _can_record(self) -> bool:
+        """Whether a step is the same operations each time, of this process and one device alone."""
+        args = self.args
+        return (
+            args.device.type == "cuda"
+            and not self._several
+            and args.world_size == 1
+            and args.n_gpu == 1
+            and args.gradient_accumulation_steps == 1
+            and not (args.fp16 or args.torch_compile or args.gradient_checkpointing or "schedule_free" in args.optim)
+            and hasattr(self.train_dataset, "__getitems__")
+        )
+
+    def create_scheduler(self, *args, **kwargs):
+        optimizer = self.optimizer
+        if isinstance(optimizer, AcceleratedOptimizer) and optimizer.scaler is None:
+            optimizer.step = MethodType(_plain_step, optimizer)  # its own looks for another library in every step
+        return super().create_scheduler(*args, **kwargs)
+
+    def floating_point_ops(self, inputs) -> int:
+        shape = inputs["input_features"].shape
+        if shape not in self._flops:  # counting the parameters takes longer than a step
+            self._flops[shape] = super().floating_point_ops(inputs)
+        return self._flops[shape]
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Trainer measures it for its log, in every step, even where nothing is clipped to it.
+        return None if grad_norm is None else super()._get_grad_norm(model, grad_norm=grad_norm)
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         labels = inputs["labels"]  # with label smoothing, Trainer takes them out
@@ -146,10 +197,7 @@ class EnclsTrainer(Trainer):
         else:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         if model.training and not self._several:
-            # Summed on the device: reading it every step would make the device wait.
-            hits = (outputs.logits.detach().argmax(-1) == labels).sum()
-            self._hits = hits if self._hits is None else self._hits + hits
-            self._seen += len(labels)
+            self._batch_hits = (outputs.logits.detach().argmax(-1) == labels).sum()
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
@@ -177,6 +225,8 @@ class EnclsTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         # Trainer's rotation goes by dates, which a clock or a broken-off removal may change, and removes before the disk
         # has the new checkpoint.
+        if self._is_too_soon():
+            return
         checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -187,6 +237,14 @@ class EnclsTrainer(Trainer):
         if self.args.should_save:
             hand_to_disk(checkpoint / STATE)
             self._rotate()
+
+    def _is_too_soon(self) -> bool:
+        """Whether a checkpoint of this epoch would be one too many, and is neither of the best one nor of the last."""
+        state, every = self.state, math.ceil(self.args.num_train_epochs / MOST_CHECKPOINTS)
+        if self.args.save_strategy != SaveStrategy.EPOCH or self.args.max_steps > 0 or every == 1:
+            return False
+        is_best = state.best_global_step == state.global_step
+        return not is_best and state.global_step < state.max_steps and round(state.epoch) % every > 0
 
     def _save(self, output_dir=None, state_dict=None) -> None:
         if self._average is None:
@@ -216,10 +274,41 @@ class EnclsTrainer(Trainer):
                 Path(self.args.output_dir), self.args.save_total_limit, self.state.best_model_checkpoint
             )
 
-    def evaluation_loop(self, dataloader, *args, **kwargs):
+    def evaluation_loop(self, dataloader, *args, metric_key_prefix="eval", **kwargs):
         self._evaluated = dataloader.dataset
         with nullcontext() if self._average is None else self._average.shown():
-            return super().evaluation_loop(dataloader, *args, **kwargs)
+            if isinstance(self._evaluated, FeatureStore) and self._evaluates_at_once():
+                return self._evaluate_at_once(dataloader, metric_key_prefix)
+            return super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+    def _evaluates_at_once(self) -> bool:
+        """Whether an evaluation is what this Trainer does with ready batches, in one process and while it trains."""
+        args = self.args
+        asked = args.include_for_metrics or args.batch_eval_metrics or args.fp16_full_eval or args.bf16_full_eval
+        return self.is_in_train and args.world_size == 1 and args.n_gpu <= 1 and not asked
+
+    def _evaluate_at_once(self, dataloader: torch.utils.data.DataLoader, prefix: str) -> EvalLoopOutput:
+        """As Trainer's own loop, to the bit; but nothing is asked of the device before all batches are on their way."""
+        torch.utils.data.DataLoader.__iter__(dataloader)  # draws a random number, and later ones are to be the same
+        store = dataloader.dataset
+        self.model.eval()
+        if callable(getattr(self.optimizer, "eval", None)):
+            self.optimizer.eval()
+        size, scores, losses = self.args.eval_batch_size, [], []
+        sizes = [min(size, len(store) - first) for first in range(0, len(store), size)]
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for first, count in zip(range(0, len(store), size), sizes, strict=True):
+                batch = store.rows_from(first, count)
+                loss, outputs = self.compute_loss(self.model, batch, return_outputs=True)
+                scores.append(outputs.logits)
+                losses.append(loss)
+                self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        predictions, means = torch.cat(scores).cpu().numpy(), torch.stack(losses).cpu().numpy()
+        labels = store.labels
+        metrics = self._scores(EvalPrediction(predictions=predictions, label_ids=labels)) if len(store) else {}
+        metrics["loss"] = np.repeat(means, sizes).mean().item()
+        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predictions=predictions, label_ids=labels, metrics=metrics, num_samples=len(store))
 
     def probabilities(self, store: FeatureStore, part: str = "test") -> np.ndarray:
         """(n, num_labels) probabilities of the windows of `store`, in its order. Loggers are told them as of `part`."""
@@ -237,6 +326,11 @@ class EnclsTrainer(Trainer):
         if scores.clip:
             found[f"clip_{metric}"] = getattr(scores.clip, metric)
         return {name: value or 0.0 for name, value in found.items()}
+
+
+def _plain_step(optimizer: AcceleratedOptimizer, closure: Callable | None = None) -> None:
+    """A step of an optimizer of accelerate's that scales no gradients."""
+    optimizer.optimizer.step(closure)
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hf_encls.audio import FormatError
 from hf_encls.files.escapes import markdown, markdown_code
 from hf_encls.inference.demo.answers import DOWNLOADS, Answer, Limits, answer
+from hf_encls.inference.demo.live import add_live
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import SMOOTHINGS
 from hf_encls.report.canvas import key, key_text
@@ -78,6 +79,7 @@ def make_page(pipe: EnclsPipeline, name: str, limits: Limits | None = None, exam
             concurrency_limit=1,
             api_name="listen",
         )
+        add_live(gradio, pipe, limits)
         sound.clear(lambda: _message(gradio, INVITATION), None, outputs, api_visibility="private")
     return page
 
