@@ -25,7 +25,7 @@ def labels_identity(clips: Dataset) -> list:
 def labelled(
     batch: dict, counts: Sequence[int], rows: dict, config: FeatureConfig, num_labels: int
 ) -> tuple[np.ndarray, dict]:
-    """Which windows of a batch of recordings, `counts` of each, have a label (W,), and their rows with it, or with several."""
+    """Which windows of a batch of recordings, `counts` of each, have a label (W,), and their rows with it, or several."""
     recordings = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     labels, used = [], []
     for recording, count in zip(recordings, counts, strict=True):
