@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
+from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
 from hf_encls.data.facts import DatasetFacts, title_of
@@ -29,7 +30,6 @@ from hf_encls.files import writing
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, family_of, parse_features
 from hf_encls.model.encodec_encls import EncodecAdapter
 from hf_encls.model.limits_encls import check_seconds
-from hf_encls.timelines.clip_tables import is_clip_table
 
 logger = logging.getLogger(__name__)
 
@@ -37,111 +37,6 @@ SYNTHETIC_FOLDER = "synthetic_sounds"
 # Where no network is needed: the bundled codec where there is one.
 OFFLINE_CODECS = ("mini", "untrained")
 HIGHEST_HZ = 768_000  # no audio has a higher rate
-
-
-@dataclass
-class FeatureArguments:
-    """Which audio, and which features of it."""
-
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder of class-named folders of audio, or of a known data set. None: synthetic sounds."},
-    )
-    data_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
-        },
-    )
-    labels: str | None = field(
-        default=None,
-        metadata={
-            "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
-            "RTTM, TextGrids, Raven tables, JSON, CSV; or a table of files and their labels. None: folders are the classes."
-        },
-    )
-    multi_label: bool = field(
-        default=False, metadata={"help": "Sounds of --labels can have several labels at once, or none of them."}
-    )
-    min_overlap: float | None = field(
-        default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
-    )
-    unlabelled: str | None = field(
-        default=None,
-        metadata={
-            "help": "What windows without a label are: drop, or the name of a class. None: drop; with --multi_label keep, "
-            "as windows that have no label."
-        },
-    )
-    tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
-    groups: str | None = field(
-        default=None,
-        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
-    )
-    strict: bool = field(
-        default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
-    )
-    features: str = field(
-        default="encodec_24khz",
-        metadata={
-            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
-            "rate; encodec_24khz_codes, ...: codes."
-        },
-    )
-    window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
-    step_s: float | None = field(
-        default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
-    )
-    hop_length: int | None = field(
-        default=None, metadata={"help": "Samples between the frames of mel features. None: 128."}
-    )
-    codec: str | None = field(
-        default=None,
-        metadata={
-            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or bundled name. None: facebook/encodec_24khz or _48khz; for "
-            "the synthetic sounds the bundled codec, which needs no network."
-        },
-    )
-    codec_revision: str | None = field(default=None, metadata={"help": "Revision of the codec on the Hub."})
-    codec_policy: str | None = field(
-        default=None,
-        metadata={
-            "help": "How clips go through the codec: whole, contiguous, codec. None: whole at 24 kHz, contiguous at 48."
-        },
-    )
-    codec_dtype: str | None = field(
-        default=None, metadata={"help": "Precision of the codec: float32, tf32 (on a GPU) or bfloat16. None: float32."}
-    )
-    bandwidth: float | None = field(
-        default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
-    )
-    rescan: bool = field(
-        default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
-    )
-
-    def time_labels(self) -> TimeLabels | None:
-        """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
-        settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        settings |= {"label_column": self.label_column, "multi_label": self.multi_label or None}
-        settings = {name: value for name, value in settings.items() if value is not None}
-        if self.labels is None:
-            if settings:
-                name = next(iter(settings))
-                about = "several labels at once" if name == "multi_label" else "labels in time"
-                raise ValueError(f"--{name} is about {about}: name them with --labels")
-            return None
-        for name in {"min_overlap", "tier"} & settings.keys() if is_clip_table(self.labels) else ():
-            raise ValueError(
-                f"--{name} is about labels in time, and {self.labels} has those of whole files: leave it out"
-            )
-        if self.data_dir is None or self.data_name is not None:
-            place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
-            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")
-        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in settings.items()})
 
 
 @dataclass
@@ -254,13 +149,15 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
             check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
+    if args.n_fft is not None and args.n_fft < 2:
+        raise ValueError(f"expected --n_fft of 2 or more, found {args.n_fft}")
     name = _codec_asked_for(args)
     if name is not None and is_here(name):
         codec = load_codec(name, args.codec_revision)
         return codec, _config(args, None, codec, **network)
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
-        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
+        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128, "n_fft": args.n_fft or 512}
         checked_config(features=args.features, **lengths, **rate | network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}

@@ -9,13 +9,12 @@ Every kind of features, and every policy of a codec, is one configuration of a r
 
 import re
 import shlex
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
-from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.commands.dataclass_options import parse_dataclasses
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import Inputs, prepare
 from hf_encls.commands.outputs import check_file, check_folder
 from hf_encls.commands.parser import show_warnings
 from hf_encls.report.dataset_cards import DataSource
@@ -50,6 +49,13 @@ class PublishArguments:
         default=None, metadata={"help": "Licence of the audio as the Hub spells it. None: that of a known data set."}
     )
     license_text: str | None = field(default=None, metadata={"help": "The licence in words, for the card."})
+    examples: list[str] | None = field(
+        default=None,
+        metadata={"help": "Sounds to publish with the model, for its card: what you name here, and no other."},
+    )
+    examples_license: str | None = field(
+        default=None, metadata={"help": "Licence of these sounds: cc0-1.0, my own recordings under cc-by-4.0, ..."}
+    )
     save_card: str | None = field(
         default=None, metadata={"help": "Write the card of a model, as it was sent, into this file too."}
     )
@@ -62,11 +68,13 @@ def main(args: list[str] | None = None) -> dict:
     Of a folder, `output_dir` and `config_name`. Raises `ValueError` for what a user can mend.
     """
     show_warnings()
-    parser = HfArgumentParser((FeatureArguments, PublishArguments), description=__doc__.splitlines()[0])
-    features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
+    features, options = parse_dataclasses([FeatureArguments, PublishArguments], args, __doc__.splitlines()[0])
     _check(options)
     if options.model_dir is not None:
         return _push_model(options)
+    for name in ("examples", "examples_license"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"`{name}` is about a model: name it with `model_dir`")
     return _push_features(features, options)
 
 
@@ -91,6 +99,14 @@ def _push_model(options: PublishArguments) -> dict:
     from hf_encls.hub.push_models import push_model
 
     _check_card(options)
+    if options.examples is None and options.examples_license is not None:
+        raise ValueError("`examples_license` is about example sounds: name them with `examples`")
+    if options.examples is not None:
+        from hf_encls.inference.examples import write_examples
+        from hf_encls.report.cards import write_model_card
+
+        write_examples(options.model_dir, options.examples, options.examples_license or "")
+        write_model_card(options.model_dir)
     published = push_model(
         options.model_dir,
         options.push_to_hub,

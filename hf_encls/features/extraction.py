@@ -46,7 +46,8 @@ def feature_config(
     """The configuration of features as they will really be made: rounded windows, the codec's identity, mel's rate.
 
     `window_s` and `step_s` (the window's length where None) are rounded to whole frames, and a rounding is logged. Mel
-    uses the commonest sampling rate of `clips`. `settings` are other fields of `FeatureConfig` and `EnclsConfig`, such as
+    uses the commonest sampling rate of `clips`; `log_mel` without a `hop_length` has a frame each 12 ms, made of 23 ms.
+    Bands that stay empty are logged. `settings` are other fields of `FeatureConfig` and `EnclsConfig`, such as
     `hop_length`, `codec_id`, `codec_revision`, `codec_policy`, `codec_dtype` and `bandwidth`; None leaves a field as it
     is, and what says nothing about this kind of features is passed over.
 
@@ -68,13 +69,23 @@ def feature_config(
         settings |= _codec_settings(codec, rate, representation.integers, settings)
     elif "sampling_rate" not in settings:
         settings["sampling_rate"] = _commonest_rate(clips)
+    if not {"n_fft", "hop_length"} & settings.keys():  # who names one means the other that always went with it
+        settings |= representation.suggested(settings["sampling_rate"])
     lengths = {"window_s": window_s, "step_s": window_s if step_s is None else step_s}
     for name, value in lengths.items():
         check_seconds(name, value)
         lengths[name] = round(value * settings["sampling_rate"] / unit) * unit / settings["sampling_rate"]
         if abs(lengths[name] - value) > 1e-9:
             logger.warning("%s %g is not a whole number of frames: rounded to %g", name, value, lengths[name])
-    return checked_config(features=features, **lengths, **settings)
+    config = checked_config(features=features, **lengths, **settings)
+    empty = representation.empty_bands(config)
+    if empty:
+        logger.warning(
+            "%d of %d mel bands are empty with `n_fft=%d` at %d Hz (%s): each lies between two bins of the spectrum. A "
+            "larger `n_fft` fills them",
+            *(len(empty), config.num_bands, config.n_fft, config.sampling_rate, ", ".join(map(str, empty))),
+        )
+    return config
 
 
 def _codec_settings(codec: PreTrainedModel, rate: int | None, codes: bool, options: Mapping) -> dict:
