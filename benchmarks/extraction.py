@@ -116,6 +116,26 @@ def _error(codec: EncodecModel, khz: int, clips: Dataset) -> float:
     return ((found - plain).abs().max() / plain.abs().max()).item()
 
 
+def short_clips(options: Namespace) -> list[Row]:
+    """Many clips of 0.3 to 1.7 s, no two of one length, against as many of 1 s: audio per second of CPU time."""
+    frontend = frontend_of(feature_config("encodec_24khz", codec=full_size(24)), full_size(24))
+    lengths = np.random.default_rng(0).permutation(np.linspace(0.3, 1.7, 120) * 24_000).astype(int)
+    clips = {"equal": [torch.randn(24_000) for _ in lengths], "varied": [torch.randn(int(n)) for n in lengths]}
+
+    def run(waves: list[torch.Tensor]) -> None:
+        with torch.inference_mode():
+            for start in range(0, len(waves), 60):
+                frontend.latents(waves[start : start + 60])
+
+    run(clips["equal"][:2])
+    sides = {name: (lambda waves=waves: run(waves)) for name, waves in clips.items()}
+    times = in_turns(sides, 1, warm_up=False, clock=time.process_time)  # once: a second time, no length would be new
+    rates = {name: sum(map(len, clips[name])) / 24_000 / seconds for name, seconds in times.items()}
+    details = {"x_real_time": {name: round(rate, 1) for name, rate in rates.items()}}
+    name = "24 kHz latents of short clips, each of another length"
+    return [Row(name, "of one length", rates["varied"] / rates["equal"], 0.8, details=details)]
+
+
 def mel(options: Namespace) -> list[Row]:
     """`mel` and `log_mel` against librosa and against `torch.stft` with a matrix product, clip by clip. CPU time."""
     rng = np.random.default_rng(0)

@@ -23,6 +23,8 @@ _PLACES = {
     "FeatureConfig": "hf_encls.model.configuration_encls",
     "Results": "hf_encls.training.results",
     "Run": "hf_encls.training.run",
+    "SoundIndex": "hf_encls.features.search",
+    "TimeLabels": "hf_encls.data.labelled",
     "evaluate": "hf_encls.training.run",
     "explain": "hf_encls.inference.explanation",
     "extract_features": "hf_encls.features.extraction",

@@ -1,7 +1,13 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf_encls>=0.2.0.dev0"]
+# ///
 """Train a classifier: see `--help` and `hf_encls/commands/train.py`."""
 
 from hf_encls.commands.door import run
-from hf_encls.commands.train import main
+from hf_encls.commands.train_help import answered
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not answered():
+    from hf_encls.commands.train import main
+
     run(main)

@@ -14,16 +14,16 @@ def work(folder: str, cache: str) -> None:
     """Extract features of `folder`, in shards of a few seconds; the shards computed here are noted in `cache`/PID."""
     torch.set_num_threads(1)
     shards.SHARD_S = 3.0
-    write = extraction._write
+    publish = shards.Shard.publish
     Path(cache).mkdir(exist_ok=True)
     notes = Path(cache) / f"{os.getpid()}.computed"
 
-    def noted(clips, config, shard, extractor, progress):
-        write(clips, config, shard, extractor, progress)
+    def noted(shard, finished):
+        publish(shard, finished)
         with open(notes, "a", encoding="utf-8") as file:
             file.write(f"{shard.path.name}\n")
 
-    extraction._write = noted
+    shards.Shard.publish = noted
     clips, _ = scan_folder(folder)
     codec = small_codec(24)
     config = extraction.feature_config("encodec_24khz", clips, codec, window_s=0.5)

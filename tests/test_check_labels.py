@@ -14,7 +14,7 @@ from hf_encls.commands.cli import main as cli
 from hf_encls.data.clipping import clipped_share
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.groups import with_groups
-from hf_encls.features.duplicates import Copy, join_groups, similarity
+from hf_encls.features.duplicates import Copy, find_copies, join_groups, similarity
 from hf_encls.features.wrong_labels import suspects
 
 RATE = 16_000
@@ -100,6 +100,21 @@ def test_similarity_is_that_of_what_is_in_both():
     assert similarity(sound[:, :150], sound[:, 40:]) > 0.99
     assert similarity(sound, rng.standard_normal((8, 200))) < 0.4
     assert similarity(sound, np.zeros((8, 200))) == 0
+
+
+def test_sounds_that_are_loud_at_the_same_time_are_no_copies_and_cut_ones_are():
+    """Barks: they begin, fade, and are silent. What tells them apart is little beside that."""
+    rng = np.random.default_rng(0)
+    fading = np.concatenate([np.zeros(50), np.linspace(1, 0, 50), np.zeros(150)])
+    barks = {str(i): fading * 10 + fading * rng.standard_normal((16, 250)) * 2 for i in range(12)}
+    rain = {f"rain {i}": rng.standard_normal((16, 250)) + 3 * np.sin(np.arange(250) / (9 + i)) for i in range(4)}
+    sounds = barks | rain
+    sounds["half"] = barks["3"][:, 40:130]  # with another mean than the whole has
+    centred = {name: (each - each.mean(axis=1, keepdims=True)).astype(np.float16) for name, each in sounds.items()}
+    vectors = np.stack([np.concatenate([each.mean(axis=1), each.std(axis=1)]) for each in sounds.values()])
+    names = list(sounds)
+    copies = find_copies(vectors, names, names, centred)
+    assert [(copy.first, copy.second) for copy in copies] == [("3", "half")] and copies[0].similarity > 0.9
 
 
 def test_groups_of_copies_of_copies():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,13 @@ from small_models import CLASSES, save_small_model, small_codec
 
 from hf_encls.codec.bitstream import read_ecdc
 from hf_encls.commands.cli import COMMANDS, main
+from hf_encls.commands.train_arguments import DataArguments, ModelArguments
+from hf_encls.data.splits import PROTOCOLS
+from hf_encls.model.configuration_encls import HEADS, REPRESENTATIONS
+from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.recipe import RECIPES
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +85,7 @@ def test_help_of_each_command(name, capsys, monkeypatch):
     status, out, err = run(capsys, name, "--help")
     assert (status, err) == (0, "")
     assert out.startswith("usage: ")
-    assert f"hf-encls {name}" in out.splitlines()[0] or ".py [-h]" in out.splitlines()[0]
+    assert f"hf-encls {name} [-h]" in out.splitlines()[0]
     assert len(out.splitlines()) > 5
 
 
@@ -90,6 +98,57 @@ def test_near_names_are_suggested(capsys, models):
     assert status == 2 and "did you mean --data_dir?" in err
     status, _, err = run(capsys, "something_else")
     assert status == 2 and "did you mean" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "right"),
+    [
+        ("train --learning_rat 0.1", "learning_rat", "learning_rate"),
+        ("train --num_train 3", "num_train", None),  # an abbreviation is a wrong name too
+        ("extract --data-dri x", "data_dri", "data_dir"),
+        ("publish --push_to_hup me/x --push_to_hub me/x", "push_to_hup", "push_to_hub"),
+        ("check-labels --outptu x.csv", "outptu", "output"),
+        ("pretrain --bach_size 2", "bach_size", "batch_size"),
+        ("compare --modles a b --models a b --data_dir x", "modles", "models"),
+        ("codecs --code mini --data_dir x", "code", "codec"),
+        ("reproduce --epoch 3 --esc50 x", "epoch", "epochs"),
+    ],
+)
+def test_an_unknown_option_of_any_command_is_one_line_with_the_near_one(capsys, command, wrong, right):
+    status, out, err = run(capsys, *command.split())
+    assert status == 2 and out == "" and err.count("\n") == 2, err
+    assert f"unknown option --{wrong}" in err and (right is None or f"did you mean --{right}?" in err), err
+
+
+@pytest.mark.parametrize("program", ["hf_encls/commands/cli.py", "scripts/train.py"])
+def test_the_help_of_training_waits_for_nothing_and_begins_with_ours(program):
+    words = ["train"] if program.endswith("cli.py") else []
+    script = f"""
+import runpy, sys
+sys.argv = [{program!r}, *{words!r}, "--help"]
+try:
+    runpy.run_path({program!r}, run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code
+sys.exit(", ".join({{"torch", "transformers", "datasets", "numpy"}} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-500:]
+    titles = [line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles[:2] == ["sounds:", "features:"] and "what is written:" in titles
+    assert "what else is ours:" not in titles, "give the option a place in THEMES"
+    for name in (each.name for kind in (DataArguments, ModelArguments) for each in fields(kind)):
+        assert f"  --{name} " in done.stdout or f"  --{name}\n" in done.stdout
+    for name in (*REPRESENTATIONS, *HEADS, *PROTOCOLS, *RECIPES):
+        assert name in done.stdout
+    assert "--adam_beta1" not in done.stdout and "--help_all" in done.stdout
+
+
+def test_all_options_of_training_are_behind_help_all(capsys):
+    status, out, _ = run(capsys, "train", "--help_all")
+    assert status == 0 and out.index("--data_dir") < out.index("--output_dir") < out.index("--adam_beta1")
+    for each in fields(EnclsTrainingArguments):
+        assert each.init is False or out.count(f"  --{each.name} ") + out.count(f"  --{each.name}\n") == 1, each.name
 
 
 def test_classify_a_folder_as_a_table(capsys, models, sounds):

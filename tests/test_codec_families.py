@@ -20,7 +20,7 @@ from hf_encls.features.store import codebooks_of, embed
 from hf_encls.inference.embeddings import get_timestamp_embeddings, load_model
 from hf_encls.inference.onnx import ExportError, export_onnx
 from hf_encls.inference.pipeline import EnclsPipeline
-from hf_encls.model import adapter_encls, codec_encls, encoding_encls
+from hf_encls.model import adapter_encls, codec_encls, encoding_encls, tiles_encls
 from hf_encls.model.adapter_encls import CodecAdapter
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -140,15 +140,15 @@ def test_a_stream_is_the_whole(family, codec, adapter, monkeypatch):
 
 
 def test_causal_convolutions_in_tiles_are_the_whole(kind, codec, adapter, monkeypatch):
-    monkeypatch.setattr(encoding_encls, "TILE_S", 0.03)
+    monkeypatch.setattr(tiles_encls, "TILE_S", 0.03)
     waves = [noise(length, length) for length in (4000, 4013, 4000, 719)]
     with torch.no_grad():
         for wave, found in zip(waves, latents(adapter, codec, *waves), strict=True):
             assert_near(found, adapter.encode(codec, wave[None])[0])
     if kind not in ("dac", "xcodec"):  # the others are not causal
         convolved = []
-        through = encoding_encls._through
-        monkeypatch.setattr(encoding_encls, "_through", lambda layers, x: (convolved.append(x), through(layers, x))[1])
+        through = encoding_encls.through
+        monkeypatch.setattr(encoding_encls, "through", lambda layers, x: (convolved.append(x), through(layers, x))[1])
         latents(adapter, codec, waves[0])
         assert len([each for each in convolved if each.shape[1] == 1]) > 3
 

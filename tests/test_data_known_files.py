@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +132,38 @@ def test_two_processes_keep_what_each_found(sounds, read):
         "1.wav": {"sha256", "sound"},
         "2.wav": {"sha256"},
     }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its locks are others")
+def test_of_several_that_begin_at_once_one_looks_and_the_others_wait(sounds, read, monkeypatch):
+    import fcntl
+
+    waiting = threading.Event()
+    acquire = known_files.FileLock.acquire
+    monkeypatch.setattr(known_files.FileLock, "acquire", lambda self: waiting.set() or acquire(self))
+    cache = sounds.parent / "cache"
+    start(sounds)
+    (index,) = cache.glob("known-files-*.json")
+    index.unlink()
+    waiting.clear()
+    read()
+    with open(index.with_suffix(".lock"), "a") as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as by another process
+        other = pool.submit(start, sounds)
+        assert waiting.wait(30)
+        first, _ = start(sounds, rescan=True)  # what that process does; to look at everything again needs no lock
+        assert len(read()) == 8 and not other.done()
+        fcntl.flock(held, fcntl.LOCK_UN)
+        found, _ = other.result(30)
+    assert found[:] == first[:] and read() == []
+
+
+def test_a_cache_that_can_only_be_read_is_read(sounds, read, monkeypatch):
+    first, _ = start(sounds)
+    read()
+
+    def refused(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", self.lock_file)
+
+    monkeypatch.setattr(known_files.FileLock, "acquire", refused)
+    assert start(sounds)[0][:] == first[:] and read() == []

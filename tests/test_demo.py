@@ -166,7 +166,10 @@ def page(checkpoint, tmp_path_factory):
     """`hf-encls demo` in a process of its own: its address, and the file of what it prints."""
     pytest.importorskip("gradio", reason="needs the extra: pip install 'hf_encls[demo]'")
     log = tmp_path_factory.mktemp("page") / "log.txt"
+    example = log.parent / "my example.wav"
+    soundfile.write(example, 0.1 * np.random.default_rng(1).standard_normal(24_000), 24_000)
     command = [sys.executable, "-m", "hf_encls.commands.cli", "demo", "--model", str(checkpoint), "--port", "0"]
+    command += ["--examples", str(example)]
     offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(log.parent)}
     with log.open("w") as out:
         server = subprocess.Popen([*command, "--max_mb", "1"], stdout=out, stderr=subprocess.STDOUT, env=offline)
@@ -234,6 +237,44 @@ def test_a_sound_is_labelled_drawn_and_downloaded(page, tab, checkpoint, sound, 
 @pages
 @pytest.mark.browser
 @pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
+def test_on_a_telephone_everything_can_be_read(page, tab, checkpoint, sound, tmp_path):
+    tab.resize(390, 844)
+    expected = EnclsPipeline.from_pretrained(checkpoint).analyse(str(sound))
+    said = press(tab, sound)
+    assert f"means over {len(expected.cells().probabilities)} windows of 1 s" in said
+    table = tab.wait("return document.querySelector('#segments table')?.innerText")
+    for segment in expected.timeline():
+        assert f"{segment['start']:.1f} to {segment['end']:.1f} s" in table and segment["label"] in table
+    assert tab.run("return document.documentElement.scrollWidth <= window.innerWidth"), "the page is too wide"
+    for picture in ("#timeline", "#features"):
+        tab.wait("return document.querySelector(arguments[0] + ' img')?.naturalWidth > 500", picture)
+        # As wide as its letters need, and all of it can be moved into view.
+        edges = """
+const frame = document.querySelector(arguments[0]), image = frame.querySelector('img').getBoundingClientRect();
+frame.scrollLeft = 0;
+const left = frame.querySelector('img').getBoundingClientRect().left - frame.getBoundingClientRect().left;
+return [left, image.width, frame.scrollWidth]"""
+        left, width, reach = tab.run(edges, picture)
+        assert left >= 0 and width >= 900 and reach >= width, (picture, left, width, reach)
+    tab.screenshot(tmp_path / "phone.png")
+
+
+@pages
+@pytest.mark.browser
+@pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
+def test_there_is_a_sound_to_try(page, tab):
+    find = "return [...document.querySelectorAll('#examples button')].find(one => one.innerText == 'my example')"
+    tab.wait(find)
+    tab.run(f"{find}.click()".replace("return ", ""))
+    tab.wait("return document.querySelector('#sound audio, #sound [aria-label=Clear]')")
+    tab.click("#listen")
+    tab.wait("return document.querySelector('#status').innerText.includes('1.0 s')")
+    assert "The numbers say how probable each label is." in tab.text("#status") or "means over" in tab.text("#status")
+
+
+@pages
+@pytest.mark.browser
+@pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
 def test_a_broken_and_a_large_file_are_answered_politely(page, tab, sound, tmp_path):
     broken = tmp_path / "broken.wav"
     broken.write_bytes(sound.read_bytes()[:100_000])
@@ -241,6 +282,20 @@ def test_a_broken_and_a_large_file_are_answered_politely(page, tab, sound, tmp_p
     assert "This file cannot be used" in text and "truncated" in text and str(tmp_path) not in text
     assert not tab.text("#scores")
     tab.screenshot(tmp_path / "broken.png")
+    for name in ("notes.wav", "notes.txt"):  # one that says it is a sound, and one that does not
+        tab.open(page[0])
+        (tmp_path / name).write_text("these are notes")
+        tab.wait("return document.querySelector('#sound input[type=file]')")
+        if name.endswith("wav"):
+            said = press(tab, tmp_path / name)
+            assert "This file cannot be used" in said and "This page reads WAV, FLAC" in said
+        else:
+            tab.choose_file("#sound input[type=file]", tmp_path / name)
+            toast = "document.querySelector('.toast-message-text')"
+            tab.wait(f"return {toast}")
+            said = tab.run(f"return getComputedStyle({toast}, '::after').content")
+            assert "This file is no sound. This page reads WAV, FLAC" in said
+            assert tab.run(f"return getComputedStyle({toast}).fontSize") == "0px"
     tab.open(page[0])
     large = tmp_path / "large.wav"
     soundfile.write(large, np.zeros(600_000), 24_000)

@@ -49,7 +49,7 @@ def model(request, sounds, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     longer = ["--num_train_epochs", "40" if request.param == "conv" else "16", "--per_device_train_batch_size", "8"]
     kept = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
-    train(sounds / "sounds", folder, "--head", request.param, *longer, *kept)
+    train(sounds / "sounds", folder, "--head", request.param, "--hop_length", "128", *longer, *kept)
     return folder
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.features.extraction import feature_config, frontend_of
-from hf_encls.model import encoding_encls, layers_encls
+from hf_encls.model import encoding_encls, layers_encls, tiles_encls, together_encls
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
-from hf_encls.model.windows_encls import cut, window_index
+from hf_encls.model.windows_encls import cut, cut_together, window_index
 
 TOLERANCE = 1e-5  # relative to the largest latent, in float32
 CODECS = {khz: small_codec(khz) for khz in (24, 48)}
@@ -318,6 +318,39 @@ def test_new_weights_are_seen():
     after = encoding_encls.encode_causal(codec, [wave], torch.float32)[0]
     assert_near(after, plain_latents(codec, wave, "whole"))
     assert not torch.allclose(before, after)
+
+
+LENGTHS = [1, 100, 319, 321, 640, 641, 959, 960, 961, 1281, 24_000, 24_001, 35_999, 36_001, 24_000, 61_234, 90_111]
+
+
+def test_tiles_have_few_lengths_and_are_what_they_were(monkeypatch):
+    waves = [noise(length, length) for length in [*LENGTHS, *range(13_000, 24_000, 997)]]
+    shapes = set()
+    through, through_filled = encoding_encls.through, encoding_encls.through_filled
+    monkeypatch.setattr(encoding_encls, "through", lambda layers, x: (shapes.add(x.shape), through(layers, x))[1])
+    filled = lambda layers, x, own: (shapes.add(x.shape), through_filled(layers, x, own))[1]  # noqa: E731
+    monkeypatch.setattr(encoding_encls, "through_filled", filled)
+    for wave, found in zip(waves, frontend(24, "whole").latents(waves), strict=True):
+        assert_near(found, plain_latents(CODECS[24], wave, "whole"))
+    tiles = {shape[-1] for shape in shapes if shape[1] == 1 and shape[-1] > 1600}
+    assert len(tiles) <= 2 * (tiles_encls.LENGTHS + 1)
+
+
+@pytest.mark.parametrize("size", [1, 4, 512])
+def test_few_large_operations_make_the_same(monkeypatch, size):
+    monkeypatch.setattr(together_encls, "batch_size", lambda device: size)
+    monkeypatch.setattr(together_encls, "side_by_side", lambda device: size)
+    for lengths in (LENGTHS, [48_000] * 3, [100], [24_000, 30_000]):
+        waves = [noise(length, length + i) for i, length in enumerate(lengths)]
+        for wave, found in zip(waves, together_encls.encode_together(CODECS[24], waves, torch.float32), strict=True):
+            assert_near(found, plain_latents(CODECS[24], wave, "whole"))
+
+
+def test_clips_are_cut_together_as_one_by_one():
+    clips = [torch.randn(4, length) for length in (75, 150, 151, 75, 30, 150)]
+    for window, step in ((75, 75), (75, 40), (20, 50)):
+        for clip, found in zip(clips, cut_together(clips, window, step), strict=True):
+            assert torch.equal(found, cut(clip, window, step))
 
 
 def test_tiles_follow_the_free_memory_of_an_accelerator(monkeypatch):

@@ -1,6 +1,7 @@
 """The map step: what a row holds, what is cached, and what makes it compute again."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from hf_encls.codec.loading import codec_hash, load_codec
 from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
 from hf_encls.features import extraction
-from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity
+from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity, frontend_of
+from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
+from hf_encls.model.mel_encls import LogMel, Mel
+from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
 
 @pytest.fixture
@@ -145,7 +149,7 @@ def test_a_file_that_was_replaced_meanwhile_is_refused_or_what_it_is_now(
     soundfile.write(tmp_path / "other.wav", noise, 24_000)
     place = folder / "b" / "0.wav"
     before = place.stat()
-    compute = extraction._compute
+    compute = extraction.compute
 
     def replace() -> None:
         os.replace(tmp_path / "other.wav", place)
@@ -158,7 +162,7 @@ def test_a_file_that_was_replaced_meanwhile_is_refused_or_what_it_is_now(
     if moment == "after the scan":
         replace()
     else:
-        monkeypatch.setattr(extraction, "_compute", late)
+        monkeypatch.setattr(extraction, "compute", late)
     if moment == "after the scan" and seconds == 2.0:  # as long as it was: it is what it is now
         found = extract_features(clips, config, cache_dir=cache)
     else:
@@ -288,4 +292,36 @@ def test_a_setting_that_is_no_field_is_refused_and_one_of_other_features_passed_
         feature_config("log_mel", hop_lenght=256)
     config = feature_config("log_mel", hop_length=256, bandwidth=6.0, codec_id="mini")
     assert config.hop_length == 256 and config.bandwidth is config.codec_id is None
-    assert feature_config("log_mel", hop_length=None).hop_length == 128
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft"), [(44_100, 1024), (48_000, 1024), (22_050, 512), (16_000, 512), (8_000, 256)]
+)
+def test_new_log_mel_hears_in_every_band_at_a_hop_that_is_no_wait(rate, n_fft, caplog):
+    config = feature_config("log_mel", sampling_rate=rate)
+    assert (config.n_fft, config.hop_length) == (n_fft, n_fft // 2)
+    assert LogMel.empty_bands(config) == [] and not caplog.records
+
+
+def test_what_names_its_hop_is_made_as_ever():
+    old = EnclsConfig(features="log_mel", sampling_rate=44_100)
+    assert (old.n_fft, old.hop_length) == (512, 128)  # what a checkpoint means that says nothing
+    named = feature_config("log_mel", sampling_rate=44_100, hop_length=128)
+    assert named.identity() == FeatureConfig.of(old).identity()
+    assert (
+        feature_config("mel").identity() == EnclsConfig(features="mel", sampling_rate=44_100).identity()
+    )  # the paper's
+    assert feature_config("log_mel", n_fft=2048).hop_length == 128
+
+
+def test_empty_bands_are_named_once_and_not_by_a_model_that_is_loaded(caplog, recwarn, tmp_path):
+    config = feature_config("mel", sampling_rate=44_100)
+    (said,) = caplog.messages
+    assert said.startswith("11 of 128 mel bands are empty with `n_fft=512` at 44100 Hz (")
+    assert len(re.search(r"\(([\d, ]+)\)", said)[1].split(", ")) == 11
+    frontend = frontend_of(config, None)
+    loud = frontend.windows([torch.randn(44_100)])[0][0]
+    assert [int(band) for band in (loud == 0).all(dim=1).nonzero()] == Mel.empty_bands(config)
+    EnclsForAudioClassification(config).save_pretrained(tmp_path)
+    EnclsForAudioClassification.from_pretrained(tmp_path)
+    assert len(caplog.messages) == 1 and not [each for each in recwarn if "mel" in str(each.message)]

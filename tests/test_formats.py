@@ -98,7 +98,7 @@ def test_textgrid_by_hand():
         '        name = "labels"\n'
         "        xmin = 0\n"
         "        xmax = 2.5\n"
-        "        intervals: size = 2\n"
+        "        intervals: size = 3\n"
         "        intervals [1]:\n"
         "            xmin = 0\n"
         "            xmax = 1.5\n"
@@ -107,6 +107,10 @@ def test_textgrid_by_hand():
         "            xmin = 1.5\n"
         "            xmax = 2\n"
         '            text = "a ""quoted""\nname"\n'
+        "        intervals [3]:\n"
+        "            xmin = 2\n"
+        "            xmax = 2.5\n"
+        '            text = ""\n'
     )
 
 

@@ -282,7 +282,7 @@ def test_a_fitted_head_leaves_what_a_trained_one_leaves(tones, tmp_path):
     assert {"model.safetensors", "statistics_encls.py", "conv_encls.py", "results.json", "README.md"} <= names
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "A linear classifier of statistics that classifies audio" in card
-    assert f"| parameters of the head | {results.parameters:,} |" in card and "| head | `statistics` |" in card
+    assert f"| weights of the network | {results.parameters:,} |" in card and "| network | `statistics` |" in card
     again = train(tones, tmp_path / "again", "--head", "statistics")
     assert again.test == results.test
     one, two = load_file(folder / "model.safetensors"), load_file(tmp_path / "again" / "model.safetensors")

@@ -25,11 +25,11 @@ KINDS = {
 def test_graph_gives_the_models_probabilities_at_any_length(kind, tmp_path):
     model = small_model(kind.split()[0], window_s=0.4, step_s=0.2, **KINDS[kind])
     path = tmp_path / "new" / "model.onnx"
-    assert export_onnx(model, path) <= 1e-4
+    assert export_onnx(model, path) <= 1e-5
     rate = model.config.sampling_rate
     # Shorter than a frame, than the codec's reflection, than a window; on and around chunks, also where two are short.
     lengths = [20, 1500, rate // 2, rate, rate + 9, round(0.99 * rate) + 9, round(1.98 * rate) + 60]
-    assert compare(plain_copy(model), path, lengths) <= 1e-4
+    assert compare(plain_copy(model), path, lengths) <= 1e-5
     assert [each.name for each in path.parent.iterdir()] == ["model.onnx"]
     about = json.loads({each.key: each.value for each in onnx.load(path).metadata_props}["encls"])
     assert about["labels"] == CLASSES and about["sampling_rate"] == rate

@@ -282,7 +282,11 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "limits",
         "loading",
         "precision",
+        "problem",
         "windows",
+        "export",
+        "together",
+        "tiles",
     )
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in MODEL_ROOM.glob("*.py"):
@@ -331,7 +335,7 @@ def test_hidden_states_are_the_maps_of_the_convolutions():
     with torch.no_grad():
         assert len(model(input_values=values, attention_mask=mask, output_hidden_states=True).hidden_states[0]) == 3
     assert not model.head.conv1._forward_hooks
-    with pytest.raises(ValueError, match="does not support activation checkpointing"):
+    with pytest.raises(ValueError, match="does not support (activation|gradient) checkpointing"):
         model.gradient_checkpointing_enable()
 
 
@@ -363,8 +367,12 @@ STAYS = {
 
 def test_published_files_ask_transformers_for_nothing_that_moves():
     for file in MODEL_ROOM.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+        tried = [each for node in nodes if isinstance(node, ast.Try) for each in node.body]  # may be missing
+        for node in nodes:
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "transformers":
+                if node in tried:
+                    continue
                 assert not {name.name for name in node.names} - STAYS, file
 
 

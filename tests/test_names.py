@@ -19,6 +19,7 @@ from hf_encls.files.escapes import csv_cell, markdown, markdown_block, markdown_
 from hf_encls.hub.push_models import _named
 from hf_encls.inference.demo.answers import Answer, Limits
 from hf_encls.inference.demo.page import introduction, refusal, summary
+from hf_encls.model.mel_encls import Mel
 from hf_encls.report import canvas
 from hf_encls.report.canvas import class_names, drawn, key, key_file, look
 from hf_encls.report.cards import model_card
@@ -176,7 +177,7 @@ def test_the_page_shows_names_as_text(tmp_path):
     class Pipe:
         class model:
             class config:
-                feature_name, sampling_rate, window_s = "mel", 24_000, 1.0
+                feature_name, sampling_rate, window_s, representation = "mel", 24_000, 1.0, Mel
                 id2label = dict(enumerate(NAMES))
                 num_labels = len(NAMES)
 

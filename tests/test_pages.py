@@ -242,7 +242,7 @@ def test_a_folder_of_version_0_1_is_written_again(tmp_path, caplog):
     folder = trained_model(tmp_path / "model")
     config = {"features": "log_mel", "sampling_rate": 8000, "window_s": 0.5, "step_s": 0.5, "hop_length": 128}
     names = Page(front={}, pieces=read_page('# model\nmodel="here/model"', "x").pieces)
-    (old,) = cards_as_made(
+    _, old = cards_as_made(
         names, Results.from_dict(results_of()), config | {"standardization": "band"}, ["curves.png"]
     )
     (folder / "README.md").write_text(old)

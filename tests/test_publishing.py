@@ -61,6 +61,7 @@ def results_of() -> dict:
     split = {"window": scores, "clip": scores | {"accuracy": 0.8333}, "num_windows": 16, "num_clips": 6}
     return {
         "dataset": "Little sounds",
+        "dataset_id": "tester/little-sounds",
         "features": "log_mel",
         "protocol": "paper",
         "fold": None,

@@ -83,9 +83,8 @@ def test_nobody_imports_a_door():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    optional = [
-        item for name in ("onnx", "demo", "live", "fast", "mteb") for item in project["optional-dependencies"][name]
-    ]
+    extras = ("onnx", "demo", "live", "fast", "completion", "mteb")
+    optional = [item for name in extras for item in project["optional-dependencies"][name]]
     declared = {plain(re.match(r"[\w.-]+", item)[0]) for item in (*project["dependencies"], *optional)}
     distributions = packages_distributions()
     for name, file in modules().items():

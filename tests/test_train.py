@@ -158,6 +158,7 @@ def test_official_goes_on_fold_by_fold(trained, tones, tmp_path):
     esc50_archive(data)
     folder = tmp_path / "model"
     options = ["--data_dir", str(data), "--protocol", "official", "--window_s", "0.04", "--num_train_epochs", "1"]
+    options += ["--hop_length", "128"]
     whole = train(tones, folder, *options)
     assert list(whole.folds) == ["1", "2", "3", "4", "5"]
     assert (whole.clips, whole.expected_clips) == (45, 2000)

@@ -7,6 +7,7 @@ A `source` is a path, the bytes of a file, a binary file object, or a `datasets`
 import errno
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -217,11 +218,15 @@ def _open(source: Source) -> soundfile.SoundFile:
         source = io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        if path.is_dir():
+        try:
+            found = path.stat()
+        except (OSError, ValueError):  # or a null byte
+            raise AudioError("does not exist") from None
+        if stat.S_ISDIR(found.st_mode):
             raise AudioError("is a folder, not an audio file")
-        if not path.is_file():
+        if not stat.S_ISREG(found.st_mode):
             raise AudioError("does not exist")
-        if path.stat().st_size == 0:
+        if found.st_size == 0:
             raise AudioError("is empty (0 bytes)")
         source = str(path)
     try:

@@ -7,16 +7,16 @@ Labels are judged by a classifier that has not heard the clip nor its recording.
 and level; --save_groups writes groups in which they are together, for the --groups of training, so that none leaks.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
-from transformers import HfArgumentParser
 
-from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.commands.dataclass_options import parse_dataclasses
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import Inputs, prepare
 from hf_encls.commands.outputs import check_file
 from hf_encls.files import write_text, writing
 
@@ -44,8 +44,7 @@ def _keep(value: str | None, written: str, name: str) -> None:
 
 def main(args: list[str] | None = None) -> dict:
     """Run the program; returns how many findings there are of each kind, and `copies_across` the parts of a split."""
-    parser = HfArgumentParser((FeatureArguments, CheckArguments), description=__doc__.splitlines()[0])
-    features, options = parser.parse_args_into_dataclasses(args=sys.argv[1:] if args is None else args)
+    features, options = parse_dataclasses([FeatureArguments, CheckArguments], args, __doc__.splitlines()[0])
     for name, ending in (("output", (".csv", ".md")), ("page", (".html",)), ("save_groups", (".csv",))):
         value = getattr(options, name)
         if value is not None:
@@ -54,6 +53,8 @@ def main(args: list[str] | None = None) -> dict:
                 raise ValueError(f"expected --{name} to end in {' or '.join(ending)}, found {value!r}")
             for option in ("labels", "groups"):
                 _keep(getattr(features, option), value, option)
+    if features.multi_label:
+        raise ValueError("--multi_label: labels are judged one for each sound, not several at once: leave it out")
     inputs = prepare(features)
     from hf_encls.report.label_report import counts, to_csv, to_markdown, to_page
 

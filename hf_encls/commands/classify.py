@@ -19,6 +19,8 @@ EXAMPLES = """examples:
   hf-encls classify *.wav --model my_model --format csv --output labels.csv
   hf-encls classify calls.ecdc --model codes_model          # compressed input, no audio is decoded
 
+A model of several labels at once gives those that a file has, from their thresholds on, or with --top_k the likeliest; in
+CSV each has a row of its own, as --labels of training reads them.
 A file that cannot be used is one row with its error, and the exit status is 1.
 """
 
@@ -28,19 +30,26 @@ def main(args: list[str] | None = None) -> int:
     parser = Parser(prog="hf-encls classify", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("sources", nargs="+", metavar="FILE_OR_FOLDER", help="audio, .ecdc, saved codes, or folders")
     add_model_options(parser)
-    parser.add_argument("--top_k", type=int, default=1, metavar="N", help="labels of each file (default: 1)")
+    parser.add_argument(
+        "--top_k",
+        type=int,
+        metavar="N",
+        help="labels of each file (default: 1; of several labels at once those it has)",
+    )
     parser.add_argument("--format", choices=["table", "csv", "jsonl"], default="table", help="default: table")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="write here instead of to the terminal")
     parser.add_argument("--batch_size", type=int, default=8, metavar="N", help="short files at a time (default: 8)")
     options = parser.parse(list(sys.argv[1:] if args is None else args))
-    if options.top_k < 1 or options.batch_size < 1:
+    if min(options.batch_size, 1 if options.top_k is None else options.top_k) < 1:
         parser.error("--top_k and --batch_size must be 1 or more")
     files = expand(options.sources)
     pipe = load_pipe(options)
-    errors = 0
+    config, errors = pipe.model.config, 0
+    all_present = options.top_k is None and config.problem_type == "multi_label_classification"
+    top_k = options.top_k or 1
     with writing(options.output), output(options.output) as out:
-        write = {"table": _table, "csv": _csv, "jsonl": _json_lines}[options.format]
-        top_k = min(options.top_k, pipe.model.config.num_labels)
+        write = {"table": _table, "csv": _csv_rows if all_present else _csv, "jsonl": _json_lines}[options.format]
+        top_k = min(top_k, config.num_labels)
         rows = write(out, [str(file) for file in files], top_k)
         answers = pipe.analyse_many(
             files,
@@ -53,7 +62,9 @@ def main(args: list[str] | None = None) -> int:
             if not index:
                 next(rows)  # the header comes with the first row: a file without rows is not worth keeping
             errors += isinstance(answer, ValueError)
-            rows.send((str(file), answer if isinstance(answer, ValueError) else answer.top(top_k)))
+            if not isinstance(answer, ValueError):
+                answer = answer.present() if all_present else answer.top(top_k)
+            rows.send((str(file), answer))
     if errors:
         print(f"{errors} of {len(files)} files could not be classified", file=sys.stderr)
     return 1 if errors else 0
@@ -128,7 +139,7 @@ def _table(out: TextIO, names: Sequence[str], top_k: int):
         if isinstance(answer, ValueError):
             text = f"ERROR {_one_line(answer)}"
         else:
-            text = ", ".join(f"{one_line(each['label'])} {each['score']:.3f}" for each in answer)
+            text = ", ".join(f"{one_line(each['label'])} {each['score']:.3f}" for each in answer) or "-"
         print(f"{one_line(name):<{width}}  {text}", file=out, flush=True)
 
 
@@ -142,6 +153,19 @@ def _csv(out: TextIO, names: Sequence[str], top_k: int):
         else:
             cells = [cell for each in answer for cell in (each["label"], f"{each['score']:.6f}")]
             out.write(csv_row([name, *cells, ""]))
+        out.flush()
+
+
+def _csv_rows(out: TextIO, names: Sequence[str], top_k: int):
+    """A row for each label of a file; one without any for a file that has none."""
+    out.write(csv_row(["file", "label", "score", "error"]))
+    while True:
+        name, answer = yield
+        if isinstance(answer, ValueError):
+            out.write(csv_row([name, "", "", _one_line(answer)]))
+        else:
+            for each in answer or [None]:
+                out.write(csv_row([name, *([each["label"], f"{each['score']:.6f}"] if each else ["", ""]), ""]))
         out.flush()
 
 

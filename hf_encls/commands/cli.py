@@ -5,11 +5,7 @@ arguments, 130 interrupted, 143 terminated.
 """
 
 import importlib
-import io
-import re
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 
 from hf_encls.commands.door import guarded
@@ -18,10 +14,11 @@ from hf_encls.commands.parser import near
 
 @dataclass(frozen=True)
 class Command:
-    """A program: the module whose `main` it is, and what it does."""
+    """A program: the module whose `main` it is, what it does, and the module that answers `--help` sooner."""
 
     module: str
     help: str
+    help_module: str | None = None
 
 
 GROUPS = {
@@ -30,16 +27,22 @@ GROUPS = {
         "segment": Command("hf_encls.commands.segment", "say what sounds when in a file"),
         "listen": Command("hf_encls.commands.listen", "say what sounds while it sounds"),
         "evaluate-timeline": Command("hf_encls.commands.evaluate_timeline", "score timelines against a reference"),
+        "search": Command("hf_encls.commands.search", "look for sounds that are like one"),
         "embed": Command("hf_encls.commands.embed", "write embeddings of a folder, and a map of them"),
         "export": Command("hf_encls.commands.export", "write a model as one ONNX graph, or as a web page"),
         "demo": Command("hf_encls.commands.demo", "serve a page to try a model"),
     },
     "make a model": {
-        "train": Command("hf_encls.commands.train", "train a classifier on class-named folders"),
+        "train": Command(
+            "hf_encls.commands.train", "train a classifier on class-named folders", "hf_encls.commands.train_help"
+        ),
         "extract": Command("hf_encls.commands.extract_features", "compute and cache features"),
         "validate": Command("hf_encls.commands.validate", "compare a folder with a data set's published facts"),
         "check-labels": Command("hf_encls.commands.check_labels", "look for wrong labels, copies, silence, clipping"),
-        "publish": Command("hf_encls.commands.publish", "send a model or features to the Hub"),
+        "label-next": Command("hf_encls.commands.label_next", "say which files to label next"),
+        "publish": Command(
+            "hf_encls.commands.publish", "send a model or features to the Hub, or features to a folder"
+        ),
         "compare": Command("hf_encls.commands.compare", "put models side by side on the same test clips"),
         "codecs": Command("hf_encls.commands.compare_codecs", "put codecs side by side: size, speed, accuracy"),
         "reproduce": Command("hf_encls.commands.reproduce_paper", "run the paper's experiments and report them"),
@@ -49,19 +52,10 @@ GROUPS = {
         "decode": Command("hf_encls.commands.codec_files", ".ecdc files or saved codes -> audio"),
         "pretrain": Command("hf_encls.commands.pretrain_codec", "train a codec on any folder of audio"),
     },
+    "the shell": {
+        "completion": Command("hf_encls.commands.completion", "write what completes these commands with the tab key"),
+    },
 }
-# Their parsers are not ours: unknown options are explained after the fact.
-OTHER_PARSERS = (
-    "check-labels",
-    "compare",
-    "train",
-    "extract",
-    "validate",
-    "publish",
-    "codecs",
-    "reproduce",
-    "pretrain",
-)
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 
@@ -98,11 +92,11 @@ def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
     given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
 
-    def program(args: list[str]) -> object:
-        # Its imports take seconds, and may fail or be interrupted as its work may.
-        return importlib.import_module(command.module).main(args)
-
     def call() -> int | None:
+        if command.help_module and importlib.import_module(command.help_module).answered(args):
+            return 0
+        # Its imports take seconds, and may fail or be interrupted as its work may.
+        program = importlib.import_module(command.module).main
         status = program([name, *args] if name in ("encode", "decode") else args)
         if isinstance(status, dict):  # the comparison of `validate` says whether all is well
             return 0 if status.get("ok", True) else 1
@@ -114,22 +108,7 @@ def _run(name: str, args: list[str]) -> int:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
         sys.argv = given
-    if status == 2 and name in OTHER_PARSERS:
-        _hint(program, args)
     return status
-
-
-def _hint(program: Callable[[list[str]], object], args: list[str]) -> None:
-    """Name the option that an unknown one is near to; the known ones are those in the program's own help."""
-    from hf_encls.commands.parser import underscored
-
-    text = io.StringIO()
-    with suppress(SystemExit), redirect_stdout(text):
-        program(["--help"])
-    known = set(re.findall(r"(?<!\S)--\w+", text.getvalue()))
-    for option in (underscored(each.split("=")[0]) for each in args if each.startswith("--")):
-        if option not in known and near(option, known):
-            print(f"unknown option {option}{near(option, known)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ The split is the one that the local models were trained with; a test clip that o
 The models must know the same classes. A model that needs remote code is not run; those of hf_encls need none here.
 """
 
-import argparse
 from pathlib import Path
 
 from hf_encls.commands.outputs import output_file
-from hf_encls.commands.parser import device
+from hf_encls.commands.parser import Parser, device
 from hf_encls.data.facts import copy_text, title_of
 from hf_encls.data.groups import with_groups
 from hf_encls.data.load import DATA_NAMES, load_clips
@@ -23,7 +22,7 @@ def main(args: list[str] | None = None) -> dict:
     `clips_known_unheard` of a row counts the test clips that the model's own folder names as its test; None where it
     cannot be known what the model has heard. Raises `ValueError` for what a user can mend.
     """
-    options = _parser().parse_args(args)
+    options = _parser().parse(args)
     # evaluate, sklearn and transformers' pipelines take seconds to import: not for --help.
     from hf_encls.comparison.models import check_unheard, compare, run_of, split_of, test_clips
 
@@ -64,8 +63,8 @@ def main(args: list[str] | None = None) -> dict:
     return result
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _parser() -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
     parser.add_argument(
         "--data_name", choices=DATA_NAMES, help="which data set it is, as for training (None: recognised)"

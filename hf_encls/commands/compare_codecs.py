@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from hf_encls.commands.outputs import check_folder
-from hf_encls.commands.parser import as_options
+from hf_encls.commands.parser import Parser, as_options
 from hf_encls.data.facts import title_of
 from hf_encls.data.load import DATA_NAMES, load_clips
 from hf_encls.files import writing
@@ -25,7 +25,7 @@ PROTOCOLS = ("clip", "official")
 
 def main(args: list[str] | None = None) -> Path:
     """Train what is not finished, write the table and return its path. Raises `ValueError` for what a user can mend."""
-    options = _parser().parse_args(args)
+    options = _parser().parse(args)
     folder = Path(options.output_dir)
     check_folder(folder, "--output_dir")
     # Training takes seconds to import: not for --help.
@@ -141,12 +141,9 @@ def _remarks(features, dataset: str) -> dict:
     return {"tags": tags, "notes": notes}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="compare_codecs.py",
+def _parser() -> Parser:
+    parser = Parser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
     parser.add_argument("--data_name", choices=DATA_NAMES, help="which data set it is (None: recognised)")

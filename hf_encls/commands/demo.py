@@ -29,6 +29,12 @@ def main(args: list[str] | None = None) -> int:
     page_options.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="where to listen (default: 127.0.0.1; 0.0.0.0: everywhere)"
     )
+    page_options.add_argument(
+        "--examples",
+        nargs="+",
+        metavar="FILE",
+        help="sounds to try the model with (default: those that were published with it)",
+    )
     page_options.add_argument("--port", type=int, metavar="P", help="default: the first free one from 7860")
     page_options.add_argument(
         "--max_minutes",
@@ -43,6 +49,7 @@ def main(args: list[str] | None = None) -> int:
     options = parser.parse(list(sys.argv[1:] if args is None else args))
     limits = Limits(options.max_minutes, options.max_mb)
 
+    from hf_encls.inference.demo.examples import example_files
     from hf_encls.inference.demo.page import import_gradio, listening, make_page, serve
 
     import_gradio()  # before the model is loaded: what is missing is said at once
@@ -51,7 +58,8 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes
     with tempfile.TemporaryDirectory(prefix="hf_encls_demo_") as folder, suppress(KeyboardInterrupt):
         os.environ["GRADIO_TEMP_DIR"] = folder  # the default is one folder for all users of the machine
-        page = make_page(pipe, Path(options.model).resolve().name, limits)
+        examples = example_files(options.model, options.revision, options.examples)
+        page = make_page(pipe, Path(options.model).resolve().name, limits, examples)
         host, port = at.getsockname()[:2]
         print(f"http://{host}:{port}\nCtrl-C stops it.", flush=True)
         serve(page, limits, at)

@@ -6,20 +6,17 @@ Any number of processes, on any number of machines that share --cache_dir, may r
 What was interrupted goes on where it was.
 """
 
-import sys
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
+from hf_encls.commands.dataclass_options import parse_dataclasses
 from hf_encls.commands.door import run
-from hf_encls.commands.inputs import FeatureArguments, prepare
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import prepare
 
 
 def main(args: list[str] | None = None) -> dict:
     """Run the program; returns what was made: `features`, `windows`, `clips`, `shape`, `bytes_per_second`, `cache`."""
-    description = (__doc__ or "").splitlines()[0]
-    parser = HfArgumentParser(FeatureArguments, description=description)
-    (arguments,) = parser.parse_args_into_dataclasses(list(sys.argv[1:] if args is None else args))
+    (arguments,) = parse_dataclasses([FeatureArguments], args, __doc__.splitlines()[0])
     inputs = prepare(arguments)
     windows, config = inputs.windows, inputs.config
     rows, frames = config.stored_shape

@@ -9,8 +9,10 @@ inputs, heads, numbers of clips or draws it adds them. The output folder gets fe
 import argparse
 from pathlib import Path
 
-from hf_encls.commands.inputs import FeatureArguments, Inputs, prepare
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import Inputs, prepare
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import Parser
 from hf_encls.data.facts import copy_text
 from hf_encls.features.extraction import feature_identity
 from hf_encls.files import write_json, write_text, writing
@@ -29,7 +31,7 @@ SHAPE = {
 
 def main(args: list[str] | None = None) -> list[dict]:
     """Measure, write table and curve, and return the points of the curve. Raises `ValueError` for what a user can mend."""
-    options = _parser().parse_args(args)
+    options = _parser().parse(args)
     recipe, folder = Recipe.parse(options.recipe).text, Path(options.output_dir)
     if min(options.clips) < 1 or options.draws < 1:
         raise ValueError(f"expected --clips and --draws of 1 or more, found {min(*options.clips, options.draws)}")
@@ -122,12 +124,10 @@ def _earlier(file: Path, settings: dict) -> tuple[list[dict], dict]:
     return earlier["rows"], measured
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog=f"{NAME}.py",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--data_dir", required=True, help="the folder of clips, as for training")
     parser.add_argument("--data_name", help="which data set it is, as for training (None: recognised)")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ from transformers import PreTrainedModel
 from hf_encls.codec.facts import CodecFacts, with_licence
 from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_codec, short_name
 from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
+from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
 from hf_encls.commands.parser import as_options
-from hf_encls.data.facts import title_of
+from hf_encls.data.facts import DatasetFacts, title_of
 from hf_encls.data.folders import ScanReport
 from hf_encls.data.groups import with_groups
 from hf_encls.data.known_files import remembering
 from hf_encls.data.labelled import TimeLabels
-from hf_encls.data.load import FOLDER, load_clips, module_of
+from hf_encls.data.load import FOLDER, load_clips, load_sounds, module_of
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.contents import with_digests
 from hf_encls.features.extraction import checked_config, extract_features, feature_config
@@ -36,98 +37,6 @@ SYNTHETIC_FOLDER = "synthetic_sounds"
 # Where no network is needed: the bundled codec where there is one.
 OFFLINE_CODECS = ("mini", "untrained")
 HIGHEST_HZ = 768_000  # no audio has a higher rate
-
-
-@dataclass
-class FeatureArguments:
-    """Which audio, and which features of it."""
-
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder of class-named folders of audio, or of a known data set. None: synthetic sounds."},
-    )
-    data_name: str | None = field(
-        default=None,
-        metadata={
-            "help": "What data_dir is: esc50, esc10, gtzan_genres, gtzan_music_speech, folder. None: recognised."
-        },
-    )
-    labels: str | None = field(
-        default=None,
-        metadata={
-            "help": "Time-aligned labels of the recordings in data_dir: a folder, a file or a pattern of Audacity tracks, "
-            "RTTM, TextGrids, Raven tables, JSON, CSV. None: folders are the classes."
-        },
-    )
-    min_overlap: float | None = field(
-        default=None, metadata={"help": "Share of a window that a label must fill. None: 0.5."}
-    )
-    unlabelled: str | None = field(
-        default=None, metadata={"help": "What windows without a label are: drop, or the name of a class. None: drop."}
-    )
-    tier: str | None = field(default=None, metadata={"help": "Tier of TextGrids that has the labels."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of tables that has the labels."})
-    groups: str | None = field(
-        default=None,
-        metadata={"help": "Table (.csv) of clip_id and group: clips of one group are on one side of a split."},
-    )
-    strict: bool = field(
-        default=False, metadata={"help": "Stop when a file cannot be used, instead of leaving it out."}
-    )
-    features: str = field(
-        default="encodec_24khz",
-        metadata={
-            "help": f"{', '.join(REPRESENTATIONS)}, the first two of --codec; encodec_24khz, encodec_48khz: latents at that "
-            "rate; encodec_24khz_codes, ...: codes."
-        },
-    )
-    window_s: float = field(default=1.0, metadata={"help": "Length of a window in seconds."})
-    step_s: float | None = field(
-        default=None, metadata={"help": "Seconds between the starts of windows. None: the window's length."}
-    )
-    hop_length: int | None = field(
-        default=None, metadata={"help": "Samples between the frames of mel features. None: 128."}
-    )
-    codec: str | None = field(
-        default=None,
-        metadata={
-            "help": "EnCodec, DAC, Mimi, ...: Hub id, folder, or bundled name. None: facebook/encodec_24khz or _48khz; for "
-            "the synthetic sounds the bundled codec, which needs no network."
-        },
-    )
-    codec_revision: str | None = field(default=None, metadata={"help": "Revision of the codec on the Hub."})
-    codec_policy: str | None = field(
-        default=None,
-        metadata={
-            "help": "How clips go through the codec: whole, contiguous, codec. None: whole at 24 kHz, contiguous at 48."
-        },
-    )
-    codec_dtype: str | None = field(
-        default=None, metadata={"help": "Precision of the codec: float32, tf32 (on a GPU) or bfloat16. None: float32."}
-    )
-    bandwidth: float | None = field(
-        default=None, metadata={"help": "Bandwidth of codes in kbit/s. None: the codec's highest."}
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "Where features are cached. None: beside datasets' cache."}
-    )
-    rescan: bool = field(
-        default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
-    )
-
-    def time_labels(self) -> TimeLabels | None:
-        """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""
-        settings = {"min_overlap": self.min_overlap, "unlabelled": self.unlabelled, "tier": self.tier}
-        settings |= {"label_column": self.label_column}
-        settings = {name: value for name, value in settings.items() if value is not None}
-        if self.labels is None:
-            if settings:
-                raise ValueError(f"--{next(iter(settings))} is about labels in time: name them with --labels")
-            return None
-        if self.data_dir is None or self.data_name is not None:
-            place = "none" if self.data_dir is None else f"--data_name {self.data_name}"
-            raise ValueError(f"--labels are of the recordings in --data_dir, of no known data set: found {place}")
-        return TimeLabels(self.labels, **{name.removeprefix("label_"): value for name, value in settings.items()})
 
 
 @dataclass
@@ -154,10 +63,16 @@ class Inputs:
     expected_clips: int | None = None  # how many the data set has, where it is a known one
 
 
-def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | None = None, **network) -> Inputs:
+def prepare(
+    args: FeatureArguments,
+    check_clips: Callable[[Dataset], object] | None = None,
+    needs_classes: bool = True,
+    **network,
+) -> Inputs:
     """Scan the folder, load the codec, compute the features. `network` goes into the configuration.
 
-    `check_clips` is called with the clips before anything is fetched or computed for them. Raises `ValueError` for
+    `check_clips` is called with the clips before anything is fetched or computed for them. `needs_classes`: False where
+    any folder of sounds will do. Raises `ValueError` for
     anything that a user can mend: paths, names, files, lengths.
     """
     codec, config = check_options(args, **network)
@@ -169,14 +84,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         with state.main_process_first(), writing(data_dir):
             write_synthetic(data_dir)
     labels = args.time_labels()
-    cache_dir = args.cache_dir or datasets.config.HF_DATASETS_CACHE
-    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
-        clips, report, facts = load_clips(data_dir, args.data_name, strict=args.strict, labels=labels)
-        clips = with_digests(clips)
-    if args.groups is not None:
-        clips = with_groups(clips, args.groups)
-    if state.is_main_process:
-        print(as_options(report.text()), flush=True)
+    clips, report, facts = scan(args, data_dir, labels, needs_classes)
     if check_clips is not None:
         check_clips(clips)
     name = _codec_asked_for(args)
@@ -185,7 +93,7 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
     if config is None:
         config = _config(args, clips, codec, **network)
     # Every process takes part; they share the work through the cache folder.
-    with writing(cache_dir):
+    with writing(args.cache_dir or datasets.config.HF_DATASETS_CACHE):
         windows = extract_features(clips, config, codec, args.cache_dir, device=state.device)
     title = "synthetic sounds" if synthetic else title_of(facts, data_dir)
     return Inputs(
@@ -198,9 +106,27 @@ def prepare(args: FeatureArguments, check_clips: Callable[[Dataset], object] | N
         clips=clips,
         codec_facts=None if name is None else with_licence(codec_facts(name), args.codec_revision),
         num_clips=report.used,
-        labels=None if labels is None else labels.rule(),
+        labels=labels.rule() if "segments" in clips.column_names else None,
         expected_clips=report.expected,
     )
+
+
+def scan(
+    args: FeatureArguments, data_dir: str, labels: TimeLabels | None = None, needs_classes: bool = True
+) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
+    """The clips of a folder with their checksums, the report of what was left out, which is printed, and its facts.
+
+    Raises `ValueError` as `load_clips` does.
+    """
+    load, cache_dir = load_clips if needs_classes else load_sounds, args.cache_dir or datasets.config.HF_DATASETS_CACHE
+    with writing(cache_dir), remembering(data_dir, Path(cache_dir) / "hf_encls", args.rescan):
+        clips, report, facts = load(data_dir, args.data_name, strict=args.strict, labels=labels)
+        clips = with_digests(clips)
+    if args.groups is not None:
+        clips = with_groups(clips, args.groups)
+    if PartialState().is_main_process:
+        print(as_options(report.text()), flush=True)
+    return clips, report, facts
 
 
 def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, EnclsConfig] | tuple[None, None]:
@@ -223,18 +149,20 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
             check_seconds(f"`{option}`", getattr(args, option))
     if args.hop_length is not None and args.hop_length < 1:
         raise ValueError(f"expected --hop_length of 1 or more, found {args.hop_length}")
+    if args.n_fft is not None and args.n_fft < 2:
+        raise ValueError(f"expected --n_fft of 2 or more, found {args.n_fft}")
     name = _codec_asked_for(args)
     if name is not None and is_here(name):
         codec = load_codec(name, args.codec_revision)
         return codec, _config(args, None, codec, **network)
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
-        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128}
-        checked_config(features=args.features, **rate, **lengths, **network)
+        rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128, "n_fft": args.n_fft or 512}
+        checked_config(features=args.features, **lengths, **rate | network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}
         rate = {"sampling_rate": parse_features(args.features)[1] or DEFAULT_HZ}
-        checked_config(features=args.features, **rate, **lengths, **precision, **network)
+        checked_config(features=args.features, **lengths, **precision, **rate | network)
     return None, None
 
 

@@ -9,6 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+DESCRIBE = "--describe_parser"  # as the only argument: the parser comes back in a `Described`
+
+
+class Described(Exception):
+    """Ends a program before its work, with its parser, for whoever wants to know its options."""
+
+    def __init__(self, parser: "Parser"):
+        super().__init__("a parser was asked for")
+        self.parser = parser
+
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` without abbreviations, for which `--top-k` is `--top_k` too."""
@@ -21,16 +31,30 @@ class Parser(argparse.ArgumentParser):
             **settings,
         )
 
-    def parse(self, args: list[str]) -> argparse.Namespace:
-        """Parsed `args`; an unknown option ends the program with status 2 and names the nearest one."""
-        options, rest = self.parse_known_args([underscored(each) for each in args])
+    def parse(self, args: list[str] | None = None) -> argparse.Namespace:
+        """Parsed `args` (None: the command line's); an unknown option ends the program with status 2 and names the
+        nearest one.
+        """
+        args = [underscored(each) for each in (sys.argv[1:] if args is None else args)]
+        if args == [DESCRIBE]:
+            raise Described(self)
+        known = {name for action in self._actions for name in action.option_strings}
+        for each in args[: args.index("--") if "--" in args else None]:
+            # Before anything else: what seems to be missing may be what was misspelt.
+            if re.fullmatch(r"--\w+(=.*)?", each, re.DOTALL) and each.partition("=")[0] not in known:
+                self.refuse([each])
+        options, rest = self.parse_known_args(args)
+        if rest:
+            self.refuse(rest)
+        return options
+
+    def refuse(self, rest: list[str]) -> NoReturn:
+        """End the program because of arguments that no option takes, and name the option that is near."""
         unknown = [each for each in rest if each.startswith("-")]
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
             self.error(f"unknown option {unknown[0].split('=')[0]}{near(unknown[0], known)}")
-        if rest:
-            self.error(f"unexpected argument {rest[0]!r}")
-        return options
+        self.error(f"unexpected argument {rest[0]!r}")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is, without the whole usage."""

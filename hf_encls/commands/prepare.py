@@ -3,7 +3,6 @@
 dataset_scripts/ holds one door to this program for each data set.
 """
 
-import argparse
 import os
 import shlex
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm.auto import tqdm
 
 from hf_encls.commands.door import run
 from hf_encls.commands.outputs import check_folder, output_file
-from hf_encls.commands.parser import as_options
+from hf_encls.commands.parser import Parser, as_options
 from hf_encls.data.download import fetch, unpack
 from hf_encls.data.facts import DatasetFacts
 from hf_encls.data.load import KNOWN, load_clips
@@ -25,7 +24,7 @@ def main(args: list[str] | None = None, dataset: str | None = None) -> dict:
     parser = _parser(dataset)
     options, others = parser.parse_known_args(args)
     if others and not options.push_to_hub:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        parser.refuse(others)
     name = dataset or options.dataset
     facts = next(known for known in KNOWN if known.name == name)
     data_dir = Path(options.data_dir)
@@ -67,8 +66,8 @@ def next_command(data_dir: str | os.PathLike, name: str, protocol: str) -> str:
     return shlex.join(words)
 
 
-def _parser(dataset: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def _parser(dataset: str | None) -> Parser:
+    parser = Parser(description=__doc__.splitlines()[0])
     if dataset is None:
         parser.add_argument("dataset", choices=[facts.name for facts in KNOWN], help="which data set")
     parser.add_argument("--data_dir", required=True, help="the folder that holds the data set, or will")

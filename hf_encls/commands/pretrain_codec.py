@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from transformers import EncodecConfig, EncodecModel, HfArgumentParser
+from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.codec.loading import codec_config, codec_facts, load_codec
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise
@@ -22,6 +22,7 @@ from hf_encls.codec_training.checkpoints import STATE, STATE_SHAPE, list_checkpo
 from hf_encls.codec_training.corpus import TrainingSounds, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, Schedule, check_same, train_codec
+from hf_encls.commands.dataclass_options import parse_dataclasses
 from hf_encls.commands.door import run
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.files import write_json, writing
@@ -35,10 +36,8 @@ SOUNDS = "sounds.json"  # beside the checkpoints: what they were trained on
 
 def main(args: list[str] | None = None) -> dict:
     """Run the program with command line arguments and return what it measured."""
-    parser = HfArgumentParser(
-        (CodecArguments, SoundArguments, PretrainingArguments), description=__doc__.split("\n")[0]
-    )
-    codec_args, sound_args, training_args = parser.parse_args_into_dataclasses(args)
+    kinds = (CodecArguments, SoundArguments, PretrainingArguments)
+    codec_args, sound_args, training_args = parse_dataclasses(kinds, args, __doc__.split("\n")[0])
     command = ["scripts/pretrain_codec.py", *(sys.argv[1:] if args is None else args)]
     if sound_args.measure_dir:
         sounds_below(sound_args.measure_dir)  # a wrong name must not be found out at the end

@@ -8,15 +8,26 @@ from transformers import PreTrainedModel
 from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
-from hf_encls.data.columns import SMALL
+from hf_encls.data.columns import SMALL, UNKNOWN
 from hf_encls.features.checks import check_all_windows
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
-COMPARED = ("step_s", "hop_length", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
+COMPARED = ("step_s", "hop_length", "n_fft", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
 ABOUT_AUDIO = (
-    *("data_name", "labels", "min_overlap", "unlabelled", "tier", "label_column", "groups", "strict", "cache_dir"),
+    *(
+        "data_name",
+        "labels",
+        "multi_label",
+        "min_overlap",
+        "unlabelled",
+        "tier",
+        "label_column",
+        "groups",
+        "strict",
+        "cache_dir",
+    ),
     "rescan",
 )
 
@@ -47,7 +58,8 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         from hf_encls.features.streaming import small_table
 
         stream = windows
-        small = load_published(*place, revision=revision, streaming=True, columns=SMALL)
+        columns = [*SMALL, *({UNKNOWN} & set(stream.features))]
+        small = load_published(*place, revision=revision, streaming=True, columns=columns)
         windows = small_table(small.windows, where)
     elif config.representation.integers:
         check_all_windows(windows, where, codec_adapter(codec).codebook_size)

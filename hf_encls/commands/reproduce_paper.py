@@ -18,6 +18,7 @@ from hf_encls.codec.loading import CodecNotFoundError, codec_facts, load_codec, 
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import reproduce_cell
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.parser import Parser
 from hf_encls.data.splits import PROTOCOLS
 from hf_encls.features.extraction import feature_config
 from hf_encls.files import writing
@@ -34,7 +35,7 @@ def main(args: list[str] | None = None) -> Path:
     Raises `ValueError` for what a user can mend, and `SystemExit` when the report is written but a cell has failed.
     """
     command = list(sys.argv[1:] if args is None else args)
-    options = _parser().parse_args(command)
+    options = _parser().parse(command)
     folder = Path(options.output_dir)
     check_folder(folder, "--output_dir")
     datasets, missing_datasets = _datasets(_folders(options))
@@ -78,12 +79,9 @@ def main(args: list[str] | None = None) -> Path:
     return page
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="reproduce_paper.py",
+def _parser() -> Parser:
+    parser = Parser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     data = parser.add_argument_group("data sets: the paper's, or class-named folders in their place")
     for key, place in paper.DATASETS.items():

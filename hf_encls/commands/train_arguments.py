@@ -2,18 +2,20 @@
 
 import argparse
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import yaml
-from transformers import HfArgumentParser
 
-from hf_encls.commands.inputs import FeatureArguments
-from hf_encls.data.splits import PROTOCOLS
+from hf_encls.commands.dataclass_options import dataclass_parser, parse_dataclasses
+from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.files.records import read_record
-from hf_encls.model.configuration_encls import HEADS, check_head_options
-from hf_encls.training.arguments import EnclsTrainingArguments
+
+if TYPE_CHECKING:
+    from hf_encls.training.arguments import EnclsTrainingArguments
+
+# Nothing here brings PyTorch before a value is there to look at: `--help` is there at once.
 
 
 @dataclass
@@ -46,6 +48,8 @@ class DataArguments(FeatureArguments):
     )
 
     def __post_init__(self):
+        from hf_encls.data.splits import PROTOCOLS
+
         if self.streaming and self.dataset is None:
             raise ValueError("--streaming reads published features: name them with --dataset")
         for name in ("dataset_config", "dataset_revision"):
@@ -85,6 +89,8 @@ class ModelArguments:
     )
 
     def __post_init__(self):
+        from hf_encls.model.configuration_encls import HEADS, check_head_options
+
         if self.head not in HEADS:
             raise ValueError(f"expected --head to be one of {', '.join(HEADS)}, found {self.head!r}")
         check_head_options(self.head, {"dropout": self.dropout})
@@ -103,7 +109,7 @@ STRUCTURED = (
 )
 
 
-def _settings(path: Path, parser: HfArgumentParser) -> dict:
+def _settings(path: Path, kinds: tuple[type, ...]) -> dict:
     """The settings in a file, each of the type that its option has; null stays what it is. Raises `ValueError`."""
     if path.suffix == ".json":
         values = read_record(path)
@@ -116,8 +122,8 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
             ) from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} is damaged: expected settings, a name and a value each, found {values!r:.60}")
-    actions = {action.dest: action for action in parser._actions}
-    hints = {name: kind for each in parser.dataclass_types for name, kind in get_type_hints(each).items()}
+    actions = {action.dest: action for action in dataclass_parser(kinds, "")._actions}
+    hints = {name: kind for each in kinds for name, kind in get_type_hints(each).items()}
     needed = {name for name, kind in hints.items() if kind in (int, float, str)} - set(STRUCTURED)  # and not None
     for name, value in values.items():
         if name not in actions:
@@ -139,17 +145,19 @@ def _settings(path: Path, parser: HfArgumentParser) -> dict:
     return values
 
 
-def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, EnclsTrainingArguments]:
+def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainingArguments"]:
     """Arguments from a command line, or from one .json, .yaml or .yml file named as the only argument.
 
     Raises `ValueError` for a settings file that is not there or names an unknown setting.
     """
-    parser = HfArgumentParser(
-        (ModelArguments, DataArguments, EnclsTrainingArguments), prog="train.py", description="Train a classifier."
-    )
+    from hf_encls.training.arguments import EnclsTrainingArguments
+
+    kinds = (ModelArguments, DataArguments, EnclsTrainingArguments)
     if len(args) == 1 and args[0].endswith((".json", ".yaml", ".yml")):
         path = Path(args[0])
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
-        return parser.parse_dict(_settings(path, parser))
-    return parser.parse_args_into_dataclasses(args)
+        values = _settings(path, kinds)
+        own = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
+        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, own))
+    return parse_dataclasses(kinds, args, "Train a classifier.")

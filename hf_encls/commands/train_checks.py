@@ -10,13 +10,14 @@ from hf_encls.data.labelled import approximate_windows
 from hf_encls.data.load import FOLDER, recognise
 from hf_encls.data.splits import PARTS, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.data.walk import walk
+from hf_encls.timelines.clip_tables import is_clip_table
 
 
 def check_division(args: DataArguments) -> None:
     """Raise `ValueError` where the names of the files alone show that the protocol cannot be kept. Opens none of them."""
     if args.dataset is not None or not args.data_dir or not Path(args.data_dir).is_dir():
         return
-    if args.protocol == "official" and args.labels is not None:
+    if args.protocol == "official" and args.labels is not None and not is_clip_table(args.labels):
         official_folds({"fold": [0]})  # recordings have none
     if args.protocol == "paper" or args.labels is not None or (args.data_name or recognise(args.data_dir)) != FOLDER:
         return

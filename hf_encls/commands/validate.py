@@ -1,10 +1,10 @@
 """Compare a folder with the published facts of a data set: what is missing, extra or wrong. Exit status 1 if any."""
 
-import argparse
 import sys
 
 from hf_encls.commands.door import run
 from hf_encls.commands.outputs import output_file
+from hf_encls.commands.parser import Parser
 from hf_encls.data.load import KNOWN
 from hf_encls.data.validate import validate
 from hf_encls.files import write_json, writing
@@ -12,7 +12,7 @@ from hf_encls.files import write_json, writing
 
 def main(args: list[str] | None = None) -> dict:
     """Run the program and return the comparison; its key `ok` says whether all is as it should be."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--data_dir", required=True, help="the folder")
     parser.add_argument(
         "--dataset", choices=[facts.name for facts in KNOWN], help="which data set it should be (default: recognised)"
@@ -20,7 +20,7 @@ def main(args: list[str] | None = None) -> dict:
     parser.add_argument("--no_checksums", action="store_true", help="names and audio only, no md5")
     parser.add_argument("--most", type=int, default=20, help="files to print of each kind")
     parser.add_argument("--report", type=output_file, help="write the whole comparison into this JSON file")
-    options = parser.parse_args(args)
+    options = parser.parse(args)
     result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
     print(result.text(options.most))
     if options.report:

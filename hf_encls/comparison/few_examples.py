@@ -17,6 +17,7 @@ import numpy as np
 from datasets import Dataset, Value
 from transformers import PreTrainedModel
 
+from hf_encls.data.columns import require_one_label
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, make_splits
 from hf_encls.features.extraction import checked_config
 from hf_encls.files.escapes import markdown
@@ -57,6 +58,7 @@ class ClipPool:
     @classmethod
     def of(cls, windows: Dataset, protocol: str, fold: int | None, seed: int) -> "ClipPool":
         """That of a protocol without leaks. Raises `ValueError` where it cannot be kept."""
+        require_one_label(windows, "few examples")
         splits = make_splits(windows, protocol, seed=seed, fold=fold)
         ids, labels = np.asarray(windows["clip_id"][:]), np.asarray(windows["label"][:])
         values = {"train": TRAIN, "validation": VALIDATION, "test": TEST}

@@ -15,9 +15,11 @@ from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, Pipeline, pipeline
 
 from hf_encls.audio import load
+from hf_encls.data.columns import class_names, require_one_label
 from hf_encls.data.splits import division_rows, enforce, leak_check, make_splits
 from hf_encls.files.checkpoints import find_model
 from hf_encls.files.records import NoObjectError, read_record
+from hf_encls.model.problem_encls import ONE_LABEL
 from hf_encls.report.codec_texts import plain_warning
 from hf_encls.training.metrics import load_metric
 from hf_encls.training.results import RESULTS, Results, is_results, read_clips
@@ -151,9 +153,11 @@ def compare(
         device: where pipelines are put that are made here.
 
     Returns one dict for each model: `model`, `accuracy`, `macro_f1`, `num_clips`, `sampling_rate`, `seconds`,
-    `clips_per_second`. Raises `ValueError` when a model's classes are not those of the clips.
+    `clips_per_second`. Raises `ValueError` when a model's classes are not those of the clips, and for several
+    labels at once.
     """
-    names = clips.features["label"].names
+    require_one_label(clips, "comparing models")
+    names = class_names(clips.features)
     rows = []
     for name, model in models.items():
         pipe = model if isinstance(model, Pipeline) else _pipe(os.fspath(model), device)
@@ -198,6 +202,9 @@ def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
 
 
 def _label_mapping(name: str, pipe: Pipeline, classes: list[str]) -> dict[str, int]:
+    problem = getattr(pipe.model.config, "problem_type", None)
+    if problem not in (None, ONE_LABEL):
+        raise ValueError(f"expected {name} to answer with one class ({ONE_LABEL}), found a model of {problem}")
     known = {str(label) for label in pipe.model.config.id2label.values()}
     if known != set(classes):
         missing, extra = sorted(set(classes) - known), sorted(known - set(classes))

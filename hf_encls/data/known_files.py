@@ -13,12 +13,13 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 
 import soundfile
+from filelock import FileLock
 
 from hf_encls.files import write_text
 
@@ -40,7 +41,8 @@ class KnownFiles:
         """What `look` finds in a file, or what it found when the file was the same; values are those of JSON."""
         if self.path is None:
             return look()
-        name, state, now = str(Path(path).absolute()), _state(path), time.time_ns()
+        path = path if isinstance(path, Path) else Path(path)  # a copy of one takes longer than to ask for its state
+        name, state, now = str(path.absolute()), _state(path), time.time_ns()
         known = self._new.get(name) or self._files.get(name)
         if known is None or known["state"] != state:
             known = {"state": state}
@@ -92,21 +94,40 @@ def remembering(
 ) -> Iterator[KnownFiles]:
     """Inside, files below `data_dir` are looked at once; what was found is kept in `cache_dir`, and saved at the end.
 
-    `save` may be called before. `rescan` looks at all of them again.
+    `save` may be called before. `rescan` looks at all of them again. Of several processes that come at once, the first one
+    looks, and the others wait for what it found.
     """
     place = hashlib.sha256(os.fsencode(os.path.realpath(data_dir))).hexdigest()[:16]
-    known = KnownFiles(Path(cache_dir) / f"known-files-{place}.json", rescan)
-    token = _CURRENT.set(known)
+    path = Path(cache_dir) / f"known-files-{place}.json"
+    with nullcontext() if rescan else _one_after_the_other(path):
+        known = KnownFiles(path, rescan)
+        token = _CURRENT.set(known)
+        try:
+            yield known
+        finally:
+            _CURRENT.reset(token)
+        known.save()
+
+
+@contextmanager
+def _one_after_the_other(path: Path) -> Iterator[None]:
+    lock = FileLock(
+        str(path.with_suffix(".lock")), thread_local=False, is_singleton=True
+    )  # within a process nobody waits
     try:
-        yield known
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):  # a cache that can only be read, or a file system without locks
+        pass
+    try:
+        yield
     finally:
-        _CURRENT.reset(token)
-    known.save()
+        lock.release()
 
 
-def _state(path: str | os.PathLike) -> list[int] | None:
+def _state(path: Path) -> list[int] | None:
     try:
-        status = Path(path).stat()
+        status = path.stat()
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

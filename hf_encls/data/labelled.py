@@ -1,4 +1,7 @@
-"""Recordings of any length with time-aligned labels beside them: each window gets the label that fills enough of it."""
+"""Recordings of any length with time-aligned labels beside them: each window gets the label that fills enough of it.
+
+Of several labels at once it gets all that do. Labels of whole files are read by `listed`.
+"""
 
 import os
 from collections import Counter, defaultdict
@@ -9,15 +12,19 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from hf_encls.data.columns import class_names, several_labels
 from hf_encls.data.facts import shorten
 from hf_encls.data.folders import ScanReport, inspect_clips
+from hf_encls.data.listed import scan_listed
+from hf_encls.data.recording_names import RecordingNames
 from hf_encls.data.walk import clip_id
 from hf_encls.files.finding import find_audio
 from hf_encls.model.windows_encls import num_windows
+from hf_encls.timelines.clip_tables import is_clip_table
 from hf_encls.timelines.reading import read_timeline
 from hf_encls.timelines.tracks import label_files
 
-DROP = "drop"  # what becomes of windows that no label fills, unless a class is named
+DROP, KEEP = "drop", "keep"  # what becomes of windows that no label fills, unless a class is named
 ROUNDING = 1e-6  # of a window; times in files have six decimals
 
 
@@ -27,31 +34,38 @@ class TimeLabels:
 
     Args:
         where: a folder of label files, one file, or a pattern with `*`. A label file belongs to the recording whose name
-            it has (`a.txt`, `a.wav.txt`, `a.Table.1.selections.txt` to `a.wav`), rows that name a file to that one.
+            it has (`a.txt`, `a.wav.txt`, `a.Table.1.selections.txt` to `a.wav`), rows that name a file to that one. A
+            table that names files and no times holds the labels of whole files (`clip_tables`).
         min_overlap: the share of a window, above 0 and up to 1, that a label must fill; of several the largest wins. Of a
             window that reaches beyond the recording's end, the part inside counts.
-        unlabelled: `drop`, or the class of windows that no label fills so far.
+        unlabelled: what becomes of windows that no label fills so far, and of files without a label: `drop`, or the class
+            that they are. With `multi_label` also `keep`, which is the default there: they have none of the labels.
         tier: the tier of TextGrids, where they have several.
         column: the column of tables that holds the labels, where its name does not tell.
+        multi_label: a window has every label that fills enough of it, a file all that the table gives it.
     """
 
     where: str
     min_overlap: float = 0.5
-    unlabelled: str = DROP
+    unlabelled: str | None = None
     tier: str | None = None
     column: str | None = None
+    multi_label: bool = False
 
     def __post_init__(self):
         if not 0 < self.min_overlap <= 1:
             raise ValueError(f"expected `min_overlap` above 0 and up to 1, found {self.min_overlap}")
         if not self.where:
             raise ValueError("expected a folder, a file or a pattern of `labels`, found none")
+        if self.unlabelled is None:
+            object.__setattr__(self, "unlabelled", KEEP if self.multi_label else DROP)
         if not self.unlabelled:
             raise ValueError("expected the name of a class as `unlabelled`, or drop, found none")
 
     def rule(self) -> dict:
         """How windows get their label, as JSON: it belongs to every score."""
-        return {name: value for name, value in asdict(self).items() if name in ("min_overlap", "unlabelled")}
+        names = ("min_overlap", "unlabelled", *(["multi_label"] if self.multi_label else []))
+        return {name: value for name, value in asdict(self).items() if name in names}
 
 
 def scan_recordings(
@@ -60,7 +74,9 @@ def scan_recordings(
     """Read recordings below `data_dir` with their labels: one row for each, as `scan_folder` has one for each clip.
 
     The columns are those of `clips_to_dataset`; `segments` holds the labels, and `label` is what a window is that no label
-    fills, -1 for none. Recordings without a file of labels are left out. `strict` makes errors of files that cannot be used.
+    fills, -1 for none. Recordings without a file of labels are left out. With `multi_label` it is a list of classes, and
+    [-1] for none. Labels of whole files give clips instead, as of `scan_folder`. `strict` makes errors of files that cannot
+    be used.
 
     Raises `ValueError` for a missing folder or file, labels that cannot be read (`LabelsError`), and as `scan_folder`.
     """
@@ -73,9 +89,13 @@ def scan_recordings(
     found = find_audio(root)
     if not found.files:
         raise ValueError(f"expected recordings below {root}, found no file that is named like audio")
+    if is_clip_table(rule.where):
+        return scan_listed(root, found, rule, strict)
     files, base = label_files(rule.where)
     tracks, strays = _assign(files, base, found.files, root, rule)
-    unlabelled = None if rule.unlabelled == DROP else rule.unlabelled
+    unlabelled: str | list | None = None if rule.unlabelled == DROP else rule.unlabelled
+    if rule.multi_label:
+        unlabelled = [] if rule.unlabelled == KEEP else [unlabelled]
     candidates, left_out = [], list(found.left_out)
     for path in found.files:
         if path in tracks:
@@ -100,6 +120,25 @@ def window_labels(row: Mapping, starts_s: np.ndarray, window_s: float, num_label
 
     `row` has `segments`, `min_overlap`, `duration_s` and `label`, as in `scan_recordings`.
     """
+    shares = _shares(row, starts_s, window_s, num_labels)
+    enough = shares.max(axis=1) >= row["min_overlap"] - ROUNDING
+    return np.where(enough, shares.argmax(axis=1), row["label"])
+
+
+def window_label_sets(
+    row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of several labels at once: which classes each window has (W, L), and which windows are kept (W,)."""
+    found = _shares(row, starts_s, window_s, num_labels) >= row["min_overlap"] - ROUNDING
+    bare = ~found.any(axis=1)
+    if row["label"] == [-1]:
+        return found, ~bare
+    found[np.ix_(bare, row["label"])] = True
+    return found, np.ones(len(found), bool)
+
+
+def _shares(row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int) -> np.ndarray:
+    """How much of each window every label fills (W, L)."""
     starts = np.asarray(starts_s, np.float64)
     ends = np.minimum(starts + window_s, row["duration_s"])
     spans = defaultdict(list)
@@ -108,24 +147,25 @@ def window_labels(row: Mapping, starts_s: np.ndarray, window_s: float, num_label
     filled = np.zeros((len(starts), num_labels))
     for label, pieces in spans.items():
         filled[:, label] = _seconds_before(pieces, ends) - _seconds_before(pieces, starts)
-    shares = filled / np.maximum(ends - starts, 1e-9)[:, None]
-    best = shares.argmax(axis=1)
-    enough = shares.max(axis=1) >= row["min_overlap"] - ROUNDING
-    return np.where(enough, best, row["label"])
+    return filled / np.maximum(ends - starts, 1e-9)[:, None]
 
 
 def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[str, np.ndarray]:
     """The columns by which windows are divided, before any is made: as the features' whole frames will round them."""
     columns = {name: [] for name in ("clip_id", "group", "fold", "label", "start")}
-    names = clips.features["label"].names
+    count, several = len(class_names(clips.features)), several_labels(clips)
     for row in clips.remove_columns("audio"):
         length, window, step = (max(1, round(1000 * value)) for value in (row["duration_s"], window_s, step_s))
         starts = np.arange(num_windows(length, window, step)) * step / 1000
-        labels = window_labels(row, starts, window_s, len(names))
+        if several:
+            labels, used = window_label_sets(row, starts, window_s, count)
+        else:
+            labels = window_labels(row, starts, window_s, count)
+            used = labels >= 0
         for name, values in (("label", labels), ("start", starts)):
-            columns[name] += values[labels >= 0].tolist()
+            columns[name] += values[used].tolist()
         for name in ("clip_id", "group", "fold"):
-            columns[name] += [row[name]] * int((labels >= 0).sum())
+            columns[name] += [row[name]] * int(used.sum())
     return {name: np.asarray(values) for name, values in columns.items()}
 
 
@@ -144,7 +184,7 @@ def _assign(
     files: Sequence[Path], base: Path, recordings: Sequence[Path], root: Path, rule: TimeLabels
 ) -> tuple[dict[Path, list[dict]], list[str]]:
     """The segments of each recording, and what belongs to none."""
-    known = _Names(recordings, root)
+    known = RecordingNames(recordings, root)
     tracks: dict[Path, list[dict]] = {}
     strays = []
     for file in files:
@@ -164,41 +204,6 @@ def _assign(
                 tracks.setdefault(path, []).append(segment)
         strays += sorted(lost) or ([file.name] if not segments else [])
     return tracks, strays
-
-
-class _Names:
-    """Recordings by what labels call them: their path below the folder, their name, either without its ending."""
-
-    def __init__(self, recordings: Sequence[Path], root: Path):
-        self.by_name = defaultdict(set)
-        for path in recordings:
-            relative = path.relative_to(root)
-            for name in (relative, relative.with_suffix(""), Path(path.name), Path(path.stem)):
-                self.by_name[name.as_posix()].add(path)
-
-    def find(self, name: str) -> Path | None:
-        """The recording that is called `name`. Raises `ValueError` where there are several."""
-        name = name.replace("\\", "/").removeprefix("./")
-        for each in (name, name.rsplit("/", 1)[-1]):
-            found = sorted(self.by_name.get(each, ()))
-            if len(found) > 1:
-                raise ValueError(
-                    f"labels of {name!r} could be of {found[0]} or of {found[1]}: call the recordings by different names, "
-                    "or put the labels into folders as the recordings are"
-                )
-            if found:
-                return found[0]
-        return None
-
-    def of_labels(self, file: Path, base: Path) -> Path | None:
-        """The recording of a file of labels, by the names that are left when its endings go one by one."""
-        name = file.relative_to(base).as_posix()
-        while "." in name.rsplit("/", 1)[-1].lstrip("."):
-            name = name.rpartition(".")[0]
-            path = self.find(name)
-            if path is not None:
-                return path
-        return None
 
 
 def _warnings(clips: Dataset, strays: Sequence[str]) -> list[str]:

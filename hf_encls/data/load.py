@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from hf_encls.data import esc50, gtzan_genres, gtzan_music_speech
 from hf_encls.data.facts import DatasetFacts, shorten
-from hf_encls.data.folders import ScanReport, scan_folder
+from hf_encls.data.folders import ScanReport, scan_folder, scan_sounds
 from hf_encls.data.labelled import TimeLabels, scan_recordings
 from hf_encls.files.finding import find_audio
 
@@ -47,6 +47,21 @@ def load_clips(
     if name is None:
         report.warnings += nearly_known(data_dir)
     return clips, report, None
+
+
+def load_sounds(
+    data_dir: str | Path, name: str | None = None, strict: bool = False, labels: TimeLabels | None = None
+) -> tuple[Dataset, ScanReport, DatasetFacts | None]:
+    """As `load_clips`; a folder whose files do not all lie in two or more class-named folders gives them without labels.
+
+    So what `load_clips` reads too has the same features in the cache.
+    """
+    root = Path(data_dir)
+    if name is None and labels is None and root.is_dir() and recognise(root) == FOLDER:
+        files = [path.relative_to(root).parts for path in find_audio(root).files]
+        if any(len(parts) < 2 for parts in files) or len({parts[0] for parts in files}) < 2:
+            return *scan_sounds(root, strict), None
+    return load_clips(data_dir, name, strict, labels)
 
 
 def recognise(data_dir: str | Path) -> str:

@@ -1,7 +1,8 @@
 """Protocols: which windows are training, validation and test, and the check that nothing leaks.
 
 - `clip` (default): 60/20/20 of the clips, stratified by label. Clips of one group (source recording) stay together.
-  Where windows of one clip have several labels (labels in time), the shares are those of the windows.
+  Where windows of one clip have several labels (labels in time), the shares are those of the windows. Where a clip has
+  several labels at once, each of them meets the shares (`place_sets`).
 - `paper`: 60/20/20 of the windows, stratified by label. Windows of one clip fall on both sides: it leaks, and says so.
 - `official`: the data set's own division, from the `fold` column. Positive numbers are folds of a cross-validation:
   fold f is the test set, the next one (cyclically) validates, the rest trains. `TRAIN`, `VALIDATION` and `TEST`
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, class_names, label_array, several_labels
+from hf_encls.data.stratification import place_sets
 
 PROTOCOLS = ("clip", "paper", "official")
 PARTS = ("train", "validation", "test")
@@ -68,7 +70,8 @@ def make_splits(
     """Indices of the rows (windows) in `train`, `validation` and `test`, each sorted.
 
     Args:
-        rows: a `Dataset` or mapping with the columns clip_id, group, fold, label and start; one row is one window.
+        rows: a `Dataset` or mapping with the columns clip_id, group, fold, label and start; one row is one window. `label`
+            of a mapping is a class (n,), or which classes each row has (n, L).
         protocol: `clip`, `paper` or `official`.
         seed: of the draw under `clip` and `paper`; `official` draws nothing.
         fold: the test fold under `official` with cross-validation folds; None everywhere else.
@@ -80,7 +83,7 @@ def make_splits(
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {protocol!r}")
     if protocol != "official" and fold is not None:
         raise ValueError(f"fold {fold} was given, but only the protocol official has folds, not {protocol}")
-    labels = _column(rows, "label").astype(np.int64)
+    labels = _labels(rows)
     if len(labels) == 0:
         raise ValueError("there are no windows to split")
     if (labels < 0).any():
@@ -99,7 +102,8 @@ def make_splits(
 
 def division_rows(table: Dataset) -> dict[str, Any]:
     """What `make_splits` goes by, read once: columns of clips or windows, and `class_names`; a clip begins at its start."""
-    rows: dict[str, Any] = {name: np.asarray(table[name][:]) for name in DIVISION}
+    rows: dict[str, Any] = {name: np.asarray(table[name][:]) for name in DIVISION if name != "label"}
+    rows["label"] = label_array(table)
     rows["class_names"] = _class_names(table)
     return rows | {"start": np.asarray(table["start"][:]) if "start" in table.column_names else np.zeros(len(table))}
 
@@ -158,8 +162,8 @@ def _official(rows: Any, labels: np.ndarray, fold: int | None, names: list[str] 
     if fold is None or fold not in choices:
         raise ValueError(f"official needs the test fold, one of {choices}, got {fold}")
     clips = _column(rows, "clip_id")
-    for label in np.unique(labels):
-        num_clips = len(np.unique(clips[labels == label]))
+    for label in _present(labels):
+        num_clips = len(np.unique(clips[labels[:, label] if labels.ndim == 2 else labels == label]))
         if num_clips < len(choices):
             raise ValueError(
                 f"class {_name(label, names)} has {num_clips} clips, fewer than the {len(choices)} folds: get the "
@@ -180,6 +184,9 @@ def _by_window(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None
     order = np.lexsort((_column(rows, "start").astype(np.float64), _column(rows, "clip_id")))
     rng = np.random.default_rng(seed)
     part = np.full(len(labels), -1)
+    if labels.ndim == 2:
+        part[order] = place_sets(labels[order], np.ones(len(labels), np.int64), SHARES, rng)
+        return part
     owed = np.zeros(3)
     for label in np.unique(labels):
         members = rng.permutation(order[labels[order] == label])
@@ -200,7 +207,7 @@ def _by_window(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None
 def clips_have_one_label(rows: Mapping[str, Any] | Any) -> bool:
     """Whether all windows of a clip have its label: False where labels are in time, so that a clip has no class."""
     _, first, clip = np.unique(_column(rows, "clip_id"), return_index=True, return_inverse=True)
-    labels = _column(rows, "label")
+    labels = _labels(rows)
     return bool((labels == labels[first[clip]]).all())
 
 
@@ -217,9 +224,11 @@ def _by_group(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None)
     groups, group_of_clip = np.unique(row_groups[first_row], return_inverse=True)
     # What is counted: clips, or their windows where they have labels of their own.
     counted = first_row if clips_have_one_label(rows) else np.arange(len(labels))
-    classes, class_of_unit = np.unique(labels[counted], return_inverse=True)
-    sizes = np.zeros((len(groups), len(classes)), np.int64)
-    np.add.at(sizes, (group_of_clip[clip_of_row[counted]], class_of_unit), 1)
+    classes = _present(labels[counted])
+    held = labels[counted][:, classes] if labels.ndim == 2 else labels[counted][:, None] == classes
+    sizes, units = np.zeros((len(groups), len(classes)), np.int64), np.zeros(len(groups), np.int64)
+    np.add.at(sizes, group_of_clip[clip_of_row[counted]], held)
+    np.add.at(units, group_of_clip[clip_of_row[counted]], 1)
     for label, num_groups in zip(classes, (sizes > 0).sum(axis=0), strict=True):
         if num_groups < 3:
             unit = "clips" if len(groups) == len(clips) else "groups of clips (source recordings)"
@@ -229,7 +238,7 @@ def _by_group(rows: Any, labels: np.ndarray, seed: int, names: list[str] | None)
             )
     rng = np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
-        part_of_group = _place(sizes, rng)
+        part_of_group = place_sets(sizes, units, SHARES, rng) if labels.ndim == 2 else _place(sizes, rng)
         if all((sizes[part_of_group == part].sum(axis=0) > 0).all() for part in range(3)):
             break
     return part_of_group[group_of_clip[clip_of_row]]
@@ -268,9 +277,9 @@ def _check_parts(splits: dict[str, np.ndarray], labels: np.ndarray, names: list[
     for name, indices in splits.items():
         if len(indices) == 0:
             raise ValueError(f"the {name} part is empty: the copy of the data set lacks all of its clips")
-    trained = set(labels[splits["train"]].tolist())
+    trained = set(_present(labels[splits["train"]]).tolist())
     for name in ("test", "validation"):
-        missing = sorted(set(labels[splits[name]].tolist()) - trained)
+        missing = sorted(set(_present(labels[splits[name]]).tolist()) - trained)
         if missing:
             listed = ", ".join(_name(label, names) for label in missing)
             raise ValueError(
@@ -288,11 +297,22 @@ def _column(rows: Any, name: str) -> np.ndarray:
     return np.asarray(values[:])  # a Dataset's column is lazy until it is sliced
 
 
+def _labels(rows: Any) -> np.ndarray:
+    """The class of each row (n,), or which of them it has (n, L)."""
+    several = getattr(rows, "features", None) and several_labels(rows)
+    labels = label_array(rows) if several else _column(rows, "label")
+    return labels == 1 if labels.ndim == 2 else labels.astype(np.int64)  # what is unknown counts as absent
+
+
+def _present(labels: np.ndarray) -> np.ndarray:
+    """The classes that occur, ascending."""
+    return np.flatnonzero(labels.any(axis=0)) if labels.ndim == 2 else np.unique(labels)
+
+
 def _class_names(rows: Any) -> list[str] | None:
     if isinstance(rows, Mapping):
         return rows.get("class_names")
-    features = getattr(rows, "features", None) or {}
-    return getattr(features.get("label"), "names", None)
+    return class_names(getattr(rows, "features", None) or {})
 
 
 def _name(label: int, names: list[str] | None) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
-from datasets import Array2D, ClassLabel, Dataset, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, List, Value
 
-from hf_encls.data.columns import OPTIONAL
+from hf_encls.data.columns import OPTIONAL, UNKNOWN, class_names
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.store import arrow_windows
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -21,7 +21,8 @@ def check_columns(features: Features, config: EnclsConfig, where: str, chosen: S
     `chosen` are the columns that were asked for, None: all.
     """
     label = features.get("label")
-    if (chosen is None or "label" in chosen) and not (isinstance(label, ClassLabel) and label.names):
+    kind = label.feature if isinstance(label, List) else label
+    if (chosen is None or "label" in chosen) and not (isinstance(kind, ClassLabel) and kind.names):
         raise ValueError(
             f"expected a column label with the names of the classes in {where}, found {label}: take other data"
         )
@@ -73,12 +74,21 @@ def check_windows(
     for name in table.column_names:
         if table[name].null_count:
             refuse(int(np.argmax(table[name].is_null().to_numpy())), f"has nothing in its column {name}")
-    if "label" in table.column_names:
-        labels, classes = table["label"].to_numpy(), features["label"].names
+    for name in {"label", UNKNOWN} & set(table.column_names):
+        column, classes, rows = table[name].combine_chunks(), class_names(features), np.arange(len(table))
+        if isinstance(features[name], List):
+            rows = np.repeat(rows, column.value_lengths().to_numpy())
+            column = column.flatten()
+            if column.null_count:
+                refuse(
+                    int(rows[np.argmax(column.is_null().to_numpy(zero_copy_only=False))]),
+                    "has a label without a value",
+                )
+        labels = column.to_numpy()
         wrong = (labels < 0) | (labels >= len(classes))
         if wrong.any():
-            row = int(np.argmax(wrong))
-            refuse(row, f"has the label {labels[row]}, expected 0 to {len(classes) - 1}")
+            first = int(np.argmax(wrong))
+            refuse(int(rows[first]), f"has the label {labels[first]}, expected 0 to {len(classes) - 1}")
     if "start" in table.column_names:
         wrong = ~np.isfinite(table["start"].to_numpy())
         if wrong.any():

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ def with_digests(clips: Dataset) -> Dataset:
     if "digest" in clips.column_names:
         return clips
     known = known_files()
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         return clips.add_column("digest", list(pool.map(lambda audio: _digest(audio, known), clips["audio"])))
 
 

@@ -1,12 +1,13 @@
 """Windows of recordings with time-aligned labels: which of them have a label, and what it is."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from datasets import Dataset
 
-from hf_encls.data.labelled import window_labels
+from hf_encls.data.columns import class_names, label_array, label_lists, several_labels
+from hf_encls.data.labelled import window_label_sets, window_labels
 from hf_encls.model.configuration_encls import FeatureConfig
 
 logger = logging.getLogger(__name__)
@@ -22,25 +23,31 @@ def labels_identity(clips: Dataset) -> list:
 
 
 def labelled(
-    batch: dict, windows: list[torch.Tensor], rows: dict, config: FeatureConfig, num_labels: int
-) -> tuple[list[torch.Tensor], dict]:
-    """The windows (W, C, T) of each recording in a batch that have a label, and their rows with that label."""
+    batch: dict, counts: Sequence[int], rows: dict, config: FeatureConfig, num_labels: int
+) -> tuple[np.ndarray, dict]:
+    """Which windows of a batch of recordings, `counts` of each, have a label (W,), and their rows with it or several."""
     recordings = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-    labels = [
-        window_labels(recording, config.window_starts_s(len(clip)), config.window_s, num_labels)
-        for recording, clip in zip(recordings, windows, strict=True)
-    ]
-    rows["label"] = np.concatenate(labels)
-    used = rows["label"] >= 0
-    rows = {name: np.asarray(values)[used].tolist() for name, values in rows.items()}
-    kept = [clip[torch.from_numpy(each >= 0).to(clip.device)] for each, clip in zip(labels, windows, strict=True)]
-    return kept, rows
+    labels, used = [], []
+    for recording, count in zip(recordings, counts, strict=True):
+        where = (recording, config.window_starts_s(count), config.window_s, num_labels)
+        if isinstance(recording["label"], list):
+            found, kept = window_label_sets(*where)
+            labels += label_lists(found[kept])
+        else:
+            found = window_labels(*where)
+            kept = found >= 0
+            labels += found[kept].tolist()
+        used.append(kept)
+    every = np.concatenate(used)
+    others = {name: np.asarray(values)[every].tolist() for name, values in rows.items() if name != "label"}
+    return every, {name: labels if name == "label" else others[name] for name in rows}
 
 
 def check_labels(windows: Dataset, min_overlap: float) -> None:
     """Raise `ValueError` where no window of recordings has a label; say which classes have none."""
-    names = windows.features["label"].names
-    found = {names[label] for label in set(windows["label"][:])}
+    names, labels = class_names(windows.features), label_array(windows)
+    present = labels.any(axis=0).nonzero()[0] if several_labels(windows) else set(labels.tolist())
+    found = {names[label] for label in present}
     if not found:
         raise ValueError(
             f"expected windows with a label, found none: no label fills {min_overlap:g} of a window. Take a lower "

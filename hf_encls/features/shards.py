@@ -9,7 +9,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,38 +79,64 @@ def divide(durations_s: Sequence[float], folder: Path, key: str) -> list[Shard]:
     ]
 
 
-def complete(missing: Sequence[Shard], compute: Callable[[Shard], None], found: Callable[[Shard], None]) -> None:
-    """Take shards until none is missing; those that another process holds are waited for.
+@contextmanager
+def taking(missing: Sequence[Shard], found: Callable[[Shard], None]) -> Iterator["Taken"]:
+    """Shards to compute, one by one, until none is missing; at the end none is held any more.
 
     Args:
         missing: shards that were not complete when they were looked at.
-        compute: computes one and publishes it; no other process computes it meanwhile.
         found: told of each that another process has completed.
     """
-    missing[0].path.parent.mkdir(parents=True, exist_ok=True)
-    # A worker starts at a place of its own, so that several do not queue for the same shard.
-    offset = os.getpid() % len(missing)
-    todo = [*missing[offset:], *missing[:offset]]
-    while todo:
-        waiting = []
-        for shard in todo:
-            # The operating system frees the lock of a killed process.
-            lock = FileLock(str(shard.path.with_suffix(".lock")), timeout=0)
-            try:
-                lock.acquire()
-            except Timeout:
-                waiting.append(shard)
-                continue
-            try:
+    taken = Taken(missing, found)
+    try:
+        yield taken
+    finally:
+        taken.release_all()
+
+
+class Taken:
+    """Shards that this process alone may compute, from when they are handed out until `release`.
+
+    In place of one comes None where all that are left are held by other processes: they are asked for again.
+    """
+
+    def __init__(self, missing: Sequence[Shard], found: Callable[[Shard], None]):
+        missing[0].path.parent.mkdir(parents=True, exist_ok=True)
+        # A worker starts at a place of its own, so that several do not queue for the same shard.
+        offset = os.getpid() % len(missing)
+        self._todo = [*missing[offset:], *missing[:offset]]
+        self._found = found
+        self._locks: dict[Path, FileLock] = {}
+
+    def __iter__(self) -> Iterator[Shard | None]:
+        while self._todo:
+            todo, self._todo = self._todo, []
+            for shard in todo:
+                # The operating system frees the lock of a killed process. Any thread may release it.
+                lock = FileLock(str(shard.path.with_suffix(".lock")), timeout=0, thread_local=False)
+                try:
+                    lock.acquire()
+                except Timeout:
+                    self._todo.append(shard)
+                    continue
+                self._locks[shard.path] = lock
                 if shard.is_complete():
-                    found(shard)
+                    self.release(shard)
+                    self._found(shard)
                 else:
-                    compute(shard)
-            finally:
-                lock.release()
-        if len(waiting) == len(todo):
-            time.sleep(0.2)
-        todo = waiting
+                    yield shard
+            if len(self._todo) == len(todo):
+                yield None
+                time.sleep(0.2)
+
+    def release(self, shard: Shard) -> None:
+        """Say that a shard is finished."""
+        self._locks.pop(shard.path).release()
+
+    def release_all(self) -> None:
+        """Leave what is not finished to others."""
+        while self._locks:
+            self._locks.popitem()[1].release()
 
 
 def _seal_of(path: Path) -> dict:

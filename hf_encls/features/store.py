@@ -10,6 +10,8 @@ from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_encls.data.columns import label_array
+from hf_encls.fast.memory import sent
 from hf_encls.model.codec_encls import codec_adapter
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ class Windows:
                 memory_limit_bytes / 1e9,
             )
         self.device = torch.device("cpu") if self.block is None else self.block.device
-        self.labels = torch.tensor(features["label"][:], dtype=torch.long, device=self.device)
+        # Classes (n,), or of several labels at once numbers from 0 to 1 (n, L), as the loss takes them.
+        self.labels = torch.from_numpy(label_array(features)).to(self.device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -114,12 +117,17 @@ class FeatureStore(torch.utils.data.Dataset):
         return {name: value[0] for name, value in batch.items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        rows = self.rows[torch.as_tensor(indices).to(self.rows.device)]
+        rows = self.rows[sent(torch.as_tensor(indices), self.rows.device)]
+        return {"input_features": self.windows.take(rows), "labels": self.windows.labels[rows]}
+
+    def rows_from(self, first: int, count: int) -> dict[str, torch.Tensor]:
+        """The batch of `count` windows in the order of `labels`, from the place `first` on."""
+        rows = self.rows[first : first + count]
         return {"input_features": self.windows.take(rows), "labels": self.windows.labels[rows]}
 
     @property
     def labels(self) -> np.ndarray:
-        """True classes (n,)."""
+        """True classes (n,), or which of them each window has (n, L): 1, 0, or NaN where it is unknown."""
         return self.windows.labels[self.rows].cpu().numpy()
 
     @property
@@ -155,13 +163,14 @@ class NeighbourStore(FeatureStore):
     def __init__(self, windows: Windows, rows: np.ndarray, window_s: float, frame_rate: float):
         super().__init__(windows, rows)
         # A pair has one label: of recordings with labels in time, the next window may have another.
-        clips = np.unique(self.clip_ids, return_inverse=True)[1] * (1 + np.max(self.labels, initial=0)) + self.labels
+        labels = np.unique(np.nan_to_num(self.labels, nan=-1), axis=0, return_inverse=True)[1]
+        clips = np.unique(self.clip_ids, return_inverse=True)[1] * (1 + np.max(labels, initial=0)) + labels
         first, second, shift = neighbours(clips, windows.starts[self.rows.cpu().numpy()], window_s, frame_rate)
         self.first, self.second = self.rows[first], self.rows[second]
         self.shift = torch.from_numpy(shift).clamp(max=windows.views[0].shape[2]).to(self.rows.device)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        at = torch.as_tensor(indices).to(self.rows.device)
+        at = sent(torch.as_tensor(indices), self.rows.device)
         return {
             "input_features": self.windows.take(self.first[at]),
             "following": self.windows.take(self.second[at]),

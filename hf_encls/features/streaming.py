@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from datasets import Dataset, IterableDataset
 
+from hf_encls.data.columns import label_array, label_rows
 from hf_encls.features.checks import check_windows
 from hf_encls.features.store import arrow_windows, embed
 
@@ -78,7 +79,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
         self.where = where
         self.stream = stream.reshard()  # a shard for each row group
         rows = np.sort(rows)
-        self.labels = np.asarray(table["label"][:])[rows]
+        self.labels = label_array(table)[rows]
         self.clip_ids = np.asarray(table["clip_id"][:])[rows]
         self.silent = np.asarray(table["silent"][:])[rows] if "silent" in table.column_names else None
         self.shuffle_seed, self.codebooks = shuffle_seed, codebooks
@@ -155,7 +156,11 @@ class StreamedPart(torch.utils.data.IterableDataset):
             if not ours.any():
                 continue
             windows = np.concatenate(arrow_windows(table["input_features"], shape))[ours]
-            yield torch.from_numpy(windows), torch.from_numpy(table["label"].to_numpy()[ours])
+            if self.labels.ndim == 2:
+                labels = label_rows(table, self.labels.shape[1])[ours]
+            else:
+                labels = table["label"].to_numpy()[ours]
+            yield torch.from_numpy(windows), torch.from_numpy(labels)
 
     def _mixed(self, blocks: list, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         windows, labels = (torch.cat(parts) for parts in zip(*blocks, strict=True))

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hf_encls.data.columns import require_one_label
 from hf_encls.data.splits import clips_have_one_label
 from hf_encls.features.store import ROWS_PER_READ, Windows
 from hf_encls.model.configuration_encls import FeatureConfig
@@ -48,6 +49,7 @@ def summarise(
 
     `durations_s` are those of the clips: what lies beyond is reflected. `codebooks`: of windows of codes, as in `Windows`.
     """
+    require_one_label(windows, "looking for faults")
     store = Windows(windows, codebooks=codebooks)
     ids, first, clip = np.unique(store.clip_ids, return_index=True, return_inverse=True)
     starts, silent = (np.asarray(windows[name][:]) for name in ("start", "silent"))

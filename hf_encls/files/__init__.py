@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
 # In what safetensors, torch.save (three) and libsndfile say of a file that cannot be written; not of one to read.
 CANNOT_WRITE = ("while serializing", "PytorchStreamWriter", "unexpected pos", "iostream error", "System error")
 
+_ASKING = threading.Lock()
 _swept: set[Path] = set()  # folders in which this process has looked for what others left behind
 
 
@@ -220,14 +222,21 @@ def _settle(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
-        mask = os.umask(0)
-        os.umask(mask)
+        mask = _umask()
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         if 0o666 & ~mask & ~mode:
             path.chmod(mode | 0o666 & ~mask)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _umask() -> int:
+    """The rights that new files do not get; it can only be asked for by setting it, so one thread at a time does."""
+    with _ASKING:
+        mask = os.umask(0)
+        os.umask(mask)
+    return mask
 
 
 def _sync_folder(folder: Path) -> None:

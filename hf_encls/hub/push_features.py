@@ -6,7 +6,8 @@ import logging
 import math
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from huggingface_hub import (
 
 from hf_encls import __version__
 from hf_encls.codec.facts import CodecFacts
-from hf_encls.data.columns import WINDOW
+from hf_encls.data.columns import UNKNOWN, WINDOW, class_names, label_array
 from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
 from hf_encls.hub.commit import Operation, Published, PublishError, push
@@ -86,7 +87,7 @@ class FeatureSet:
     def check(self) -> None:
         """Raise `PublishError` for anything else than windows of `config` under a name that can be a folder's."""
         windows, config, columns = self.windows, self.config, self.windows.column_names
-        if set(columns) != set(WINDOW):
+        if set(columns) - {UNKNOWN} != set(WINDOW):
             raise PublishError(
                 f"expected windows of features with the columns {', '.join(WINDOW)}, found {', '.join(columns)}: only "
                 "features are published, never audio"
@@ -96,7 +97,7 @@ class FeatureSet:
             raise PublishError(f"expected windows of {rows} x {frames}, found {shape}")
         if not len(windows):
             raise PublishError("expected at least one window, found none")
-        if not re.fullmatch(r"[\w.-]+", self.config_name):
+        if not re.fullmatch(r"[\w.-]+", self.config_name) or set(self.config_name) == {"."}:
             raise PublishError(f"expected a config_name of letters, digits, _ . and -, found {self.config_name!r}")
 
 
@@ -120,51 +121,95 @@ def push_features(
     anything else than features of this data set (unless `overwrite`), when its README cannot be merged, and when the Hub
     refuses or does not recover.
     """
-    features.check()
-    name, facts = features.config_name, describe_features(features)
-    last = {}
-    with tempfile.TemporaryDirectory() as work:
-        files = _write_files(features, Path(work))
+    with made(features) as files:
+        changes: list[Changes] = []
 
         def operations(api: HfApi, full_id: str, revision: str) -> list[Operation]:
             repository = Repository.look(api, full_id, "dataset", revision)
-            published = read_facts(repository)
-            _check_same(full_id, published, facts, replace or overwrite)
-            check_features(repository, published, name, features.source.name, overwrite)
-            entry, entries = _joined(published, facts, features.source)
-            card = dataset_card(full_id, entries, _card_data(repository, features, files))
-            before = [generated(str(dataset_card(full_id, published, DatasetCardData())))] if published else []
-            page, kept = merge(
-                adopted(repository.page, before),
-                generated(str(card)),
-                overwrite=overwrite,
-                always=("configs", "dataset_info"),
-            )
-            last.update(kept=kept, where=f"{CARD} of {full_id}")
-            old = [path for path in repository.paths if _is_shard(path, name) and path not in files]
+            changes[:] = [files.changes(repository, full_id, replace, overwrite)]
             return [
-                CommitOperationAdd(CARD, str(page).encode()),
-                CommitOperationAdd(f"{name}/{FACTS}", json.dumps(entry, indent=1, ensure_ascii=False).encode()),
-                *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
-                *(CommitOperationDelete(path) for path in old),
+                *(CommitOperationAdd(path, text) for path, text in changes[0].texts.items()),
+                *(CommitOperationAdd(path, str(file)) for path, file in changes[0].files.items()),
+                *(CommitOperationDelete(path) for path in changes[0].gone),
             ]
 
-        message = f"Features {name} of {features.source.name}"
+        message = f"Features {features.config_name} of {features.source.name}"
         pushed = push(repo_id, "dataset", operations, message, private=private, token=token)
-    if last["kept"]:
-        logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
+    changes[0].tell()
     return pushed
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is written into a repository or a folder, by its path there, and what goes.
+
+    `kept` is what people changed in the card, which is `where`.
+    """
+
+    texts: dict[str, bytes]
+    files: dict[str, Path]
+    gone: list[str]
+    kept: list[str]
+    where: str
+
+    def tell(self) -> None:
+        """Say what was kept."""
+        if self.kept:
+            logger.warning(notice(self.kept, self.where, "publishing with `overwrite=True`"))
+
+
+@dataclass(frozen=True)
+class MadeFiles:
+    """The files of features, by their paths in a repository, and their facts."""
+
+    features: FeatureSet
+    facts: dict
+    files: dict[str, Path]
+
+    def changes(self, repository: Repository, full_id: str, replace: bool, overwrite: bool) -> Changes:
+        """What makes them a part of a repository, or a folder, whose card calls it `full_id`.
+
+        Raises `PublishError` where they may not become one.
+        """
+        features, name = self.features, self.features.config_name
+        published = read_facts(repository)
+        _check_same(repository.repo_id, published, self.facts, replace or overwrite)
+        check_features(repository, published, name, features.source.name, overwrite)
+        entry, entries = _joined(published, self.facts, features.source)
+        card = dataset_card(full_id, entries, _card_data(repository, features, self.files))
+        before = [generated(str(dataset_card(full_id, published, DatasetCardData())))] if published else []
+        page, kept = merge(
+            adopted(repository.page, before),
+            generated(str(card)),
+            overwrite=overwrite,
+            always=("configs", "dataset_info"),
+        )
+        facts = json.dumps(entry, indent=1, ensure_ascii=False).encode()
+        texts = {CARD: str(page).encode(), f"{name}/{FACTS}": facts}
+        gone = [path for path in repository.paths if _is_shard(path, name) and path not in self.files]
+        return Changes(texts, self.files, gone, kept, f"{CARD} of {repository.repo_id}")
+
+
+@contextmanager
+def made(features: FeatureSet) -> Iterator[MadeFiles]:
+    """Inside, the files of features lie somewhere. Raises `PublishError` as `FeatureSet.check` does."""
+    features.check()
+    facts = describe_features(features)
+    with tempfile.TemporaryDirectory() as work:
+        yield MadeFiles(features, facts, _write_files(features, Path(work)))
 
 
 def describe_features(features: FeatureSet) -> dict:
     """What `encls_features.json` says: how the features were made, and what there is of each class."""
     windows, config, source, codec = features.windows, features.config, features.source, features.codec
-    names = windows.features["label"].names
-    labels = np.asarray(windows["label"][:])
+    names, labels = class_names(windows.features), label_array(windows)
     clips, clip = np.unique(np.asarray(windows["clip_id"][:]), return_inverse=True)
-    pairs = np.unique(
-        np.stack([clip, labels]), axis=1
-    )  # with labels in time, a clip may have windows of several classes
+    if labels.ndim == 2:
+        row, labels = np.nonzero(labels == 1)
+    else:
+        row = np.arange(len(labels))
+    # With labels in time, a clip may have windows of several classes.
+    pairs = np.unique(np.stack([clip[row], labels]), axis=1)
     num_windows, num_clips = (np.bincount(each, minlength=len(names)) for each in (labels, pairs[1]))
     return {
         "config_name": features.config_name,

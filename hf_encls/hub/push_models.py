@@ -19,8 +19,10 @@ from hf_encls.files.records import RecordError, read_record
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.repository import Repository, check_model
 from hf_encls.report.card_files import CARD, read_card
-from hf_encls.report.cards import cards_as_made, eval_results
+from hf_encls.report.card_scores import eval_results
+from hf_encls.report.cards import cards_as_made
 from hf_encls.report.codec_texts import ASSETS, ATTRIBUTION, lacks_codec
+from hf_encls.report.examples import examples_of
 from hf_encls.report.merging import merge, notice
 from hf_encls.report.pages import Page, adopted, as_sent, generated, read_page, seal_of
 from hf_encls.training.results import RESULTS, Results
@@ -91,7 +93,9 @@ def push_model(
     if last["kept"]:
         logger.warning(notice(last["kept"], last["where"], "publishing with `overwrite=True`"))
     if save_card is not None:
-        card = re.sub(r"\]\((\w+\.png)\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"])
+        card = re.sub(
+            r"\]\(((?:examples/)?[\w-]+\.(?:png|wav))\)", rf"]({published.url}/resolve/main/\g<1>)", last["card"]
+        )
         write_text(card, save_card)
     return published
 
@@ -156,7 +160,7 @@ def _known(repository: Repository) -> dict[str, set[str]]:
 def _scores(repository: Repository) -> dict[str, str]:
     """The files in `.eval_results` that come from a repository's own results.json; none where it is not one of ours."""
     results = _results(repository)
-    return {EVAL + name: text for name, text in eval_results(results).items()} if results else {}
+    return {EVAL + name: text for name, text in eval_results(results, slug=True).items()} if results else {}
 
 
 def _results(repository: Repository) -> Results | None:
@@ -213,7 +217,9 @@ def _named(page: Page, folder: Path, repo_id: str) -> Page:
 def model_files(folder: Path) -> list[str]:
     """The files of a model folder that are published, as posix paths."""
     paths = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in paths if any(_matches(path, pattern) for pattern in MODEL_FILES))
+    examples = examples_of(folder)
+    named = set(examples.files if examples else ())  # others in that folder were not given to be published
+    return sorted(path for path in paths if path in named or any(_matches(path, pattern) for pattern in MODEL_FILES))
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,13 +1,14 @@
-"""A repository as it is at one commit: what it holds, and whether hf_encls made it."""
+"""A repository as it is at one commit, or a folder: what it holds, and whether hf_encls made it."""
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from hf_encls.files import TEMPORARY
 from hf_encls.hub.commit import PublishError, diagnose
 from hf_encls.hub.pull_features import FACTS
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -16,40 +17,48 @@ from hf_encls.report.pages import Page, read_page
 
 # What the Hub's own pages put into a new repository.
 HARMLESS = re.compile(r"\.gitattributes|\.gitignore|LICENSE(\.md|\.txt)?")
-ADVICE = (
-    "Push to a repository of another name, or publish with `overwrite=True`: files that are not written stay then, too"
-)
+OTHER = "Push to a repository of another name"
+OTHER_FOLDER = "Take another `output_dir`"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """The files of a repository at one commit, and its card."""
+    """The files of a repository at one commit, or of a folder, and its card. `other` is what to do where it will not do."""
 
-    api: HfApi
     repo_id: str
-    repo_type: str
-    revision: str
     paths: Sequence[str]
     page: Page
+    read: Callable[[str], bytes]  # the content of a file
+    other: str = OTHER
 
     @classmethod
     def look(cls, api: HfApi, repo_id: str, repo_type: str, revision: str) -> "Repository":
         """Read what is there. Raises `PublishError` where its card cannot be merged with another."""
-        paths = api.list_repo_files(repo_id, repo_type=repo_type, revision=revision)
-        empty = cls(api, repo_id, repo_type, revision, paths, Page())
-        if CARD not in paths:
-            return empty
-        content = empty.read(CARD)
+
+        def read(path: str) -> bytes:
+            return Path(api.hf_hub_download(repo_id, path, repo_type=repo_type, revision=revision)).read_bytes()
+
+        return cls._of(repo_id, api.list_repo_files(repo_id, repo_type=repo_type, revision=revision), read, OTHER)
+
+    @classmethod
+    def look_into(cls, folder: Path) -> "Repository":
+        """As `look`, for a folder, which need not be there; of the folders in it the files, and not those of deeper ones."""
+        found = [*folder.glob("*"), *folder.glob("*/*")] if folder.is_dir() else []
+        paths = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file() and _is_meant(path))
+        return cls._of(str(folder), paths, lambda path: (folder / path).read_bytes(), OTHER_FOLDER)
+
+    @classmethod
+    def _of(cls, name: str, paths: Sequence[str], read: Callable[[str], bytes], other: str) -> "Repository":
         try:
-            page = read_page(content, f"{CARD} of {repo_id}")
+            page = read_page(read(CARD), f"{CARD} of {name}") if CARD in paths else Page()
         except ValueError as error:
             raise PublishError(str(error)) from error
-        return cls(api, repo_id, repo_type, revision, paths, page)
+        return cls(name, paths, page, read, other)
 
-    def read(self, path: str) -> bytes:
-        """The content of a file."""
-        file = self.api.hf_hub_download(self.repo_id, path, repo_type=self.repo_type, revision=self.revision)
-        return Path(file).read_bytes()
+    @property
+    def advice(self) -> str:
+        """What whoever publishes can do about what is there."""
+        return f"{self.other}, or publish with `overwrite=True`: files that are not written stay then, too"
 
     def json(self, path: str) -> object:
         """What a JSON file says; None where it is not there or is none."""
@@ -75,7 +84,7 @@ def check_model(repository: Repository, overwrite: bool) -> None:
         if kind != EnclsConfig.model_type:
             raise PublishError(
                 f"expected {repository.repo_id} to be empty or to hold a model of hf_encls, found a model of another kind "
-                f"(model_type {kind!r} in config.json). {ADVICE}. Nothing was changed"
+                f"(model_type {kind!r} in config.json). {repository.advice}. Nothing was changed"
             )
     elif repository.foreign and not repository.page.ours:
         raise PublishError(_foreign(repository, "a model"))
@@ -129,8 +138,7 @@ def check_features(
     if sources and source not in {entry["source"] for entry in entries}:
         raise PublishError(
             f"expected {repository.repo_id} to hold features of {source!r}, found those of {', '.join(map(repr, sources))}: "
-            "one card would be about both. Push to a repository of another name, or publish with "
-            "`overwrite=True`. Nothing was changed"
+            f"one card would be about both. {repository.other}, or publish with `overwrite=True`. Nothing was changed"
         )
     inside = [path for path in repository.paths if path.startswith(f"{name}/")]
     if inside and not any(entry["config_name"] == name for entry in entries):
@@ -144,5 +152,10 @@ def _foreign(repository: Repository, kind: str) -> str:
     names = ", ".join(repository.foreign[:3]) + (" and more" if len(repository.foreign) > 3 else "")
     return (
         f"expected {repository.repo_id} to be empty or to hold {kind} of hf_encls, found what hf_encls did not write "
-        f"({names}). {ADVICE}. Nothing was changed"
+        f"({names}). {repository.advice}. Nothing was changed"
     )
+
+
+def _is_meant(path: Path) -> bool:
+    """Whether a file counts: not what a system or a killed process leaves in a folder."""
+    return not path.name.startswith((".DS_Store", TEMPORARY)) and not path.parent.name.startswith(TEMPORARY)

@@ -15,6 +15,7 @@ from hf_encls.inference.pipeline import EnclsPipeline, SourceSettings
 from hf_encls.inference.sources import name_of, open_source
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import has_several_labels
 
 LONGEST_S = 30.0  # every window is classified as often as it has patches
 BANDS, TIMES = 8, 8  # patches of a window that are hidden, one at a time
@@ -84,25 +85,28 @@ def occlusion(model: EnclsForAudioClassification, windows: torch.Tensor, targets
     is_ordered = config.representation.ordered
     hidden = torch.minimum(windows, mean) if is_ordered else mean.expand_as(windows)
     heat = torch.zeros_like(windows)
-    before = log_odds(model.classify(windows), targets)
+    several = has_several_labels(config)
+    before = log_odds(model.classify(windows), targets, several)
     for rows in _edges(bands, BANDS if is_ordered else 1):
         parts = _edges(frames, TIMES)
         changed = windows.repeat(len(parts), 1, 1, 1)
         for number, part in enumerate(parts):
             changed[number, :, rows, part] = hidden[:, rows, part]
-        after = log_odds(model.classify(changed.flatten(0, 1)), targets.repeat(len(parts))).reshape(-1, count)
+        after = log_odds(model.classify(changed.flatten(0, 1)), targets.repeat(len(parts)), several).reshape(-1, count)
         for number, part in enumerate(parts):
             heat[:, rows, part] = (before - after[number])[:, None, None]
     return heat
 
 
-def log_odds(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def log_odds(logits: torch.Tensor, targets: torch.Tensor, several: bool = False) -> torch.Tensor:
     """Logits (W, L) -> of each row's target, the logarithm of its probability over that of all others together (W,).
+
+    With `several` labels at once, over that of its absence, which the logits are already.
 
     A probability near 1 hardly moves, whatever is hidden; its log-odds do.
     """
     own = targets[:, None]
-    others = logits.scatter(1, own, -math.inf).logsumexp(1) if logits.shape[1] > 1 else 0.0
+    others = 0.0 if several or logits.shape[1] == 1 else logits.scatter(1, own, -math.inf).logsumexp(1)
     return logits.gather(1, own)[:, 0] - others
 
 

@@ -12,6 +12,7 @@ from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.inference.timeline import DECIMALS, SHORTEST_CELL
 from hf_encls.model.calibration_encls import UNKNOWN, tempered
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.problem_encls import has_several_labels
 
 PIECE_S = 0.2  # of sound that goes through a codec together: less would be computed more often for little
 
@@ -38,11 +39,16 @@ class Listener:
         pipe: the model, with the step that `set_step` gave.
         piece_s: seconds of sound that go through a codec together; None: a step, at most `PIECE_S`.
 
-    Raises `ValueError` for a model whose windows depend on the end of the sound.
+    Raises `ValueError` for a model whose windows depend on the end of the sound, and for one of several labels at once.
     """
 
     def __init__(self, pipe: EnclsPipeline, piece_s: float | None = None):
         self.pipe, self.config = pipe, pipe.grid
+        if has_several_labels(self.config):
+            raise ValueError(
+                "this model cannot listen: it tells several labels at once, and what is heard is one at a time. hf-encls "
+                "segment takes a recording"
+            )
         self.frontend = pipe._frontend
         self.piece_s = min(self.step_s, PIECE_S) if piece_s is None else piece_s
         delay_s = self.frontend.delay_s(self.piece_s)

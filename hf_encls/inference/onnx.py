@@ -22,6 +22,7 @@ from hf_encls.model.calibration_encls import calibrated
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.export_encls import ExportError
 from hf_encls.model.modeling_encls import EnclsForAudioClassification, EnclsPreTrainedModel
+from hf_encls.model.problem_encls import has_several_labels, thresholds_of
 
 TOLERANCE = 1e-5
 OPSET = 18
@@ -40,12 +41,16 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+    if model.config.representation.needs_codec:
+        model.frontend.adapter.check_exports()
     model = plain_copy(model)
     config = model.config
-    example = {"waveform": 0.1 * torch.randn(3 * config.window_samples + config.step_samples + 1234)}
+    example = {"waveform": 0.1 * torch.randn(trial_length(model))}
     settings = OnnxConfig(dynamic_shapes={"waveform": {0: torch.export.Dim.AUTO}}, opset_version=OPSET)
     with new_file(path) as partial, _quiet(), torch.inference_mode(False), torch.no_grad():
-        program = OnnxExporter().export(Graph(model).eval(), example, settings).program
+        exported = OnnxExporter().export(Graph(model).eval(), example, settings)
+        # transformers 5.21 and 5.22 give PyTorch's own program of the graph.
+        program = exported.program if hasattr(exported, "components") else exported.model
         program.metadata_props["encls"] = json.dumps(_about(config))
         program.producer_name = "hf_encls"
         onnx_ir.save(program, partial)
@@ -53,6 +58,20 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
         if not difference <= TOLERANCE:
             raise ExportError(f"expected the graph's probabilities within {TOLERANCE}, found {difference:.2g} beside")
     return difference
+
+
+def trial_length(model: EnclsForAudioClassification) -> int:
+    """Samples that a graph is drawn with: several windows, and no chunk of a codec that is one frame long.
+
+    A size of 1 in the trial would be one for ever.
+    """
+    config = model.config
+    length = 3 * config.window_samples + config.step_samples + 1234
+    if config.codec_policy not in ("contiguous", "codec"):
+        return length
+    codec = model.frontend.codec.config
+    stride = codec.chunk_stride if config.codec_policy == "codec" else codec.chunk_length
+    return codec.chunk_length + -(-length // stride) * stride
 
 
 class Graph(EnclsPreTrainedModel):
@@ -64,10 +83,13 @@ class Graph(EnclsPreTrainedModel):
 
     def forward(self, waveform: torch.Tensor) -> dict[str, torch.Tensor]:
         """(samples,) -> (windows, classes) and (classes,)."""
-        scores = self.model.classify(self.model.windows_in_graph(waveform[None])[0])
-        windows = calibrated(scores, self.config.window_temperature)
-        clip = calibrated(scores.softmax(-1).mean(0).log(), self.config.clip_temperature)
-        return {"probabilities": windows.softmax(-1), "clip": clip.softmax(-1)}
+        model, config = self.model, self.config
+        scores = model.classify(model.windows_in_graph(waveform[None])[0])
+        windows = model.probabilities(calibrated(scores, config.window_temperature))
+        if has_several_labels(config):
+            return {"probabilities": windows, "clip": windows.mean(0)}
+        clip = calibrated(scores.softmax(-1).mean(0).log(), config.clip_temperature)
+        return {"probabilities": windows, "clip": clip.softmax(-1)}
 
 
 def compare(
@@ -88,7 +110,7 @@ def compare(
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
             told = model(input_values=wave[None])
-        expected, of_clip = (logits[0].softmax(-1).numpy() for logits in (told.window_logits, told.logits))
+            expected, of_clip = (model.probabilities(each[0]).numpy() for each in (told.window_logits, told.logits))
         actual, clip = session.run(["probabilities", "clip"], {"waveform": wave.numpy()})
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")
@@ -131,9 +153,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _about(config: EnclsConfig) -> dict:
+    several = has_several_labels(config)
     return {
         "features": config.feature_name,
         "labels": [config.id2label[i] for i in range(config.num_labels)],
+        **({"problem_type": config.problem_type, "thresholds": list(thresholds_of(config))} if several else {}),
         "sampling_rate": config.sampling_rate,
         "window_s": config.window_units * config.samples_per_unit / config.sampling_rate,
         "step_s": config.step_units * config.samples_per_unit / config.sampling_rate,

@@ -3,6 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,12 @@ def save_timeline_picture(
     """
     labels, duration_s = cells.labels, cells.times.duration_s
     order = np.sort(np.argsort(-cells.probabilities.max(axis=0), kind="stable")[:MAX_CLASSES])
-    heights = [*([1.1] if envelope else []), 0.45, max(0.8, 0.24 * len(order)), *([1.1] if why else [])]
     names = class_names(labels)
     used = [i for i, name in enumerate(labels) if any(segment["label"] == name for segment in segments)]
+    overlap = any(after["start"] < before["end"] for before, after in pairwise(segments))
+    rows = {labels[i]: row for row, i in enumerate(used)} if overlap else {}
+    heights = [*([1.1] if envelope else []), max(0.45, 0.2 * len(rows)), max(0.8, 0.24 * len(order))]
+    heights += [1.1] if why else []
     # A class looks alike in all pictures of a model, whatever else is heard.
     looks = {labels[i]: (names[i], look(i)) for i in used}
     if any(segment["label"] not in looks for segment in segments):
@@ -94,7 +98,7 @@ def save_timeline_picture(
     if why:
         _draw_why(axes[-1], why)
         axes = axes[:-1]
-    _draw_segments(axes[-2], segments, looks, duration_s)
+    _draw_segments(axes[-2], segments, looks, duration_s, rows)
     figure.legend(
         handles=[_patch(name, style) for name, style in looks.values()],
         loc="outside lower center",
@@ -145,20 +149,31 @@ def _patch(name: str, style: Look) -> "Patch":
 
 
 def _draw_segments(
-    axes: "Axes", segments: Sequence[dict], looks: dict[str, tuple[str, Look]], duration_s: float
+    axes: "Axes",
+    segments: Sequence[dict],
+    looks: dict[str, tuple[str, Look]],
+    duration_s: float,
+    rows: dict[str, int],
 ) -> None:
-    """Bars in the look of their class; its name stands in those that are wide enough, and all are in the legend."""
+    """Bars in the look of their class; its name stands in those that are wide enough, and all are in the legend.
+
+    Where segments overlap, each class has one of `rows`, the first above.
+    """
+    count = max(1, len(rows))
     for segment in segments:
         name, style = looks[segment["label"]]
         start, end = segment["start"], segment["end"]
-        axes.axvspan(start, end, facecolor=style.colour, hatch=style.hatch, edgecolor=EDGE, linewidth=0)
+        bottom = 1 - (rows.get(segment["label"], 0) + 1) / count
+        where = {"ymin": bottom, "ymax": bottom + 1 / count}
+        axes.axvspan(start, end, **where, facecolor=style.colour, hatch=style.hatch, edgecolor=EDGE, linewidth=0)
         room = int((end - start) / duration_s * 100)  # characters that fit
         # Wide characters, as of Chinese, take two places.
         width = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in name)
         if room >= min(width, 6):
             text = name if width <= room else drawn(one_line(segment["label"]), max(3, room * len(name) // width))
-            text = axes.text((start + end) / 2, 0.5, text, ha="center", va="center", fontsize=9, clip_on=True)
+            height = bottom + 0.5 / count
+            text = axes.text((start + end) / 2, height, text, ha="center", va="center", fontsize=9, clip_on=True)
             text.set_bbox({"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85})
-    for segment in segments[1:]:
+    for segment in [] if rows else segments[1:]:
         axes.axvline(segment["start"], color="white", linewidth=1)
     axes.set(ylabel="Label", yticks=[], ylim=(0, 1))

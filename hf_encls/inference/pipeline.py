@@ -17,12 +17,13 @@ from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows
 from hf_encls.inference.sources import Clip, name_of, open_source
-from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, segments_of
+from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, make_timeline, segments_of
 from hf_encls.model.calibration_encls import UNKNOWN, tempered
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
 from hf_encls.model.limits_encls import check_seconds
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import has_several_labels, thresholds_of
 from hf_encls.model.windows_encls import WindowStream
 
 SHORT_S = 60.0  # clips up to this go through the model together, longer ones piece by piece
@@ -80,8 +81,15 @@ class Analysis:
             rows.insert(0, {"score": 1.0 - float(scores.max()), "label": UNKNOWN})
         return rows[:top_k]
 
+    def present(self) -> list[dict]:
+        """The labels that the clip has, as `top` gives them: those from their thresholds on, the most probable first."""
+        limits = dict(zip(self.labels, thresholds_of(self.config), strict=True))
+        return [each for each in self.top(None) if each["score"] >= limits[each["label"]]]
+
     def timeline(self, **settings) -> list[dict]:
-        """Segments; settings as in `Segmentation`."""
+        """Segments; settings as in `Segmentation`. Of several labels at once they overlap, and leave gaps."""
+        if has_several_labels(self.config):
+            return make_timeline(self.as_trained, self.labels, self.times, thresholds_of(self.config), **settings)
         return segments_of(self.cells(), self.config.window_unknown_below, **settings)
 
     def cells(self) -> Cells:
@@ -173,9 +181,10 @@ class EnclsPipeline(AudioClassificationPipeline):
         unknown = settings.keys() - known
         if unknown:
             raise ValueError(f"unknown setting {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-        if function_to_apply not in (None, "softmax"):
+        expected = "sigmoid" if has_several_labels(self.model.config) else "softmax"
+        if function_to_apply not in (None, expected):
             raise ValueError(
-                f"expected function_to_apply softmax (probabilities are averaged), found {function_to_apply}"
+                f"expected function_to_apply {expected} (probabilities are averaged), found {function_to_apply}"
             )
         return {}, {}, settings
 
@@ -187,7 +196,8 @@ class EnclsPipeline(AudioClassificationPipeline):
                 of `datasets`, codes; or a list of them (a list of answers comes back); or another iterable of them, a
                 generator or a `Dataset` (an iterator comes back).
             batch_size: short clips that go through the model together; 8 for a list, 1 for other iterables.
-            top_k: labels to return, 5 where not given; `None` gives all.
+            top_k: labels to return, 5 where not given; `None` gives all. Of several labels at once each has a probability of
+                its own.
             return_timestamps: return segments `{"start", "end", "label", "score"}` instead of labels.
             smoothing, median_s, switch_penalty, min_duration_s, all_scores: of segments, see
                 `hf_encls.inference.timeline.Segmentation`.
@@ -313,7 +323,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         """(W, C, T) -> probabilities as trained (W, L)."""
         if not len(windows):
             return np.zeros((0, self.model.config.num_labels), np.float32)
-        return self.model.classify_in_parts(windows).float().softmax(-1).cpu().numpy()
+        return self.model.probabilities(self.model.classify_in_parts(windows).float()).cpu().numpy()
 
     def _analysis(self, name: str, rows: np.ndarray, duration_s: float) -> Analysis:
         grid = self.grid

@@ -6,7 +6,7 @@ cover it, weighted by how much of it each covers. Labels are chosen per cell, sm
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -84,17 +84,37 @@ class Segmentation:
         return cells.argmax(axis=1)
 
 
-def make_timeline(probabilities: np.ndarray, labels: Sequence[str], times: Times, **settings) -> list[dict]:
+def make_timeline(
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    times: Times,
+    thresholds: Sequence[float] | None = None,
+    **settings,
+) -> list[dict]:
     """Window probabilities (W, L) -> segments `{"start", "end", "label", "score"}` that tile [0, times.duration_s].
 
     `labels` are the names of the L classes, `settings` those of `Segmentation`. `score` is the mean probability of the
     label over the segment, of the cells before smoothing. Neighbouring segments have different labels.
 
+    With `thresholds` (L,) sounds have several labels at once, or none: a label is there from its probability on, and has
+    segments of its own, which may overlap those of others. What `Segmentation` says holds for each label by itself: a
+    change is one between there and not there, and a segment or a gap shorter than `min_duration_s` vanishes. Segments
+    come in the order of their starts, then of the labels.
+
     Raises `ValueError` for shapes and settings that do not fit.
     """
     if probabilities.ndim != 2 or probabilities.shape[1] != len(labels) or not probabilities.size:
         raise ValueError(f"expected probabilities of shape (W, {len(labels)}), found {probabilities.shape}")
-    return segments_of(Cells(cell_probabilities(probabilities, times), labels, times), **settings)
+    divided = Cells(cell_probabilities(probabilities, times), labels, times)
+    if thresholds is None:
+        return segments_of(divided, **settings)
+    segmentation, cells = Segmentation(**settings), divided.probabilities
+    tracks = [
+        _runs(_against_threshold(cells[:, label], limit), times, segmentation)
+        for label, limit in enumerate(thresholds)
+    ]
+    runs = [(*run[:2], label) for label, track in enumerate(tracks) for run in track if run[2] == 0]
+    return _segments(divided, sorted(runs, key=lambda run: run[0]), segmentation)
 
 
 def segments_of(divided: Cells, unknown_below: float | None = None, **settings) -> list[dict]:
@@ -103,26 +123,46 @@ def segments_of(divided: Cells, unknown_below: float | None = None, **settings) 
     `unknown_below`: a cell whose most probable class has less is `unknown`. That is one more label to choose, to smooth and
     to join, with this probability in every cell; the score of such a segment is what the best class lacks of 1.
     """
-    segmentation = Segmentation(**settings)
-    cells, labels, times = divided.probabilities, divided.labels, divided.times
+    segmentation, cells = Segmentation(**settings), divided.probabilities
     if unknown_below is not None:
         cells = np.concatenate([cells, np.full((len(cells), 1), unknown_below)], axis=1)
-        labels = [*labels, UNKNOWN]
+    runs = _runs(cells, divided.times, segmentation)
+    return _segments(divided, runs, segmentation, with_unknown=unknown_below is not None)
+
+
+def _runs(cells: np.ndarray, times: Times, segmentation: Segmentation) -> list[tuple[int, int, int]]:
+    """Probabilities of cells (n, L) -> runs of one label: first cell, last + 1, label."""
     path = segmentation.labels(cells, times.step_s)
-    edges = times.edges(len(cells))
-    runs = absorb_short(path, cells, edges, segmentation.min_duration_s)
-    segments = []
+    return absorb_short(path, cells, times.edges(len(cells)), segmentation.min_duration_s)
+
+
+def _segments(
+    divided: Cells, runs: Iterable[tuple[int, int, int]], segmentation: Segmentation, with_unknown: bool = False
+) -> list[dict]:
+    """The segments of runs; `with_unknown`: there is one more label, `unknown`, which has what the best class lacks of 1."""
+    cells, times = divided.probabilities, divided.times
+    names = [*divided.labels, UNKNOWN] if with_unknown else divided.labels
+    edges, segments = times.edges(len(cells)), []
     for first, last, label in runs:
         scores = _mean(cells[first:last], np.diff(edges[first : last + 1]))
-        if unknown_below is not None:
-            scores[-1] = 1 - scores[:-1].max()
+        if with_unknown:
+            scores = np.append(scores, 1 - scores.max())
         start = round(float(edges[first]), DECIMALS)
         end = round(float(edges[last]), DECIMALS) if last < len(cells) else float(times.duration_s)
-        segment = {"start": start, "end": end, "label": labels[label], "score": float(scores[label])}
+        segment = {"start": start, "end": end, "label": names[label], "score": float(scores[label])}
         if segmentation.all_scores:
-            segment["scores"] = {name: float(score) for name, score in zip(labels, scores, strict=True)}
+            segment["scores"] = {name: float(score) for name, score in zip(names, scores, strict=True)}
         segments.append(segment)
     return segments
+
+
+def _against_threshold(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Probabilities (n,) of a label -> (n, 2) that it is there and that it is not, equal at the threshold."""
+    small = np.finfo(np.float64).eps
+    limit, chance = (np.clip(each, small, 1 - small) for each in (threshold, probabilities))
+    odds = chance / (1 - chance) * ((1 - limit) / limit)
+    there = np.where(probabilities == threshold, 0.5, odds / (1 + odds))
+    return np.stack([there, 1 - there], axis=1)
 
 
 def cell_probabilities(probabilities: np.ndarray, times: Times) -> np.ndarray:

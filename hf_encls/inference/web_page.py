@@ -12,6 +12,7 @@ from pathlib import Path
 from hf_encls.files import new_folder, work_folder, write_bytes, write_json
 from hf_encls.inference.onnx import export_onnx
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import has_several_labels
 
 # onnxruntime-web as npm has it: the version, and the integrity that the registry states of its archive.
 RUNTIME = "onnxruntime-web"
@@ -31,8 +32,10 @@ def write_page(
     """Write the page of `model` as a new `folder`; returns the graph's largest difference of a probability from PyTorch's.
 
     `runtime` is the archive of onnxruntime-web, which npm is asked for where None is given. Raises `ExportError` as
-    `export_onnx` does, and `ValueError` where the archive cannot be had or is another one.
+    `export_onnx` does, and `ValueError` where the archive cannot be had or is another one, and for several labels at once.
     """
+    if has_several_labels(model.config):
+        raise ValueError("the page shows one label at a time, and this model tells several at once: export its graph")
     with work_folder(Path(folder).parent) as work:
         archive = fetch_runtime(work) if runtime is None else Path(runtime)
         files = runtime_files(archive)

@@ -186,13 +186,17 @@ class CodecAdapter(ABC):
             nn.functional.pad(waveforms, (0, missing)) if isinstance(missing, torch.SymInt) or missing else waveforms
         )
 
+    def check_exports(self) -> None:
+        """Raise `ExportError` for a family of which no graph is known."""
+        if not self.exports:
+            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
+
     def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
         """Waveforms of one length (B, N) -> latents (B, C, F), as `latents`, in operations of a graph for any N.
 
         Raises `ExportError` for a family of which no such graph is known.
         """
-        if not self.exports:
-            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
+        self.check_exports()
         return self.encode(codec, waveforms)
 
     def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling] | None:
@@ -329,23 +333,11 @@ def _weights_of(codec: nn.Module, parts: Sequence[str]) -> dict[str, torch.Tenso
     return {name: value for name, value in codec.state_dict().items() if name.split(".")[0] in parts}
 
 
-def differing(found: PreTrainedConfig, usual: PreTrainedConfig, names: Sequence[str]) -> dict:
+def differing(actual: PreTrainedConfig, usual: PreTrainedConfig, names: Sequence[str]) -> dict:
     """Those of the named settings in which two configurations differ, as JSON has them: a tuple is a list there."""
 
     def plain(config: PreTrainedConfig, name: str):
         value = getattr(config, name, None)
         return list(value) if isinstance(value, tuple) else value
 
-    return {name: plain(found, name) for name in names if plain(found, name) != plain(usual, name)}
-
-
-def reach(layers: Sequence[tuple[int, int, int, int]], hop_length: int) -> tuple[int, int]:
-    """Samples before and after a frame's own that it depends on.
-
-    `layers` are convolutions in the order of the signal: kernel size, stride, dilation, padding on the left.
-    """
-    first = last = 0
-    for kernel, stride, dilation, padding in reversed(layers):
-        first = first * stride - padding
-        last = last * stride - padding + (kernel - 1) * dilation
-    return max(0, -first), max(0, last - (hop_length - 1))
+    return {name: plain(actual, name) for name in names if plain(actual, name) != plain(usual, name)}

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import ModelOutput
 
+from .export_encls import any_size
 from .modeling_encls import EnclsForAudioClassification
 
 
@@ -63,15 +64,22 @@ class EnclsModel(EnclsForAudioClassification):
             raise ValueError(
                 "expected either input_features (windows) or input_values (waveforms), found both or neither"
             )
-        windows = self.windows(input_values, attention_mask) if input_features is None else input_features.split(1)
-        counts = [len(clip) for clip in windows]
-        with self._maps(output_hidden_states) as maps:
-            clips = self.seen(torch.cat(windows)).split(counts)
-        output = EnclsModelOutput(
-            last_hidden_state=nn.utils.rnn.pad_sequence(list(clips), batch_first=True),
-            pooler_output=torch.stack([clip.mean(0) for clip in clips]),
-            num_windows=torch.tensor(counts, device=clips[0].device),
-            hidden_states=maps(),
-        )
+        if input_features is None and torch.compiler.is_exporting():
+            with any_size(), self._maps(output_hidden_states) as maps:
+                windows = self.windows_in_graph(input_values, attention_mask)
+                clips = self.seen(windows.flatten(0, 1)).unflatten(0, windows.shape[:2]).clone()
+                counts = torch.full_like(clips[:, 0, 0], windows.shape[1], dtype=torch.long)
+                output = EnclsModelOutput(clips, clips.sum(1) / counts[:, None], counts, maps())
+        else:
+            windows = self.windows(input_values, attention_mask) if input_features is None else input_features.split(1)
+            counts = [len(clip) for clip in windows]
+            with self._maps(output_hidden_states) as maps:
+                clips = self.seen(torch.cat(windows)).split(counts)
+            output = EnclsModelOutput(
+                last_hidden_state=nn.utils.rnn.pad_sequence(list(clips), batch_first=True),
+                pooler_output=torch.stack([clip.mean(0) for clip in clips]),
+                num_windows=torch.tensor(counts, device=clips[0].device),
+                hidden_states=maps(),
+            )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()

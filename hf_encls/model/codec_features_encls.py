@@ -11,7 +11,7 @@ from .adapter_encls import CodecAdapter
 from .codec_encls import FAMILIES, codec_adapter, unknown_family
 from .encoding_encls import precision
 from .representation_encls import Representation
-from .windows_encls import WindowStream, cut, cut_in_graph
+from .windows_encls import WindowStream, cut, cut_in_graph, cut_together
 
 
 class Latents(Representation):
@@ -98,7 +98,10 @@ class Latents(Representation):
         )
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return [self._cut(self.from_latents(clip)) for clip in self.latents(waveforms)]
+        clips = [self.from_latents(clip) for clip in self.latents(waveforms)]
+        if self.codec.device.type == "cpu":
+            return [self._cut(clip) for clip in clips]
+        return cut_together(clips, self.config.window_units, self.config.step_units)
 
     @torch.no_grad()
     def latents(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from .head_encls import Head
 from .limits_encls import check_last_layer, check_numbers, check_object, check_seconds
 from .mnist_encls import MnistHead
 from .names_encls import REPRESENTATIONS, family_of, parse_features
+from .problem_encls import check_problem
 from .representation_encls import Representation
 from .statistics_encls import StatisticsHead
 
@@ -235,6 +236,8 @@ class EnclsConfig(FeatureConfig):
             Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
         num_directions (`int`, *optional*):
             Directions in which `statistics` takes the covariance: 32; 0: none is taken.
+        thresholds (`list[float]`, *optional*):
+            With `problem_type="multi_label_classification"`: from which probability on each class counts as there.
         window_temperature (`float`, *optional*):
             What the logits of windows are divided by, so that probabilities are as high as the answers are often right.
             Fitted after training; `None`: as trained.
@@ -257,6 +260,7 @@ class EnclsConfig(FeatureConfig):
     pool_size: int | None = None
     dropout: float | None = None
     num_directions: int | None = None
+    thresholds: list[float] | tuple[float, ...] | None = None
     window_temperature: float | None = None
     clip_temperature: float | None = None
     window_unknown_below: float | None = None
@@ -313,6 +317,7 @@ class EnclsConfig(FeatureConfig):
         check_head_options(self.head, {name: getattr(self, name) for name in HEAD_OPTIONS})
         self.head_class.validate(self)
         check_last_layer(self)
+        check_problem(self)
         check_calibration(self)
 
     @property

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .adapter_encls import CodecAdapter, reach
+from .adapter_encls import CodecAdapter
+from .encoding_encls import reach
 from .limits_encls import check_family, check_ratios
 
 LIMITS = {

@@ -8,9 +8,10 @@ from torch import nn
 from transformers import EncodecConfig
 
 from .adapter_encls import CodecAdapter, Convolutions, differing
-from .encoding_encls import encode_causal, encode_chunks, live_piece, stream_causal
+from .encoding_encls import can_fill, encode_causal, encode_chunks, live_piece, stream_causal
 from .export_encls import any_length
 from .limits_encls import check_encodec
+from .together_encls import encode_together
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
 PUBLISHED_ENCODEC = {
@@ -97,7 +98,9 @@ class EncodecAdapter(CodecAdapter):
         convolutions: Convolutions | None = None,
     ) -> list[torch.Tensor]:
         if policy == "whole" and self.has_tiles:
-            return encode_causal(codec, waveforms, dtype, convolutions)
+            if codec.device.type == "cpu" or not can_fill(codec):
+                return encode_causal(codec, waveforms, dtype, convolutions)
+            return encode_together(codec, waveforms, dtype)
         chunks = [list(self._chunks(waveform, policy)) for waveform in waveforms]
         flat = iter(encode_chunks(codec, [chunk for clip in chunks for chunk in clip], dtype))
         return [torch.cat([next(flat) for _ in clip], dim=-1) for clip in chunks]

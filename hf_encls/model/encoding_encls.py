@@ -2,45 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from .layers_encls import encoder_layers, lstm_position
+from .tiles_encls import TILE_S, Tiling, batch_size, parts, side_by_side, through, through_filled
 
 PASS_S = 5.0  # audio that goes through an encoder without tiles at once, on a CPU: 20 took 1.4 times as long with DAC
 SEGMENT_S = 10.0  # the least that a piece of a stream brings to it
-TILE_S = 1.0  # audio that goes through the causal convolutions at once: its activations stay in the cache of a core
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How causal convolutions see a clip: in pieces, each behind what its first frame still sees of the one before.
-
-    Args:
-        hop: samples of one frame that the convolutions make.
-        context: samples before a piece that go along with it, whole frames.
-        size: samples of a piece, whole frames.
-    """
-
-    hop: int
-    context: int
-    size: int
-
-    @classmethod
-    def of(cls, sampling_rate: int, hop: int, lookback: int) -> "Tiling":
-        """Tiles of `TILE_S` for convolutions that see `lookback` samples before a frame's own."""
-        return cls(hop, -(-lookback // hop) * hop, max(1, round(TILE_S * sampling_rate / hop)) * hop)
-
-    def cut(self, waveform: torch.Tensor, position: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
-        """(tile with its context, frames of context) from `position` on; the last tile is not shorter than half one."""
-        length = len(waveform)
-        while position < length:
-            end = position + self.size if length - position >= 1.5 * self.size else length
-            left = min(position, self.context)
-            yield waveform[position - left : end], left // self.hop
-            position = end
 
 
 @contextmanager
@@ -73,19 +43,6 @@ def _float32_convolutions(name: str, device: torch.device) -> Iterator[None]:
         cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = kept
 
 
-def batch_size(device: torch.device) -> int:
-    """Tiles or chunks per pass: one on a CPU, so that it stays in the cache; on an accelerator what memory allows."""
-    if device.type != "cuda":
-        return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(8, min(512, free // (192 << 20)))  # a second of a full-size codec needs about 100 MiB of activations
-
-
-def side_by_side(device: torch.device) -> int:
-    """Sequences that go through the LSTM together: its steps cost almost as much for one as for many."""
-    return 16 if device.type == "cpu" else 256
-
-
 def receptive_field(codec) -> int:
     """Samples of left context that one frame of the convolutions before the LSTM sees beyond its own hop."""
     field, jump = codec.kernel_size - 1, 1
@@ -107,16 +64,16 @@ def encode_chunks(codec: nn.Module, chunks: Sequence[torch.Tensor], dtype: torch
         by_length.setdefault(len(chunk), []).append(i)
     for indices in by_length.values():
         hidden = []
-        for part in _parts(indices, batch_size(codec.device)):
+        for part in parts(indices, batch_size(codec.device)):
             batch = torch.stack([chunks[i] for i in part])[:, None]
             if codec.config.normalize:
                 # As EncodecModel._encode_frame: divided by the root mean square of the mono signal.
                 batch = batch / (batch.pow(2).mean(dim=-1, keepdim=True).sqrt() + 1e-8)
             batch = batch.expand(-1, codec.config.audio_channels, -1)
-            hidden += _through(layers[:lstm_at], batch.to(dtype)).float()
+            hidden += through(layers[:lstm_at], batch.to(dtype)).float()
         together = side_by_side(codec.device)
-        for part, batch in zip(_parts(indices, together), _parts(hidden, together), strict=True):
-            for i, latents in zip(part, _through(layers[lstm_at:], torch.stack(batch)), strict=True):
+        for part, batch in zip(parts(indices, together), parts(hidden, together), strict=True):
+            for i, latents in zip(part, through(layers[lstm_at:], torch.stack(batch)), strict=True):
                 out[i] = latents
     return out
 
@@ -134,7 +91,7 @@ def encode_by_length(
         by_length.setdefault(waveform.shape[-1], []).append(i)
     for length, indices in by_length.items():
         seconds = PASS_S if waveforms[indices[0]].device.type != "cuda" else batch_size(waveforms[indices[0]].device)
-        for part in _parts(indices, max(1, int(seconds * sampling_rate / length))):
+        for part in parts(indices, max(1, int(seconds * sampling_rate / length))):
             for i, latents in zip(part, encode(torch.stack([waveforms[i] for i in part])).float(), strict=True):
                 out[i] = latents
     return out
@@ -201,7 +158,8 @@ def encode_causal(
     tiles = [list(_tiling(codec.config).cut(waveform)) for waveform in waveforms]
     flat = [tile for clip in tiles for tile in clip]
     before_lstm, channels = layers[: lstm_position(layers)], codec.config.audio_channels
-    flat = iter(_convolve(before_lstm, flat, channels, dtype, convolutions))
+    tiling = _tiling(codec.config) if can_fill(codec) else None
+    flat = iter(_convolve(before_lstm, flat, channels, dtype, convolutions, tiling))
     hidden = [torch.cat([next(flat) for _ in clip], dim=-1) for clip in tiles]  # (H, F)
     # Right padding leaves earlier frames of a causal network unchanged, unless a clip is so short that the codec's
     # reflection at its start reaches beyond its end.
@@ -209,9 +167,9 @@ def encode_causal(
     rest = [i for i, clip in enumerate(hidden) if clip.shape[-1] >= codec.config.last_kernel_size]
     rest.sort(key=lambda i: hidden[i].shape[-1])  # little padding
     out: list[torch.Tensor] = [None] * len(hidden)
-    for part in [[i] for i in short] + list(_parts(rest, side_by_side(codec.device))):
+    for part in [[i] for i in short] + list(parts(rest, side_by_side(codec.device))):
         batch = nn.utils.rnn.pad_sequence([hidden[i].T for i in part], batch_first=True).transpose(1, 2)
-        batch = _through(layers[lstm_position(layers) :], batch)
+        batch = through(layers[lstm_position(layers) :], batch)
         for i, latents in zip(part, batch, strict=True):
             out[i] = latents[:, : hidden[i].shape[-1]]
     return out
@@ -268,6 +226,11 @@ def live_piece(codec, piece_s: float) -> int:
     return max(frames * codec.hop_length, _tiling(codec).context)
 
 
+def can_fill(codec: nn.Module) -> bool:
+    """Whether tiles may be filled up (`Tiling.filled`): the codec reflects, and no graph of standard operators is drawn."""
+    return codec.config.pad_mode == "reflect" and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
 def _tiling(codec) -> Tiling:
     return Tiling.of(codec.sampling_rate, codec.hop_length, receptive_field(codec))
 
@@ -284,28 +247,43 @@ def _convolve(
     channels: int,
     dtype: torch.dtype = torch.float32,
     convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+    tiling: Tiling | None = None,
 ) -> list[torch.Tensor]:
-    """Tiles -> what the layers make of them, (H, f) each, without the context."""
+    """Tiles -> what the layers make of them, (H, f) each, without the context.
+
+    With their `tiling`, those of nearly one length are filled up to it; what they make of their own samples is the same.
+    """
     out: list[torch.Tensor] = [None] * len(tiles)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for i, (tile, frames) in enumerate(tiles):
-        by_shape.setdefault((len(tile), frames), []).append(i)
-    for (_, frames), indices in by_shape.items():
-        for part in _parts(indices, batch_size(tiles[indices[0]][0].device)):
-            batch = torch.stack([tiles[i][0] for i in part])[:, None].expand(-1, channels, -1)
-            hidden = convolutions(batch) if convolutions else None
-            hidden = _through(layers, batch.to(dtype)).float() if hidden is None else hidden
-            for i, latents in zip(part, hidden, strict=True):
-                out[i] = latents[:, frames:]
+        length = tiling.filled(len(tile), frames) if tiling else len(tile)
+        by_shape.setdefault((length, frames), []).append(i)
+    together = batch_size(tiles[0][0].device)
+    for (length, frames), indices in by_shape.items():
+        for part in parts(indices, together):
+            own = [len(tiles[i][0]) for i in part]
+            is_filled = min(own) < length
+            if is_filled:
+                batch = torch.stack([nn.functional.pad(tiles[i][0], (0, length - n)) for i, n in zip(part, own)])
+            else:
+                batch = torch.stack([tiles[i][0] for i in part])
+            batch = batch[:, None].expand(-1, channels, -1)
+            hidden = convolutions(batch) if convolutions and not is_filled else None
+            if hidden is None:
+                batch = batch.to(dtype)
+                hidden = (through_filled(layers, batch, own) if is_filled else through(layers, batch)).float()
+            for i, n, latents in zip(part, own, hidden, strict=True):
+                out[i] = latents[:, frames : -(-n // tiling.hop)] if is_filled else latents[:, frames:]
     return out
 
 
-def _through(layers: Sequence[nn.Module], hidden: torch.Tensor) -> torch.Tensor:
-    for layer in layers:
-        hidden = layer(hidden)
-    return hidden
+def reach(layers: Sequence[tuple[int, int, int, int]], hop_length: int) -> tuple[int, int]:
+    """Samples before and after a frame's own that it depends on.
 
-
-def _parts(items: Sequence, size: int) -> Iterator[Sequence]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    `layers` are convolutions in the order of the signal: kernel size, stride, dilation, padding on the left.
+    """
+    first = last = 0
+    for kernel, stride, dilation, padding in reversed(layers):
+        first = first * stride - padding
+        last = last * stride - padding + (kernel - 1) * dilation
+    return max(0, -first), max(0, last - (hop_length - 1))

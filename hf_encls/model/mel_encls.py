@@ -1,6 +1,6 @@
 """Mel spectrograms: the paper's, in power, and the same in decibels."""
 
-import warnings
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -40,9 +40,7 @@ class Mel(Representation):
 
     def reset(self) -> None:
         config = self.config
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said when it was made
-            filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
+        filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
         for buffer, value in ((self.filters, torch.from_numpy(filters)), (self.taper, _taper(config))):
             if not getattr(buffer, "_is_hf_initialized", False):  # else it came from a checkpoint
                 buffer.copy_(value)
@@ -74,6 +72,12 @@ class Mel(Representation):
                 f"expected a mel filter bank of at most {MOST_FILTER_WEIGHTS} weights, found {weights}: n_fft "
                 f"{config.n_fft} and num_bands {config.num_bands} ask for too much"
             )
+
+    @classmethod
+    def empty_bands(cls, config: PreTrainedConfig) -> list[int]:
+        """Bands that lie between two bins of the spectrum, and hear nothing whatever sounds."""
+        filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
+        return np.flatnonzero(~filters.any(axis=0)).tolist()
 
     @classmethod
     def levels(cls, windows: np.ndarray) -> np.ndarray:
@@ -166,6 +170,12 @@ class LogMel(Mel):
     text = "the mel spectrogram in decibels"
 
     @classmethod
+    def suggested(cls, sampling_rate: int) -> dict[str, int]:
+        """A transform of about 23 ms (1024 samples at 44.1 kHz, which leaves no band empty), half of it to the next."""
+        n_fft = 1 << round(math.log2(0.0232 * sampling_rate))
+        return {"n_fft": n_fft, "hop_length": max(1, n_fft // 2)}
+
+    @classmethod
     def levels(cls, windows: np.ndarray) -> np.ndarray:
         return windows
 
@@ -202,12 +212,6 @@ def mel_filters(n_fft: int, num_bands: int, sampling_rate: int, htk: bool = Fals
     filters = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
     if not htk:
         filters *= 2.0 / (edges[2:] - edges[:-2])
-    if not filters.any(axis=0).all():
-        warnings.warn(
-            f"{np.count_nonzero(~filters.any(axis=0))} of {num_bands} mel bands lie between two bins of n_fft={n_fft} and "
-            "are always silent: take fewer bands or a larger n_fft",
-            stacklevel=2,
-        )
     return filters
 
 

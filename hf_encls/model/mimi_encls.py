@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .adapter_encls import CodecAdapter, reach
-from .encoding_encls import Tiling
+from .adapter_encls import CodecAdapter
+from .encoding_encls import Tiling, reach
 from .layers_encls import prepared_layers
 from .limits_encls import check_family, check_ratios
 

@@ -1,7 +1,6 @@
 """EnclsForAudioClassification: frozen frontend -> windows -> a head -> labels."""
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from .export_encls import ExportError, any_size
 from .head_encls import Head
 from .identity_encls import check_identity
 from .loading_encls import check_finite, check_weights, readable, where_of
+from .problem_encls import clip_score, loss_of, probabilities, window_scores
 from .representation_encls import Representation
 
 LAYERS_0_1 = ("conv1", "conv2", "classifier")  # of version 0.1's checkpoints, where the one head was the model itself
@@ -33,12 +33,13 @@ class EnclsOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is given):
-            Cross entropy of windows (`input_features`) or of clips (`input_values`).
+            Cross entropy of windows (`input_features`) or of clips (`input_values`); binary, of several labels at once.
         logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
-            Scores of windows, or of clips: the logarithm of the mean of the windows' probabilities, under the temperature
-            of the configuration where there is one.
+            Scores of windows, or of clips: the logarithm of the mean of the windows' probabilities (of several labels at
+            once its log-odds), under the temperature of the configuration where there is one.
         window_logits (`torch.FloatTensor` of shape `(batch_size, max_windows, num_labels)`, *optional*):
-            Log-probabilities of each clip's windows; only for `input_values`. Rows beyond a clip's windows are zero.
+            Log-probabilities (log-odds) of each clip's windows; only for `input_values`. Rows beyond a clip's windows are
+            zero.
         num_windows (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Windows of each clip; only for `input_values`.
         hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned with `output_hidden_states=True`):
@@ -139,7 +140,8 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             attention_mask (`torch.Tensor` of shape `(batch_size, num_samples)`, *optional*):
                 1 for samples, 0 for padding on the right. Padding never changes a score.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                Labels of the windows or clips.
+                Labels of the windows or clips; of several labels at once a `torch.FloatTensor` of shape
+                `(batch_size, num_labels)`, from 0 to 1.
             output_hidden_states (`bool`, *optional*):
                 Whether to return the maps of the head's convolutions; the configuration's setting where not given.
 
@@ -158,9 +160,9 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             with any_size(), self._maps(output_hidden_states) as maps:
                 windows = self.windows_in_graph(input_values, attention_mask)
                 scores = self.classify(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
-                window_logits = scores.float().log_softmax(-1)
+                window_logits = window_scores(scores.float(), self.config)
                 num_windows = torch.full_like(window_logits[:, 0, 0], windows.shape[1], dtype=torch.long)
-                logits = window_logits.logsumexp(1) - num_windows[:, None].to(window_logits.dtype).log()
+                logits = clip_score(window_logits, self.config, num_windows[:, None])
                 logits = calibrated(logits, self.config.clip_temperature)
                 window_logits = calibrated(window_logits, self.config.window_temperature)
         else:
@@ -168,13 +170,13 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
             counts = [len(clip) for clip in windows]
             with self._maps(output_hidden_states) as maps:
                 scores = self.classify_in_parts(torch.cat(windows))
-            scores = scores.float().log_softmax(-1).split(counts)
-            logits = torch.stack([clip.logsumexp(0) - math.log(len(clip)) for clip in scores])
+            scores = window_scores(scores.float(), self.config).split(counts)
+            logits = torch.stack([clip_score(clip, self.config) for clip in scores])
             logits = calibrated(logits, self.config.clip_temperature)
             scores = [calibrated(clip, self.config.window_temperature) for clip in scores]
             window_logits = nn.utils.rnn.pad_sequence(scores, batch_first=True)
             num_windows = torch.tensor(counts, device=logits.device)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels.long())
+        loss = None if labels is None else loss_of(logits, labels, self.config)
         output = EnclsOutput(loss, logits, window_logits, num_windows, maps())
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
@@ -241,6 +243,10 @@ class EnclsForAudioClassification(EnclsPreTrainedModel):
     def classify(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T), or of codes (W, K, T) as integers -> logits as trained (W, num_labels)."""
         return self.head(self.seen(windows))
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Scores (..., num_labels) -> probabilities: softmax, of several labels at once sigmoid."""
+        return probabilities(logits, self.config)
 
     def seen(self, windows: torch.Tensor) -> torch.Tensor:
         """Windows of features (W, C, T), or of codes (W, K, T) as integers -> what the classifier sees (W, hidden_size)."""

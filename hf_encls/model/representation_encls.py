@@ -85,8 +85,21 @@ class Representation(KeepsPrecision, ABC):
         return np.arange(count) * config.step_samples
 
     @classmethod
+    def suggested(cls, sampling_rate: int) -> dict[str, int]:
+        """What is taken for new features of sounds at a rate in hertz, where nothing is asked for.
+
+        A configuration that leaves it open has the values of its class: those of every checkpoint that there is.
+        """
+        return {}
+
+    @classmethod
     def resolve(cls, config: PreTrainedConfig) -> None:
         """Fill in, once, what a new configuration leaves open."""
+
+    @classmethod
+    def empty_bands(cls, config: PreTrainedConfig) -> list[int]:
+        """Bands that are always silent, whatever sounds."""
+        return []
 
     @classmethod
     def validate(cls, config: PreTrainedConfig) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from .adapter_encls import CodecAdapter, reach
-from .encoding_encls import TILE_S, Tiling
+from .adapter_encls import CodecAdapter
+from .encoding_encls import TILE_S, Tiling, reach
 from .limits_encls import check_family, check_ratios
 
 LIMITS = {

@@ -4,6 +4,7 @@ One unit is one frame of latents, or one sample where windows are cut from the w
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -40,12 +41,13 @@ def window_index(length: int, window: int, step: int, device: torch.device | str
 
 
 def cut_in_graph(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
-    """(B, ..., length) -> (B, W, ..., window), as `cut` does, in operations of a graph that is exported for any length."""
+    """(B, length) -> (B, W, window), (B, C, length) -> (B, W, C, window): as `cut` does, in a graph for any length."""
     index = torch.arange(num_windows(units.shape[-1], window, step), device=units.device)[:, None] * step
     last = length_of(units) - 1
     index = (index + torch.arange(window, device=units.device)).remainder((2 * last).clamp(min=1))
     index = torch.minimum(torch.minimum(index, (2 * last - index).abs()), last)
-    return units[..., index].movedim(-2, 1)
+    # Looked up in front, so that clips and windows lie one after the other, whatever their number.
+    return units[:, index] if units.ndim == 2 else units.transpose(1, 2)[:, index].transpose(2, 3)
 
 
 def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
@@ -63,6 +65,21 @@ def cut(units: torch.Tensor, window: int, step: int) -> torch.Tensor:
         index = reflect(torch.arange(window, device=units.device) + inside * step, length)
         windows.append(units[:, index][None])
     return windows[0] if len(windows) == 1 else torch.cat(windows)
+
+
+def cut_together(clips: Sequence[torch.Tensor], window: int, step: int) -> list[torch.Tensor]:
+    """Clips (C, length), each as by `cut`, those of one length at once: in few operations, but copied."""
+    by_length: dict[int, list[int]] = {}
+    for i, clip in enumerate(clips):
+        by_length.setdefault(clip.shape[-1], []).append(i)
+    out: list[torch.Tensor] = [None] * len(clips)
+    for indices in by_length.values():
+        block = torch.stack([clips[i] for i in indices])
+        windows = cut(block.flatten(0, 1), window, step)  # (W, B * C, window)
+        windows = windows.unflatten(1, block.shape[:2]).transpose(0, 1).unbind()
+        for i, clip in zip(indices, windows, strict=True):
+            out[i] = clip
+    return out
 
 
 class WindowStream:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 from hf_encls.model.calibration_encls import UNKNOWN
+from hf_encls.model.problem_encls import SEVERAL_LABELS
 from hf_encls.report.tables import markdown_table, score_text, text_table
 from hf_encls.training.results import Results
 
 ALWAYS = "It always answers with one of its classes, also for sounds that are none of them, and for silence."
+SEVERAL = "It knows its labels only: of a sound that is none of them it should say none, and may be wrong."
 
 
 def calibration_table(results: Results, markdown: bool = False) -> str:
@@ -51,6 +53,8 @@ def calibration_text(results: Results) -> str:
 
 def limit_text(results: Results) -> str:
     """The limit that a classifier of some sounds has with all others."""
+    if results.problem_type == SEVERAL_LABELS:
+        return SEVERAL
     test = results.test.clip or results.test.window
     if results.unknown is None or test.coverage is None:
         return ALWAYS

@@ -3,17 +3,11 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
@@ -29,6 +23,8 @@ from hf_encls.model.configuration_encls import (
 from hf_encls.report.calibration_texts import calibration_text, limit_text
 from hf_encls.report.canvas import key_file
 from hf_encls.report.card_files import read_card, write_card
+from hf_encls.report.card_scores import METRICS, eval_results, leak_text, model_index, score_rows
+from hf_encls.report.card_settings import in_words, plain, settings_by_name
 from hf_encls.report.codec_texts import (
     ASSETS,
     ATTRIBUTION,
@@ -40,29 +36,25 @@ from hf_encls.report.codec_texts import (
     lacks_codec,
     licence,
     licence_text,
-    plain_warning,
 )
 from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
+from hf_encls.report.examples import Examples, examples_of
+from hf_encls.report.label_texts import labels_text
 from hf_encls.report.pages import Page, text_of
 from hf_encls.report.tables import class_table, results_table
 from hf_encls.training.places import home_of
-from hf_encls.training.results import CLIP_UNIT, HEARD_WINDOWS, RESULTS, WINDOWS, Results, Unit
+from hf_encls.training.results import RESULTS, Results
 from hf_encls.training.resuming import PREVIOUS
 
 TEMPLATES = Path(__file__).with_name("templates")
+CARD_TEMPLATE, OLD_TEMPLATE = "model_card.md", "model_card_0_1.md"
 PICTURES = {"curves.png": "Learning curves", "confusion_matrix.png": "Confusion matrix of the test windows"}
-SCORE_NAMES = {WINDOWS: "window {}", HEARD_WINDOWS: "window {} without silence", CLIP_UNIT: "clip {}"}
-METRICS = {"accuracy": ("accuracy", "accuracy"), "macro_f1": ("macro F1", "f1")}  # a name, and what the Hub calls it
 PROTOCOL_TEXTS = {
     "clip": "Protocol `clip`: whole clips, and recordings where they are known, are in one part of the split only.",
     "official": "Protocol `official`: the data set's own division.",
     "paper": "Protocol `paper`: windows are divided at random, as in the paper, so that windows of one clip are on "
     "both sides. It leaks: the score says little about clips the model has not heard.",
 }
-LABELS_TEXT = (
-    "The labels of the data are in time: a window has the label that fills at least {min_overlap:.0%} of it, {others}. "
-    "Recordings hold several classes each, so the scores are those of windows, and there are none of clips."
-)
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
     **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
@@ -91,7 +83,8 @@ def write_model_card(
     key = key_file(folder / "confusion_matrix.png")
     numbers = key.read_text(encoding="utf-8") if key.is_file() else ""
     name = home.resolve().name
-    card = model_card(results, config, name=name, model=model or str(home), pictures=pictures, numbers=numbers)
+    shown = Beside(pictures, numbers, examples_of(folder))
+    card = model_card(results, config, name=name, model=model or str(home), beside=shown)
     beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
     beside |= _attribution(None if lacks_codec(results, config) else results.codec)
     return write_card(folder, str(card), beside, _earlier(folder, config), overwrite)
@@ -106,14 +99,14 @@ def _earlier(folder: Path, config: Mapping) -> list[tuple[str, dict[str, str]]]:
         except RecordError:
             continue
         for card in cards_as_made(page, results, config, [path.name for path in folder.glob("*.png")]):
-            beside = {f".eval_results/{name}": text for name, text in eval_results(results).items()}
+            beside = {f".eval_results/{name}": text for name, text in eval_results(results, slug=True).items()}
             texts = (path.read_text(encoding="utf-8") for path in ASSETS.glob(f"*/{ATTRIBUTION}"))
             cards += [(card, beside | {ATTRIBUTION: text}) for text in texts]
     return cards
 
 
 def cards_as_made(page: Page, results: Results | None, config: object, files: Sequence[str]) -> list[str]:
-    """The card as version 0.1 made it of a run, under the names that the card which is there has.
+    """The card as it is made of a run, and as version 0.1 made it, under the names that the card which is there has.
 
     None where that card has marks, and where `config`, the JSON of config.json, is not what a run writes.
     """
@@ -123,7 +116,8 @@ def cards_as_made(page: Page, results: Results | None, config: object, files: Se
     title, model = re.search(r"^# (.+?)\s*$", text, re.MULTILINE), re.search(r'model="([^"]*)"', text)
     names = {"name": title[1] if title else "model", "model": model[1] if model else "model"}
     try:
-        return [str(model_card(results, config, **names, pictures=[name for name in PICTURES if name in files]))]
+        beside = Beside([name for name in PICTURES if name in files])
+        return [str(made(results, config, **names, beside=beside)) for made in (model_card, _card_0_1)]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
 
@@ -138,65 +132,83 @@ def _records_of(folder: Path, with_results: bool = True) -> tuple[Results | None
     return Results.of(folder) if with_results else None, read_record(folder / "config.json", CONFIG_SHAPE)
 
 
-def model_card(
-    results: Results,
-    config: Mapping,
-    *,
-    name: str,
-    model: str,
-    pictures: Sequence[str] = tuple(PICTURES),
-    numbers: str = "",
-) -> ModelCard:
-    """The card of a trained model, with `model-index` in its front matter.
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside a card and is shown on it: pictures, the key to the classes that they call by numbers, examples."""
 
-    `numbers` is the key to the classes that the pictures call by numbers.
-    """
-    codec = results.codec
-    held = None if lacks_codec(results, config) else codec
-    data = ModelCardData(
+    pictures: Sequence[str] = tuple(PICTURES)
+    numbers: str = ""
+    examples: Examples | None = None
+
+
+def model_card(results: Results, config: Mapping, *, name: str, model: str, beside: Beside = Beside()) -> ModelCard:
+    """The card of a trained model, with `model-index` in its front matter."""
+    beside = beside or Beside()
+    examples = beside.examples
+    data = _front(results, config, name, model_index(results))
+    if examples:
+        data["widget"] = examples.widget()
+    facts = _facts(results, config, beside) | {"name": name, "model": model, "examples": examples}
+    facts["settings"] = in_words(facts["settings"])
+    return ModelCard.from_template(data, template_path=str(TEMPLATES / CARD_TEMPLATE), **facts)
+
+
+def _card_0_1(results: Results, config: Mapping, *, name: str, model: str, beside: Beside) -> ModelCard:
+    """The card as version 0.1 made it, which tells what of a card that has no marks is as it was made."""
+    data = _front(results, config, name, model_index(results, slug=True))
+    facts = _facts(results, config, beside) | {"name": name, "model": model}
+    facts["settings"].pop("mel frame", None)  # it did not tell
+    return ModelCard.from_template(data, template_path=str(TEMPLATES / OLD_TEMPLATE), **facts)
+
+
+def _front(results: Results, config: Mapping, name: str, index: list[EvalResult]) -> ModelCardData:
+    return ModelCardData(
         model_name=name,
         library_name="transformers",
         pipeline_tag="audio-classification",
         tags=["audio-classification", "hf_encls", str(config.get("features", results.features))],
         datasets=[results.dataset_id] if results.dataset_id else None,
-        metrics=["accuracy", "f1"],
-        base_model=codec.id if is_hub_id(codec) else None,
-        eval_results=_model_index(results) or None,
-        **licence(held),
+        metrics=list(dict.fromkeys(METRICS[metric] for metric in results.metrics if metric in METRICS)),
+        base_model=results.codec.id if is_hub_id(results.codec) else None,
+        eval_results=index or None,
+        **licence(_held(results, config)),
     )
-    return ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATES / "model_card.md"),
-        text=markdown,
-        code=markdown_code,
-        block=markdown_block,
-        python=python,
-        name=name,
-        model=model,
-        config={"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
-        dataset=results.dataset_text,
-        shown_classes=list(map(markdown, results.classes)),
-        num_classes=len(results.classes),
-        feature_text=feature_text(config),
-        head_text=head_text(config),
-        scores=_score_rows(results),
-        protocol=results.protocol_text,
-        protocol_text=" ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
-        leak=leak_text(results),
-        lacks_codec=lacks_codec(results, config),
-        codec_name=codec_name(codec, results.dataset),
-        codec_text=codec_text(codec),
-        codec_warning=codec_warning(codec, results.dataset),
-        results_table=results_table(results, markdown=True),
-        probabilities=calibration_text(results),
-        limit=limit_text(results),
-        per_class=class_table(results, markdown=True) if results.per_class else "",
-        numbers=", ".join(numbers.splitlines()),
-        pictures=[{"file": file, "title": PICTURES[file]} for file in pictures],
-        settings=_model_settings(results, config),
-        command=shlex.join(results.command),
-        licence_text=licence_text(held),
-    )
+
+
+def _held(results: Results, config: Mapping) -> CodecFacts | None:
+    """The codec whose weights are in the checkpoint."""
+    return None if lacks_codec(results, config) else results.codec
+
+
+def _facts(results: Results, config: Mapping, beside: Beside) -> dict[str, object]:
+    """What the templates tell."""
+    codec = results.codec
+    return {
+        **{"text": markdown, "code": markdown_code, "block": markdown_block, "python": python},
+        "config": {"window_s": plain(config["window_s"]), "sampling_rate": config["sampling_rate"]},
+        "dataset": results.dataset_text,
+        "shown_classes": list(map(markdown, results.classes)),
+        "num_classes": len(results.classes),
+        "feature_text": feature_text(config),
+        "head_text": head_text(config),
+        "scores": score_rows(results, config["window_s"]),
+        "protocol": results.protocol_text,
+        "protocol_text": " ".join(filter(None, [PROTOCOL_TEXTS.get(results.protocol, ""), labels_text(results)])),
+        "leak": leak_text(results),
+        "lacks_codec": lacks_codec(results, config),
+        "codec_name": codec_name(codec, results.dataset),
+        "codec_text": codec_text(codec),
+        "codec_warning": codec_warning(codec, results.dataset),
+        "results_table": results_table(results, markdown=True),
+        "probabilities": calibration_text(results),
+        "limit": limit_text(results),
+        "per_class": class_table(results, markdown=True) if results.per_class else "",
+        "numbers": ", ".join(beside.numbers.splitlines()),
+        "pictures": [{"file": file, "title": PICTURES[file]} for file in beside.pictures],
+        "settings": settings_by_name(results, config),
+        "command": shlex.join(results.command),
+        "licence_text": licence_text(_held(results, config)),
+    }
 
 
 def _attribution(codec: CodecFacts | None) -> dict[str, str]:
@@ -205,33 +217,6 @@ def _attribution(codec: CodecFacts | None) -> dict[str, str]:
     if source and (source / ATTRIBUTION).is_file():
         return {ATTRIBUTION: (source / ATTRIBUTION).read_text(encoding="utf-8")}
     return {}
-
-
-def eval_results(results: Results) -> dict[str, str]:
-    """The `.eval_results/*.yaml` files of a run: file name -> content."""
-    entries = [
-        EvalResultEntry(
-            dataset_id=results.dataset_id or _slug(results.dataset),
-            task_id=f"{_slug(results.protocol_text)}_{unit.key}_accuracy",
-            value=value,
-            notes=_notes(results),
-        )
-        for unit, _, kind, value, _ in _test_scores(results)
-        if kind == "accuracy"
-    ]
-    content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-    return {f"{_slug(results.dataset)}.yaml": content} if entries else {}
-
-
-def leak_text(results: Results) -> str:
-    """The leak count, in the words that stand beside a score."""
-    leak = results.leak
-    if leak is None:
-        return "not measured"
-    text = f"{leak.clip_leaks} of {leak.test_windows}"
-    if leak.group_leaks != leak.clip_leaks:
-        text += f" ({leak.group_leaks} by recording)"
-    return text
 
 
 def feature_text(config: Mapping) -> str:
@@ -250,96 +235,3 @@ def head_text(config: Mapping) -> str:
     if str(head) not in HEADS:
         raise ValueError(f"expected head to be one of {', '.join(HEADS)}, found {head!r}")
     return HEADS[head].text
-
-
-def _notes(results: Results) -> str:
-    parts = [results.dataset_text] if results.dataset_text != results.dataset else []
-    parts += [f"protocol {results.protocol_text}", f"leak: {leak_text(results)} test windows"]
-    parts += [codec_text(results.codec), plain_warning(results.codec, results.dataset)]
-    return "; ".join(part.rstrip(".") for part in parts if part)
-
-
-def _test_scores(results: Results) -> Iterator[tuple[Unit, str, str, float, str]]:
-    """(unit, name, kind, value, what it was measured on) of every test score, the same thing never twice."""
-    for unit, scores, count in results.test.scored():
-        things = "clips" if unit is CLIP_UNIT else "windows"
-        for metric, (text, kind) in METRICS.items():
-            value = getattr(scores, metric)
-            if value is not None:
-                yield unit, SCORE_NAMES[unit].format(text), kind, value, f"{count:,} {things}" if count else things
-
-
-def labels_text(results: Results) -> str:
-    """How windows got labels that are in time, for people; nothing where clips have classes."""
-    rule = results.labels
-    if rule is None:
-        return ""
-    drop = rule["unlabelled"] == "drop"
-    others = "others are left out" if drop else f"others are {markdown(rule['unlabelled'])}"
-    return LABELS_TEXT.format(min_overlap=rule["min_overlap"], others=others)
-
-
-def _score_rows(results: Results) -> list[dict]:
-    return [
-        {"name": name, "value": f"{value:.3f}", "number": measured_on}
-        for _, name, _, value, measured_on in _test_scores(results)
-    ]
-
-
-def _model_index(results: Results) -> list[EvalResult]:
-    return [
-        EvalResult(
-            task_type="audio-classification",
-            task_name="Audio Classification",
-            dataset_type=results.dataset_id or _slug(results.dataset),
-            dataset_name=results.dataset_text,
-            dataset_config=results.protocol_text,
-            dataset_split="test",
-            metric_type=kind,
-            metric_name=_metric_name(name, results),
-            metric_value=value,
-        )
-        for _, name, kind, value, _ in _test_scores(results)
-    ]
-
-
-def _metric_name(name: str, results: Results) -> str:
-    codec = codec_name(results.codec, results.dataset)
-    return f"{name} (protocol {results.protocol_text}; leak {leak_text(results)}; codec {codec})"
-
-
-def _model_settings(results: Results, config: Mapping) -> dict[str, str]:
-    codec = results.codec.as_dict() if results.codec else {}
-    settings = {
-        "features": markdown_code(config["features"]),
-        "sampling rate": f"{config['sampling_rate']} Hz",
-        "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
-        **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
-        **(
-            {
-                f"codec {key}": markdown_code(value)
-                for key, value in codec.items()
-                if isinstance(value, str) and key != "attribution"
-            }
-        ),
-        "standardisation": config.get("standardization"),
-        "head": results.head and markdown_code(results.head),
-        "parameters of the head": results.parameters and f"{results.parameters:,}",
-        "recipe": results.recipe and markdown_code(results.recipe),
-        "strength of the regression (C)": results.fit and f"{results.fit['C']:g}",
-        "seed": results.seed,
-        "epochs": results.epochs or None,
-        "best epoch": results.best_epoch,
-        **{f"{key} (s)": f"{value:.1f}" for key, value in results.times_s.items()},
-        **{f"version of {key}": value for key, value in results.versions.items()},
-    }
-    return {key: str(value).replace("|", "\\|") for key, value in settings.items() if value is not None}
-
-
-def plain(value: float) -> str:
-    """A number without needless zeros."""
-    return f"{value:g}"
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "dataset"

@@ -5,6 +5,7 @@ import torch
 from datasets import Dataset
 
 from hf_encls.audio import load
+from hf_encls.data.columns import label_text
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.mel_encls import LogMel
 from hf_encls.report.pictures import Panel
@@ -41,4 +42,4 @@ def window_panel(windows: Dataset, config: FeatureConfig) -> Panel:
     """The features of the first window that is not silent."""
     row = _example(windows)
     image = np.asarray(row["input_features"], np.float32)
-    return feature_panel(image, config, f"{config.feature_name}: {windows.features['label'].int2str(row['label'])}")
+    return feature_panel(image, config, f"{config.feature_name}: {label_text(windows, row['label'])}")

@@ -63,20 +63,21 @@ def save_curves(
     path: str | os.PathLike,
     title: str | None = None,
     best: Mapping[str, int] | None = None,
+    score: tuple[str, str] = ("accuracy", "Accuracy"),
 ) -> Path:
     """Accuracy and loss over the epochs, raw (faint) and smoothed, as in the paper's figure 4.
 
     `runs` maps a label to a run's `history`: dicts with `epoch` and any of `train_accuracy`, `validation_accuracy`,
     `train_loss`, `validation_loss`. Several runs share the axes, one colour each; the validation line is solid and
     the training line dashed. `best` names the epoch of each run whose weights were kept: its validation scores, as they
-    were measured, are marked and written there.
+    were measured, are marked and written there. `score` is drawn for the accuracy: its name in the history, and for people.
     """
     if not runs or not all(runs.values()):
         raise ValueError("No history to draw: expected at least one run with at least one epoch.")
     figure = new_figure(11, 4.4)
     figure.get_layout_engine().set(w_pad=0.15)
     all_axes = figure.subplots(1, 2)
-    for axes, metric, name in zip(all_axes, ("accuracy", "loss"), ("Accuracy", "Loss")):
+    for axes, metric, name in zip(all_axes, (score[0], "loss"), (score[1], "Loss")):
         for colour, (label, history) in zip(cycle(COLOURS), runs.items()):
             _draw_run(axes, history, metric, colour)
             if best and best.get(label) is not None:
@@ -84,7 +85,7 @@ def save_curves(
         axes.set(xlabel="Epoch", ylabel=f"{name} of windows")
         axes.grid(alpha=0.25)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(0, 1.02 if metric == "accuracy" else 1.05 * axes.get_ylim()[1])
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1] if metric == "loss" else 1.02)
         axes.spines[["top", "right"]].set_visible(False)
         _end_with_the_numbers(axes, runs.values())
     shortest = min(map(len, runs.values()))
@@ -156,7 +157,7 @@ def _mark(axes: "Axes", history: Sequence[Mapping], metric: str, epoch: int, col
     axes.annotate(
         f"epoch {epoch}: {value:.3f}",
         (epoch, value),
-        xytext=(-9 if near_the_end else 9, -14 if metric == "accuracy" else 9),
+        xytext=(-9 if near_the_end else 9, 9 if metric == "loss" else -14),
         textcoords="offset points",
         ha="right" if near_the_end else "left",
         fontsize=9,

@@ -20,8 +20,10 @@ def save_results(results: Results, folder: Path) -> None:
     """
     if results.history:
         curves, best = {results.features: results.history}, {results.features: results.best_epoch}
-        save_curves(curves, folder / "curves.png", title(results), best)
-    save_confusion_matrix(results.confusion_matrix, results.classes, folder / "confusion_matrix.png")
+        metric, name = next(iter(results.metrics.items()))
+        save_curves(curves, folder / "curves.png", title(results), best, (metric, name[0].upper() + name[1:]))
+    if results.confusion_matrix is not None:  # none where a window has several labels at once
+        save_confusion_matrix(results.confusion_matrix, results.classes, folder / "confusion_matrix.png")
     write_model_card(folder, results=results)
     results.write(folder)
 
@@ -43,12 +45,16 @@ def title(results: Results) -> str:
 
 
 def folds_table(results: Results) -> str:
-    """The test accuracy of every fold, and their mean and standard deviation, as text."""
+    """The test accuracy (mAP) of every fold, and their mean and standard deviation, as text."""
+    metric = next(iter(results.metrics))
     lines = [f"{'fold':<6}{'windows':>10}{'clips':>10}"]
-    rows = {fold: (run.test.window.accuracy, run.test.clip.accuracy) for fold, run in results.folds.items()}
+    rows = {
+        fold: [getattr(scores, metric) for scores in (run.test.window, run.test.clip)]
+        for fold, run in results.folds.items()
+    }
     units = (results.test.window, results.test.clip)
-    rows["mean"] = [scores.accuracy for scores in units]
-    rows["std"] = [scores.deviation("accuracy") for scores in units]
+    rows["mean"] = [getattr(scores, metric) for scores in units]
+    rows["std"] = [scores.deviation(metric) for scores in units]
     lines += [f"{name:<6}{windows:>10.3f}{clips:>10.3f}" for name, (windows, clips) in rows.items()]
     return "\n".join(["", *lines])
 

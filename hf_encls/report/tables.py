@@ -12,27 +12,30 @@ PIPE = re.compile(r"(?<!\\)\|")  # it would end a cell, in code too
 
 
 def results_table(results: Results, markdown: bool = False) -> str:
-    """Accuracy, macro F1 and loss of each split, per window and per clip, as text or as a Markdown table."""
+    """The scores of each split (`Results.metrics`), per window and per clip, as text or as a Markdown table."""
     rows = []
     for part in PARTS:
         part_scores = getattr(results, part)
         for unit, scores, count in part_scores.scored() if part_scores else ():
-            cells = (score_text(scores, name) for name in ("accuracy", "macro_f1", "loss"))
+            cells = (score_text(scores, name) for name in results.metrics)
             rows.append([part, unit.text, "" if count is None else f"{count:,}", *cells])
-    return _table(["split", "unit", "number", "accuracy", "macro F1", "loss"], rows, left=2, markdown=markdown)
+    return _table(["split", "unit", "number", *results.metrics.values()], rows, left=2, markdown=markdown)
 
 
 def class_table(results: Results, markdown: bool = False) -> str:
-    """Precision, recall and F1 of each class."""
+    """Precision, recall and F1 of each class; of several labels at once also what does not need its threshold."""
+    columns = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if results.thresholds is not None:
+        columns |= {"average_precision": "AP", "auroc": "AUROC", "threshold": "threshold"}
     rows = [
         [
             markdown_text(entry["class"]) if markdown else one_line(entry["class"]),
             f"{entry['support']:,}",
-            *(_number(entry.get(name)) for name in ("precision", "recall", "f1")),
+            *(_number(entry.get(name)) for name in columns),
         ]
         for entry in results.per_class or []
     ]
-    return _table(["class", "number", "precision", "recall", "F1"], rows, left=1, markdown=markdown)
+    return _table(["class", "number", *columns.values()], rows, left=1, markdown=markdown)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 import urllib.parse
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import PurePath
 
 from hf_encls import audio
@@ -112,33 +113,54 @@ def to_audacity(segments: Sequence[dict]) -> str:
 
 
 def to_textgrid(segments: Sequence[dict], duration_s: float | None = None) -> str:
-    """A Praat TextGrid (long text format) with one interval tier; quotes in labels are doubled."""
-    end = duration_s if duration_s is not None else (segments[-1]["end"] if segments else 0.0)
-    lines = [
-        'File type = "ooTextFile"',
-        'Object class = "TextGrid"',
-        "",
-        "xmin = 0",
-        f"xmax = {_seconds(end)}",
-        "tiers? <exists>",
-        "size = 1",
-        "item []:",
-        "    item [1]:",
-        '        class = "IntervalTier"',
-        '        name = "labels"',
-        "        xmin = 0",
-        f"        xmax = {_seconds(end)}",
-        f"        intervals: size = {len(segments)}",
-    ]
-    for number, segment in enumerate(segments, start=1):
-        text = segment["label"].replace('"', '""')
+    """A Praat TextGrid (long text format). Quotes in labels are doubled.
+
+    It has one interval tier, and where segments overlap one for each label, named after it: intervals of a tier lie side by
+    side, without gaps.
+    """
+    end = duration_s if duration_s is not None else max((segment["end"] for segment in segments), default=0.0)
+    tiers = {"labels": list(segments)}
+    if any(round(after["start"] - before["end"], 6) < 0 for before, after in pairwise(segments)):
+        tiers = {}
+        for segment in segments:
+            tiers.setdefault(segment["label"], []).append(segment)
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {_seconds(end)}"]
+    lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
+    for place, (name, own) in enumerate(tiers.items(), start=1):
+        intervals = _without_gaps(own, end)
         lines += [
-            f"        intervals [{number}]:",
-            f"            xmin = {_seconds(segment['start'])}",
-            f"            xmax = {_seconds(segment['end'])}",
-            f'            text = "{text}"',
+            f"    item [{place}]:",
+            '        class = "IntervalTier"',
+            f"        name = {_quoted(name)}",
+            "        xmin = 0",
+            f"        xmax = {_seconds(end)}",
+            f"        intervals: size = {len(intervals)}",
         ]
+        for number, (start, stop, label) in enumerate(intervals, start=1):
+            lines += [
+                f"        intervals [{number}]:",
+                f"            xmin = {_seconds(start)}",
+                f"            xmax = {_seconds(stop)}",
+                f"            text = {_quoted(label)}",
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _without_gaps(segments: Sequence[dict], end: float) -> list[tuple[float, float, str]]:
+    """The intervals of a tier: Praat wants them side by side, so that gaps are intervals without a text."""
+    intervals, at = [], 0.0
+    for segment in segments:
+        if _seconds(segment["start"]) != _seconds(at) and segment["start"] > at:
+            intervals.append((at, segment["start"], ""))
+        intervals.append((segment["start"], segment["end"], segment["label"]))
+        at = segment["end"]
+    if intervals and _seconds(at) != _seconds(end) and at < end:
+        intervals.append((at, end, ""))
+    return intervals
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _dump(value: dict) -> str:

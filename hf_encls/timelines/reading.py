@@ -61,7 +61,7 @@ def read_timeline(path: str | os.PathLike, *, tier: str | None = None, column: s
     """
     path = Path(path)
     try:
-        text = _decoded(path)
+        text = decoded(path)
         start = text.lstrip()[:1]
         if "ooTextFile" in text[:200]:
             segments = read_textgrid(text, tier)
@@ -82,7 +82,8 @@ def read_timeline(path: str | os.PathLike, *, tier: str | None = None, column: s
         raise LabelsError(f"{path}: {error}") from error
 
 
-def _decoded(path: Path) -> str:
+def decoded(path: Path) -> str:
+    """The text in a file of labels, of UTF-8 or UTF-16. Raises `ValueError` for another kind, and for one too large."""
     size = path.stat().st_size
     if size > LARGEST:
         raise ValueError(f"expected labels, found {size} bytes")
@@ -173,11 +174,18 @@ def _unnamed(number: int, row: Sequence[str]) -> dict:
     if len(row) < 2:
         raise ValueError(f"line {number}: expected start, end and label, found {row}")
     label = row[2] if len(row) > 2 else ""
+    if len(row) == 4 and label.strip() in ("1", "2") and not _is_number(row[3]):
+        label = row[3]  # UrbanSound: start, end, salience (foreground, background), class
     return {"start": _number(row[0], number), "end": _number(row[1], number), "label": label.strip()}
 
 
+def key_of(column: str) -> str:
+    """The name of a column without case, punctuation and unit."""
+    return re.sub(r"[^a-z]+", "", re.sub(r"\(.*?\)|_s$", "", column.strip().lower()))
+
+
 def _named(head: Sequence[str], rows: Sequence[tuple[int, list[str]]], column: str | None, plain: bool) -> list[dict]:
-    keys = [re.sub(r"[^a-z]+", "", re.sub(r"\(.*?\)|_s$", "", name.strip().lower())) for name in head]
+    keys = [key_of(name) for name in head]
     places = {name: _place(keys, known) for name, known in _KNOWN.items()}
     if column is not None:
         if column not in head:

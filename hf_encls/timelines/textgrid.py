@@ -26,7 +26,8 @@ class Tier:
 def read_textgrid(text: str, tier: str | None = None) -> list[dict]:
     """The labelled intervals of one tier, `{"start", "end", "label"}` in seconds.
 
-    `tier` is its name; None: the only one of intervals. Raises `ValueError` where that is not clear, and for a file that
+    `tier` is its name; None: the only one of intervals, or all where each holds its own name alone, as those of a timeline
+    with overlaps do. Raises `ValueError` where that is not clear, and for a file that
     ends too early or is something else than a TextGrid.
     """
     tiers = read_tiers(text)
@@ -37,6 +38,10 @@ def read_textgrid(text: str, tier: str | None = None) -> list[dict]:
             raise ValueError(f"expected a tier {tier!r}, found {names}")
         return chosen[0].segments
     chosen = [each for each in tiers if each.is_intervals]
+    if len(chosen) > 1 and all(
+        each.segments and {s["label"] for s in each.segments} == {each.name} for each in chosen
+    ):
+        return sorted((segment for each in chosen for segment in each.segments), key=lambda each: each["start"])
     if len(chosen) > 1:
         names = ", ".join(each.name for each in chosen)
         raise ValueError(f"expected one tier of intervals, found {names}: name one with `tier`")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hf_encls.fast.memory import sent
+from hf_encls.model.problem_encls import binary_loss
 from hf_encls.model.representation_encls import Representation
 from hf_encls.training.recipe import Recipe
 
@@ -28,7 +30,7 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
     count, device = len(windows), windows.device
 
     def drawn(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(device)
+        return sent(torch.from_numpy(values), device)
 
     if "following" in batch:
         shift = batch["shift"]  # it stays where it is: reading it would make the device wait
@@ -82,6 +84,26 @@ def soft_cross_entropy(
     smooth = (1 - smoothing) * target + smoothing / classes
     loss = -(smooth * weights * logits.log_softmax(-1)).sum()
     return loss / (target * weights).sum()
+
+
+def soft_binary_cross_entropy(
+    logits: torch.Tensor, batch: Batch, weights: torch.Tensor | None = None, smoothing: float = 0.0
+) -> torch.Tensor:
+    """The same of several labels at once, logits and labels (B, L): torch's `binary_cross_entropy_with_logits`.
+
+    `weights` (2, L): of a label that is absent and of one that is there. Of a smoothed label half of the share is each.
+    """
+    target = batch["labels"].to(logits.dtype)
+    if "share" in batch:
+        target = torch.lerp(batch["other_labels"].to(logits.dtype), target, batch["share"].to(logits.dtype)[:, None])
+    target = (1 - smoothing) * target + smoothing / 2
+    return binary_loss(logits, target, None if weights is None else torch.lerp(*weights.to(logits.dtype), target))
+
+
+def label_weights(labels: np.ndarray) -> torch.Tensor:
+    """(2, L) n / (2 n_c) for n windows of which n_c lack label c, and have it: scikit-learn's `balanced` for each label."""
+    counts = np.stack([(labels == 0).sum(axis=0), (labels == 1).sum(axis=0)])
+    return torch.from_numpy(counts.sum(axis=0) / (2 * counts.clip(min=1))).float()
 
 
 def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:

@@ -21,23 +21,28 @@ class WeightAverage(TrainerCallback):
 
     def __init__(self, model: nn.Module, decay: float):
         self.model, self.decay = model, decay
-        self.average: AveragedModel | None = AveragedModel(model, multi_avg_fn=self._step, use_buffers=True)
+        self.average: AveragedModel | None = AveragedModel(model, use_buffers=True)
+        # On the host: reading it on the device would wait for the device in each step.
+        self.average.n_averaged = self.average.n_averaged.cpu()
 
     def on_train_begin(self, args, state, control, **kwargs):
         # After as many steps there were as many averages.
         self.average.n_averaged.fill_(state.global_step)
 
-    def on_step_end(self, args, state, control, **kwargs):
-        self.average.update_parameters(self.model)
-
     @torch.no_grad()
-    def _step(self, averages: list[torch.Tensor], weights: list[torch.Tensor], count: torch.Tensor) -> None:
-        decay = min(self.decay, (1 + int(count)) / (10 + int(count)))
-        for average, weight in zip(averages, weights, strict=True):
-            if average.is_floating_point():
+    def on_step_end(self, args, state, control, **kwargs):
+        # Not `update_parameters`, which asks the device how many there were, and so waits for it in each step.
+        count = int(self.average.n_averaged)
+        decay = min(self.decay, (1 + count) / (10 + count))
+        ours, theirs = self.average.module, self.model
+        for average, weight in zip(
+            (*ours.parameters(), *ours.buffers()), (*theirs.parameters(), *theirs.buffers()), strict=True
+        ):
+            if count and average.is_floating_point():
                 average.lerp_(weight, 1 - decay)
             else:
                 average.copy_(weight)
+        self.average.n_averaged += 1
 
     @contextmanager
     def shown(self) -> Iterator[None]:

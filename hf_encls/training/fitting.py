@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import has_several_labels
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.trainer import collate
 
@@ -32,7 +33,8 @@ def fit(
     `balanced`: a class counts by the inverse of its share of the training windows, as the recipe's `class_weights`.
     `clip_votes`: False where clips have no class of their own, so that the windows decide. Returns `C`, what was chosen,
     and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all get its weights.
-    A class without a training window is never said. Raises `ValueError` where only one class has any.
+    A class without a training window is never said. Raises `ValueError` where only one class has any, or, of several
+    labels at once, all windows have the same ones.
     """
     state = PartialState()
     outcome: list = [{}, None]
@@ -58,34 +60,97 @@ def _fit_classifier(
     balanced: bool,
     clip_votes: bool,
 ) -> dict:
-    classes = np.unique(train.labels)
-    if len(classes) < 2:
-        raise ValueError(f"expected training windows of at least two classes, found those of {len(classes)}")
+    several = has_several_labels(model.config)
+    regression = (SeveralLabels if several else OneLabel)(train.labels, balanced)
     vectors, held_out = _vectors(model, train), _vectors(model, validation)
-    # Freer and freer, each from where the last one ended.
-    regression = LogisticRegression(
-        max_iter=MOST_ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None
-    )
     best: dict = {}
-    for strength in STRENGTHS:
-        regression.set_params(C=strength).fit(vectors, train.labels)
+    for strength in STRENGTHS:  # freer and freer, each from where the last one ended
+        regression.fit(vectors, strength)
         clip_ids = validation.clip_ids if clip_votes else None
-        probabilities = np.zeros((len(held_out), model.config.num_labels))
-        probabilities[:, classes] = regression.predict_proba(held_out)
-        scores = evaluate_split(probabilities, validation.labels, clip_ids)
+        scores = evaluate_split(
+            regression.probabilities(held_out, model.config.num_labels), validation.labels, clip_ids
+        )
         loss = (scores.clip or scores.window).loss
         if not best or loss < best["validation_loss"]:
             best = {"C": strength, "validation_loss": loss}
-            weights = regression.coef_.copy(), regression.intercept_.copy()
+            weights = regression.weights()
     weight, bias = (torch.from_numpy(np.asarray(each)).float() for each in weights)
-    if len(weight) == 1:  # of two classes it has the second one's
-        weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
     with torch.no_grad():
         model.head.classifier.weight.zero_()
         model.head.classifier.bias.fill_(NEVER)
-        model.head.classifier.weight[classes] = weight.to(model.device)
-        model.head.classifier.bias[classes] = bias.to(model.device)
+        model.head.classifier.weight[regression.classes] = weight.to(model.device)
+        model.head.classifier.bias[regression.classes] = bias.to(model.device)
     return best
+
+
+def _regression(balanced: bool) -> LogisticRegression:
+    return LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True, class_weight="balanced" if balanced else None)
+
+
+class OneLabel:
+    """A regression of the classes (n,) that training has. Raises `ValueError` where that is one alone."""
+
+    def __init__(self, labels: np.ndarray, balanced: bool):
+        self.labels, self.classes = labels, np.unique(labels)
+        if len(self.classes) < 2:
+            raise ValueError(f"expected training windows of at least two classes, found those of {len(self.classes)}")
+        self.regression = _regression(balanced)
+
+    def fit(self, vectors: np.ndarray, strength: float) -> None:
+        """Fit to vectors (n, D), as freely as `strength` says."""
+        self.regression.set_params(C=strength).fit(vectors, self.labels)
+
+    def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
+        """Vectors (n, D) -> (n, L)."""
+        found = np.zeros((len(vectors), num_labels))
+        found[:, self.classes] = self.regression.predict_proba(vectors)
+        return found
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of `classes`, and their biases."""
+        weight, bias = self.regression.coef_.copy(), self.regression.intercept_.copy()
+        if len(weight) == 1:  # of two classes it has the second one's
+            weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
+        return weight, bias
+
+
+class SeveralLabels:
+    """A regression of each label by itself (one against the rest), for labels (n, L) of which windows have any number.
+
+    A label that no training window has is never said, one that all have always. Raises `ValueError` where nothing is left.
+    """
+
+    def __init__(self, labels: np.ndarray, balanced: bool):
+        self.labels = labels
+        self.classes = np.flatnonzero((labels == 1).any(axis=0))
+        self.learned = [label for label in self.classes if (labels[:, label] == 0).any()]
+        if not self.learned:
+            raise ValueError("expected training windows that differ in their labels, found the same labels in all")
+        self.regressions = {label: _regression(balanced) for label in self.learned}
+
+    def fit(self, vectors: np.ndarray, strength: float) -> None:
+        """Fit to vectors (n, D), as freely as `strength` says."""
+        for label, regression in self.regressions.items():
+            known = ~np.isnan(self.labels[:, label])
+            regression.set_params(C=strength).fit(vectors[known], self.labels[known, label] == 1)
+
+    def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
+        """Vectors (n, D) -> (n, L)."""
+        found = np.zeros((len(vectors), num_labels))
+        found[:, self.classes] = 1.0
+        for label, regression in self.regressions.items():
+            found[:, label] = regression.predict_proba(vectors)[:, 1]
+        return found
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Those of `classes`, and their biases."""
+        size = next(iter(self.regressions.values())).coef_.shape[1]
+        weight, bias = np.zeros((len(self.classes), size)), np.full(len(self.classes), -NEVER)
+        for place, label in enumerate(self.classes):
+            if label in self.regressions:
+                weight[place] = self.regressions[label].coef_[0]
+                bias[place] = self.regressions[label].intercept_[0]
+        return weight, bias
 
 
 def _vectors(model: EnclsForAudioClassification, part: FeatureStore) -> np.ndarray:

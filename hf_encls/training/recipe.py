@@ -29,7 +29,7 @@ class Recipe:
             average; arXiv:1803.05407 shows what averages do). Early on the decay is lower: (1 + n) / (10 + n) after n
             steps.
         class_weights: the loss of a class is weighted by the inverse of its share of the training windows (King and Zeng,
-            2001). In a balanced folder all weights are 1.
+            2001). In a balanced folder all weights are 1. Of several labels at once, yes and no of each label weigh alike.
         label_smoothing: this share of each label goes to all classes alike (arXiv:1512.00567).
         schedule: of the learning rate, by transformers' name (cosine: arXiv:1608.03983).
         warmup: the share of the steps in which the learning rate rises to its value (arXiv:1706.02677).

@@ -11,11 +11,17 @@ from hf_encls.data.facts import copy_text
 from hf_encls.data.splits import PROTOCOLS, LeakReport
 from hf_encls.files import write_json
 from hf_encls.files.records import NULL, Record, read_record
+from hf_encls.model.problem_encls import SEVERAL_LABELS
 
 RESULTS = "results.json"
 CLIPS = "clips.json"  # which clips were in which part
 CLIPS_SHAPE = {"*": [str]}
 LABELS_SHAPE = {"min_overlap": float, "unlabelled": str}
+SHOWN = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss"}
+SHOWN_OF_SEVERAL = {
+    **{"mean_average_precision": "mAP", "macro_auroc": "macro AUROC", "macro_f1": "macro F1", "micro_f1": "micro F1"},
+    "loss": "loss",
+}
 EPOCH_SHAPE = {"epoch": float, "*": (float, None)}
 CLASS_SHAPE = {"class": str, "support": int, "*": (float, None)}
 
@@ -27,7 +33,7 @@ class Scores(Record):
     Over several folds these are means, and each has its standard deviation (of the population) beside it.
     """
 
-    accuracy: float  # of 1
+    accuracy: float  # of 1; of several labels at once, the share with all of them right
     loss: float  # nats
     macro_f1: float | None = None  # of 1
     ece: float | None = (
@@ -36,6 +42,10 @@ class Scores(Record):
     calibrated_loss: float | None = None  # nats, under the temperature
     calibrated_ece: float | None = None  # of 1, under the temperature
     coverage: float | None = None  # of 1: the share that is not answered `unknown`
+    # Of several labels at once:
+    mean_average_precision: float | None = None  # of 1
+    macro_auroc: float | None = None  # of 1
+    micro_f1: float | None = None  # of 1
 
     @classmethod
     def metrics(cls) -> list[str]:
@@ -125,6 +135,8 @@ class Results(Record):
     fold: int | None = field(default=None, metadata=NULL)
     seed: int
     classes: list[str]
+    problem_type: str | None = None  # transformers' name; None: one label each
+    thresholds: list[float] | None = None  # from which probability on each class is there, chosen on validation
     labels: dict | None = field(
         default=None, metadata={"shape": (LABELS_SHAPE, None)}
     )  # in time: how windows got theirs
@@ -138,7 +150,7 @@ class Results(Record):
     epochs: int | None = None
     best_epoch: int | None = field(
         default=None, metadata=NULL
-    )  # of the highest validation accuracy; the paper preset keeps the last one
+    )  # of the highest validation accuracy (mAP); the paper preset keeps the last one
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
     calibration: dict[str, float] | None = None  # temperatures and thresholds, by their names in `EnclsConfig`
     unknown: float | None = None  # the share of known sounds that may be answered `unknown`
@@ -165,6 +177,11 @@ class Results(Record):
         """The same with what `train()` cannot know: the data set, the codec, the command, and seconds of earlier work."""
         times_s = {**times_s, **self.times_s}
         return replace(self, **origin, times_s=times_s | {"total": sum(times_s.values())})
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """What tables show of a score, and what people call it; the first one is the one that matters."""
+        return SHOWN_OF_SEVERAL if self.problem_type == SEVERAL_LABELS else SHOWN
 
     @property
     def dataset_text(self) -> str:
@@ -202,6 +219,7 @@ def over_folds(runs: Mapping[int, Results]) -> Results:
         "validation",
         "per_class",
         "confusion_matrix",
+        "thresholds",
         "best_epoch",
         "history",
         "calibration",

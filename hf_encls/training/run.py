@@ -1,7 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
+from hf_encls.data.columns import class_names, label_array, several_labels
 from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforce, leak_check, make_splits
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
@@ -18,14 +19,16 @@ from hf_encls.files import write_json
 from hf_encls.model.calibration_encls import CALIBRATION, calibration_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.model.problem_encls import SEVERAL_LABELS, has_several_labels, thresholds_of
 from hf_encls.training.arguments import EnclsTrainingArguments
-from hf_encls.training.calibration import calibrate, check_unknown, check_validation, hindrance
+from hf_encls.training.calibration import check_unknown, check_validation, hindrance
 from hf_encls.training.fitting import fit
-from hf_encls.training.metrics import confusion, evaluate_split, per_class
+from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
 from hf_encls.training.resuming import Start, begin, plan_start, seconds_before
 from hf_encls.training.saving import save_model
+from hf_encls.training.scoring import best_epoch, score_parts
 from hf_encls.training.settings import run_settings
 from hf_encls.training.trainer import EnclsTrainer, history
 
@@ -118,13 +121,14 @@ def train(
     start = execution.start or _plan(args, run_settings(windows, config, args, protocol, fold))
     keep_freed_memory()
     set_seed(args.seed)
-    check_unknown(args.unknown, config, protocol, windows.features["label"].names)
     torch.backends.cudnn.deterministic = True  # one seed gives one model, and a broken run ends like a whole one
+    config = _for_labels(config, windows)
+    check_unknown(args.unknown, config, protocol, class_names(windows.features))
     splits, leak = _divide(windows, protocol, fold, args.seed, say)
     clip_votes = clips_have_one_label(windows)
     check_validation(args.unknown, windows.select_columns("clip_id").select(splits["validation"]), clip_votes)
     stores = _stores(windows, config, splits, codec, args, execution)
-    model = _network(config, stores["train"], windows.features["label"].names)
+    model = _network(config, stores["train"])
     _announce(windows, config, args, say)
     as_trained = hindrance(config, protocol)
     if as_trained and args.calibrate:
@@ -134,7 +138,7 @@ def train(
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
     learned = _learn(trainer, start)
-    scores = _scores(trainer, stores, args.calibrate and not as_trained)
+    scores = score_parts(trainer, stores, args.calibrate and not as_trained)
     _complete(model, codec)
     settings = _settings(config, protocol, fold, args)
     results = Results(**settings, leak=leak, **scores, **learned, holds_codec=model.frontend is not None)
@@ -145,22 +149,26 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     """Scores of a model on windows of features that it has not seen, as the results of a run have them of a part.
 
     `windows` has the columns of `extract_features`; the `model` takes `batch_size` of them at a time. Returns `window` and
-    `clip` scores (`accuracy`, `loss`, `macro_f1`; None for clips whose windows have several labels) and the numbers they
-    stand on. Raises `ValueError` for windows of another shape than the model's, and for other classes.
+    `clip` scores (`accuracy`, `loss`, `macro_f1`, and more of several labels at once; None for clips whose windows have
+    different labels) and the numbers they stand on. Raises `ValueError` for windows of another shape than the model's, and
+    for other classes.
 
     Examples:
         >>> import hf_encls  # doctest: +SKIP
         >>> hf_encls.evaluate(model, windows).clip.accuracy  # doctest: +SKIP
         0.83
     """
-    names = windows.features["label"].names
-    expected = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    names, config = class_names(windows.features), model.config
+    expected = [config.id2label[index] for index in range(config.num_labels)]
     if names != expected:
         raise ValueError(f"expected windows of the classes {expected}, found {names}: they are of another data set")
+    if several_labels(windows) != has_several_labels(config):
+        raise ValueError("expected a model and windows of one label each, or of several at once, found one of either")
+    thresholds = thresholds_of(config) if has_several_labels(config) else None
     silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
     clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
-    labels, rows = np.asarray(windows["label"][:]), probabilities(model, windows, batch_size)
-    return evaluate_split(rows, labels, clip_ids, silent, calibration_of(model.config))
+    told = probabilities(model, windows, batch_size)
+    return evaluate_split(told, label_array(windows), clip_ids, silent, calibration_of(config), thresholds)
 
 
 def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
@@ -172,7 +180,8 @@ def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_si
     with torch.inference_mode():
         for begin_at in range(0, len(store), batch_size):
             batch = store.__getitems__(list(range(begin_at, min(begin_at + batch_size, len(store)))))
-            rows.append(model.eval().classify(batch["input_features"].to(model.device)).float().softmax(-1).cpu())
+            scores = model.eval().classify(batch["input_features"].to(model.device)).float()
+            rows.append(model.probabilities(scores).cpu())
     return torch.cat(rows).numpy()
 
 
@@ -272,11 +281,21 @@ def _training_windows(
     return NeighbourStore(store.windows, rows, model.config.window_s, model.config.frame_rate)
 
 
-def _network(config: EnclsConfig, train: FeatureStore, classes: Sequence[str]) -> EnclsForAudioClassification:
+def _for_labels(config: EnclsConfig, windows: Dataset) -> EnclsConfig:
+    """The configuration with the windows' classes, one of each or several. Raises `ValueError` where it contradicts."""
+    several, names = several_labels(windows), class_names(windows.features)
+    if not several and has_several_labels(config):
+        raise ValueError(
+            f"expected windows of several labels at once (problem_type {SEVERAL_LABELS}), found windows of one label each"
+        )
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    labels |= {"problem_type": SEVERAL_LABELS} if several else {}
+    return EnclsConfig(**config.to_dict() | labels | dict.fromkeys(("thresholds", *CALIBRATION)))
+
+
+def _network(config: EnclsConfig, train: FeatureStore) -> EnclsForAudioClassification:
     """The network without its codec: training needs none, and checkpoints are not filled with frozen weights."""
-    names = {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
-    anew = dict.fromkeys(("codec_config", *CALIBRATION))
-    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | names | anew))
+    model = EnclsForAudioClassification(EnclsConfig(**config.to_dict() | {"codec_config": None}))
     if config.standardization == "band":
         model.set_standardization(*train.statistics())
     return model
@@ -302,35 +321,7 @@ def _learn(trainer: EnclsTrainer, start: Start) -> dict:
     training_s = before_s + time.monotonic() - started
     return facts | {
         "epochs": len(epochs),
-        "best_epoch": _best_epoch(epochs),
+        "best_epoch": best_epoch(epochs),
         "history": epochs,
         "times_s": {"training": training_s},
     }
-
-
-def _scores(trainer: EnclsTrainer, stores: dict[str, FeatureStore], scaled: bool) -> dict:
-    """What results say of the trained model: its size, its calibration, which it gets, and its scores on each part."""
-    classes = list(trainer.model.config.id2label.values())
-    out: dict = {
-        "classes": classes,
-        "clip_votes": trainer.clip_votes,
-        "parameters": trainer.model.head.num_parameters(),
-    }
-    found = {part: trainer.probabilities(store) for part, store in stores.items()}
-    ids = {part: store.clip_ids if trainer.clip_votes else None for part, store in stores.items()}
-    if scaled or trainer.args.unknown is not None:
-        known = found["validation"], stores["validation"].labels, ids["validation"]
-        out |= {"calibration": calibrate(*known, scaled, trainer.args.unknown), "unknown": trainer.args.unknown}
-        for name, value in out["calibration"].items():
-            setattr(trainer.model.config, name, value)
-    for part, store in stores.items():
-        out[part] = evaluate_split(found[part], store.labels, ids[part], store.silent, out.get("calibration"))
-    store, predictions = stores["test"], found["test"].argmax(-1)
-    out["per_class"] = per_class(predictions, store.labels, classes)
-    out["confusion_matrix"] = confusion(predictions, store.labels, len(classes)).tolist()
-    return out
-
-
-def _best_epoch(epochs: list[dict]) -> int | None:
-    scored = [row for row in epochs if "validation_accuracy" in row]
-    return max(scored, key=lambda row: row["validation_accuracy"])["epoch"] if scored else None

@@ -4,10 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-import numpy as np
 from datasets import Dataset
 
-from hf_encls.data.columns import DIVISION
+from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.features.extraction import feature_identity
 from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
@@ -28,7 +27,7 @@ def run_settings(
     network = {name: getattr(config, name) for name in ("head", "standardization", *HEAD_OPTIONS)}
     network = {name: list(value) if isinstance(value, tuple) else value for name, value in network.items()}
     return asked_settings(args, protocol, fold, network) | {
-        "classes": list(windows.features["label"].names),
+        "classes": list(class_names(windows.features)),
         "features": feature_identity(config),
         "windows": len(windows),
         "division": _fingerprint(windows),
@@ -57,5 +56,6 @@ def asked_settings(
 
 def _fingerprint(windows: Dataset) -> str:
     """SHA-256 of what splits are drawn by: with other labels or groups, clips that trained could become test clips."""
-    columns = {name: np.asarray(windows[name][:]).tolist() for name in ("start", *DIVISION)}
+    names = ("start", *DIVISION, *({UNKNOWN} & set(windows.column_names)))
+    columns = {name: list(windows[name][:]) for name in names}
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()

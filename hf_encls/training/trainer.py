@@ -1,24 +1,38 @@
 """What Trainer needs from us: batches as they are, scores of windows and clips, a line for each epoch."""
 
+import copy
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
-from transformers import EvalPrediction, PrinterCallback, Trainer, TrainerCallback
+from accelerate.optimizer import AcceleratedOptimizer
+from transformers import EvalPrediction, PrinterCallback, Trainer
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk, writing
-from hf_encls.training.augmentation import augment, class_weights, soft_cross_entropy
+from hf_encls.model.problem_encls import has_several_labels, probabilities
+from hf_encls.training.augmentation import (
+    augment,
+    class_weights,
+    label_weights,
+    soft_binary_cross_entropy,
+    soft_cross_entropy,
+)
 from hf_encls.training.averaging import WeightAverage
+from hf_encls.training.epoch_lines import MAP, EpochClock, EpochLines
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
+from hf_encls.training.recorded import RecordedStep
 from hf_encls.training.resuming import STATE, drop_old_checkpoints
+
+MOST_CHECKPOINTS = 200  # in a run of more epochs they are short, and writing one takes as long as they do
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -28,66 +42,19 @@ def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> d
     return {name: torch.stack([torch.as_tensor(row[name]) for row in batch]) for name in ("input_features", "labels")}
 
 
-class EpochLines(TrainerCallback):
-    """A bar of windows with their rate and the time left, and one line of scores for each epoch."""
-
-    def __init__(self):
-        self.bar: tqdm | None = None
-        self.train: dict[str, float] = {}
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.is_world_process_zero and not args.disable_tqdm:
-            per_step = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-            layout = "{l_bar}{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
-            self.bar = tqdm(
-                total=state.max_steps * per_step,
-                initial=state.global_step * per_step,
-                desc="training",
-                unit=" windows",
-                bar_format=layout,
-                mininterval=0.5,
-            )
-            self.per_step = per_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if self.bar is not None:
-            self.bar.update(self.per_step)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.bar is None or not logs:
-            return
-        if "loss" in logs:
-            self.train = dict(logs)
-        elif "eval_loss" in logs:
-            clips = f", clips {logs['eval_clip_accuracy']:.3f}" if "eval_clip_accuracy" in logs else ""
-            self.bar.write(
-                f"epoch {logs['epoch']:g}: training loss {self.train.get('loss', float('nan')):.4f}, "
-                f"accuracy {self.train.get('accuracy', float('nan')):.3f}; validation loss {logs['eval_loss']:.4f}, "
-                f"accuracy {logs['eval_accuracy']:.3f}{clips}"
-            )
-
-    def on_train_end(self, args, state, control, **kwargs):
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-
-class EpochClock(TrainerCallback):
-    """Seconds of training since the epoch began; validation and checkpoints do not count."""
-
-    started: float | None = None
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.started = time.monotonic()
-
-
 class EnclsTrainer(Trainer):
     """The Trainer, with a recipe, scores of windows and clips, and the accuracy of training in its log."""
 
     clip_votes = True  # False: clips have no class of their own
 
-    def __init__(self, **kwargs):
-        super().__init__(data_collator=collate, compute_metrics=self._scores, **kwargs)
+    def __init__(self, *, model, args, **kwargs):
+        self._several, self._smoothing = has_several_labels(model.config), args.label_smoothing_factor
+        if self._several:
+            args = copy.copy(args)
+            args.label_smoothing_factor = 0.0  # Trainer can smooth classes alone
+            if args.metric_for_best_model == "accuracy":  # what it is where nobody asked for another
+                args.metric_for_best_model = MAP
+        super().__init__(model=model, args=args, data_collator=collate, compute_metrics=self._scores, **kwargs)
         for callback in (ProgressCallback, PrinterCallback):
             self.remove_callback(callback)
         self.add_callback(EpochLines())
@@ -95,11 +62,15 @@ class EnclsTrainer(Trainer):
         self.add_callback(self._clock)
         self._hits: torch.Tensor | None = None
         self._seen = 0
+        self._batch_hits: torch.Tensor | None = None
+        self._flops: dict[torch.Size, int] = {}
+        self._recorded = RecordedStep(self.model, self._forward_and_backward) if self._can_record() else None
         self._evaluated: FeatureStore | None = None
         self.recipe = Recipe.parse(getattr(self.args, "recipe", "paper"))
         self._weights: torch.Tensor | None = None
         if self.recipe.class_weights:
-            weights = class_weights(self.train_dataset.labels, self.model.config.num_labels)
+            labels = self.train_dataset.labels
+            weights = label_weights(labels) if self._several else class_weights(labels, self.model.config.num_labels)
             self._weights = weights.to(self.args.device)
         self._average: WeightAverage | None = None
         if self.recipe.average and not self.model.head.is_fitted:  # what is fitted takes no steps to average
@@ -114,20 +85,64 @@ class EnclsTrainer(Trainer):
             self._step = self.state.global_step
             key = (self.args.seed, self._step, self._parts, self.args.process_index)
             inputs = augment(self._prepare_inputs(inputs), self.recipe, self.model.config.representation, key)
-        return super().training_step(model, inputs, *args, **kwargs)
+        if self._recorded is None:
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            hits = self._batch_hits  # none of several labels
+        else:
+            model.train()
+            loss, hits = self._recorded(self._prepare_inputs(inputs))
+        if hits is not None:
+            # Summed on the device: reading it every step would make the device wait.
+            self._hits = hits.clone() if self._hits is None else self._hits + hits
+            self._seen += len(inputs["labels"])
+        return loss
+
+    def _forward_and_backward(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = super().training_step(self.model, inputs)
+        return loss, self._batch_hits
+
+    def _can_record(self) -> bool:
+        """Whether a step is the same operations each time, of this process and one device alone."""
+        args = self.args
+        return (
+            args.device.type == "cuda"
+            and not self._several
+            and args.world_size == 1
+            and args.n_gpu == 1
+            and args.gradient_accumulation_steps == 1
+            and not (args.fp16 or args.torch_compile or args.gradient_checkpointing or "schedule_free" in args.optim)
+            and hasattr(self.train_dataset, "__getitems__")
+        )
+
+    def create_scheduler(self, *args, **kwargs):
+        optimizer = self.optimizer
+        if isinstance(optimizer, AcceleratedOptimizer) and optimizer.scaler is None:
+            optimizer.step = MethodType(_plain_step, optimizer)  # its own looks for another library in every step
+        return super().create_scheduler(*args, **kwargs)
+
+    def floating_point_ops(self, inputs) -> int:
+        shape = inputs["input_features"].shape
+        if shape not in self._flops:  # counting the parameters takes longer than a step
+            self._flops[shape] = super().floating_point_ops(inputs)
+        return self._flops[shape]
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Trainer measures it for its log, in every step, even where nothing is clipped to it.
+        return None if grad_norm is None else super()._get_grad_norm(model, grad_norm=grad_norm)
 
     def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
         labels = inputs["labels"]  # with label smoothing, Trainer takes them out
-        if model.training and (self._weights is not None or "share" in inputs):
+        if self._several:
+            outputs = model(input_features=inputs["input_features"])
+            weights, smoothing = (self._weights, self._smoothing) if model.training else (None, 0.0)
+            loss = soft_binary_cross_entropy(outputs.logits, inputs, weights, smoothing)
+        elif model.training and (self._weights is not None or "share" in inputs):
             outputs = model(input_features=inputs["input_features"])
             loss = soft_cross_entropy(outputs.logits, inputs, self._weights, self.args.label_smoothing_factor)
         else:
             loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
-        if model.training:
-            # Summed on the device: reading it every step would make the device wait.
-            hits = (outputs.logits.detach().argmax(-1) == labels).sum()
-            self._hits = hits if self._hits is None else self._hits + hits
-            self._seen += len(labels)
+        if model.training and not self._several:
+            self._batch_hits = (outputs.logits.detach().argmax(-1) == labels).sum()
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args, **kwargs) -> None:
@@ -155,6 +170,8 @@ class EnclsTrainer(Trainer):
     def _save_checkpoint(self, model, trial) -> None:
         # Trainer's rotation goes by dates, which a clock or a broken-off removal may change, and removes before the disk
         # has the new checkpoint.
+        if self._is_too_soon():
+            return
         checkpoint = Path(self.args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -165,6 +182,14 @@ class EnclsTrainer(Trainer):
         if self.args.should_save:
             hand_to_disk(checkpoint / STATE)
             self._rotate()
+
+    def _is_too_soon(self) -> bool:
+        """Whether a checkpoint of this epoch would be one too many, and is neither of the best one nor of the last."""
+        state, every = self.state, math.ceil(self.args.num_train_epochs / MOST_CHECKPOINTS)
+        if self.args.save_strategy != SaveStrategy.EPOCH or self.args.max_steps > 0 or every == 1:
+            return False
+        is_best = state.best_global_step == state.global_step
+        return not is_best and state.global_step < state.max_steps and round(state.epoch) % every > 0
 
     def _save(self, output_dir=None, state_dict=None) -> None:
         if self._average is None:
@@ -194,25 +219,63 @@ class EnclsTrainer(Trainer):
                 Path(self.args.output_dir), self.args.save_total_limit, self.state.best_model_checkpoint
             )
 
-    def evaluation_loop(self, dataloader, *args, **kwargs):
+    def evaluation_loop(self, dataloader, *args, metric_key_prefix="eval", **kwargs):
         self._evaluated = dataloader.dataset
         with nullcontext() if self._average is None else self._average.shown():
-            return super().evaluation_loop(dataloader, *args, **kwargs)
+            if isinstance(self._evaluated, FeatureStore) and self._evaluates_at_once():
+                return self._evaluate_at_once(dataloader, metric_key_prefix)
+            return super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
 
-    def probabilities(self, store: FeatureStore) -> np.ndarray:
-        """(n, num_labels) probabilities of the windows of `store`, in its order."""
+    def _evaluates_at_once(self) -> bool:
+        """Whether an evaluation is what this Trainer does with ready batches, in one process and while it trains."""
+        args = self.args
+        asked = args.include_for_metrics or args.batch_eval_metrics or args.fp16_full_eval or args.bf16_full_eval
+        return self.is_in_train and args.world_size == 1 and args.n_gpu <= 1 and not asked
+
+    def _evaluate_at_once(self, dataloader: torch.utils.data.DataLoader, prefix: str) -> EvalLoopOutput:
+        """As Trainer's own loop, to the bit; but nothing is asked of the device before all batches are on their way."""
+        torch.utils.data.DataLoader.__iter__(dataloader)  # draws a random number, and later ones are to be the same
+        store = dataloader.dataset
+        self.model.eval()
+        if callable(getattr(self.optimizer, "eval", None)):
+            self.optimizer.eval()
+        size, scores, losses = self.args.eval_batch_size, [], []
+        sizes = [min(size, len(store) - first) for first in range(0, len(store), size)]
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for first, count in zip(range(0, len(store), size), sizes, strict=True):
+                batch = store.rows_from(first, count)
+                loss, outputs = self.compute_loss(self.model, batch, return_outputs=True)
+                scores.append(outputs.logits)
+                losses.append(loss)
+                self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        predictions, means = torch.cat(scores).cpu().numpy(), torch.stack(losses).cpu().numpy()
+        labels = store.labels
+        metrics = self._scores(EvalPrediction(predictions=predictions, label_ids=labels)) if len(store) else {}
+        metrics["loss"] = np.repeat(means, sizes).mean().item()
+        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predictions=predictions, label_ids=labels, metrics=metrics, num_samples=len(store))
+
+    def probabilities(self, store: FeatureStore, part: str = "test") -> np.ndarray:
+        """(n, num_labels) probabilities of the windows of `store`, in its order. Loggers are told them as of `part`."""
         if hasattr(store, "in_order"):  # a stream that is shuffled for training
             store = store.in_order()
-        scores = torch.from_numpy(self.predict(store).predictions).double()
-        return scores.softmax(-1).numpy()
+        scores = torch.from_numpy(self.predict(store, metric_key_prefix=part).predictions).double()
+        return probabilities(scores, self.model.config).numpy()
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
-        probabilities = torch.from_numpy(prediction.predictions).double().softmax(-1).numpy()
-        store = self._evaluated
-        clip_ids = getattr(store, "clip_ids", None) if self.clip_votes else None  # somebody's own data set has none
-        scores = evaluate_split(probabilities, prediction.label_ids, clip_ids)
-        clips = {"clip_accuracy": scores.clip.accuracy} if scores.clip else {}
-        return {"accuracy": scores.window.accuracy, **clips}
+        rows = probabilities(torch.from_numpy(prediction.predictions).double(), self.model.config).numpy()
+        ids = getattr(self._evaluated, "clip_ids", None)  # somebody's own data set has none
+        scores = evaluate_split(rows, prediction.label_ids, ids if self.clip_votes else None)
+        metric = MAP if self._several else "accuracy"
+        found = {metric: getattr(scores.window, metric)}
+        if scores.clip:
+            found[f"clip_{metric}"] = getattr(scores.clip, metric)
+        return {name: value or 0.0 for name, value in found.items()}
+
+
+def _plain_step(optimizer: AcceleratedOptimizer, closure: Callable | None = None) -> None:
+    """A step of an optimizer of accelerate's that scales no gradients."""
+    optimizer.optimizer.step(closure)
 
 
 def history(log_history: Sequence[dict]) -> list[dict]:
@@ -224,6 +287,8 @@ def history(log_history: Sequence[dict]) -> list[dict]:
         "eval_loss": "validation_loss",
         "eval_accuracy": "validation_accuracy",
         "eval_clip_accuracy": "validation_clip_accuracy",
+        f"eval_{MAP}": f"validation_{MAP}",
+        f"eval_clip_{MAP}": f"validation_clip_{MAP}",
     }
     rows: dict[int, dict] = {}
     for entry in log_history:

@@ -1,6 +1,9 @@
 """By how much padding changes a score in MTEB: its classification task on a folder of sounds, with a codec's latents.
 
+    python scripts/runs/mteb_padding.py
     python scripts/runs/mteb_padding.py FOLDER --cut_silence
+
+Without a folder, 60 synthetic sounds of 3 to 5 s.
 
 Until its version 2.24.0, mteb's `EncodecWrapper` filled the clips of a batch up with zeros, and took the mean of all frames,
 those of the zeros too; later ones take each clip alone. Both are tried here, and ours, whose vector is the mean and the
@@ -24,6 +27,7 @@ from transformers import EncodecFeatureExtractor
 from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
 from hf_encls.data.folders import scan_folder
+from hf_encls.data.synthetic import write_synthetic
 from hf_encls.embeddings import MtebEncoder
 
 CODECS = ("mini", "untrained")
@@ -35,7 +39,7 @@ POOLINGS = {
 SILENCE = 1e-3  # of a clip's peak
 
 
-def sounds(folder: str, rate: int, *, cut_silence: bool) -> Dataset:
+def sounds(folder: str | Path, rate: int, *, cut_silence: bool) -> Dataset:
     """The folder's clips at `rate`: columns `audio` and `label`; shuffled, as mteb's folds are not stratified."""
     clips, _ = scan_folder(folder)
     rows = []
@@ -155,7 +159,7 @@ def without_torchaudio() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="FOLDER", help="sounds in one folder per class")
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="sounds in one folder per class")
     parser.add_argument("--codecs", nargs="+", default=CODECS, choices=CODECS, metavar="CODEC", help="default: both")
     parser.add_argument("--batch_size", type=int, default=32, help="default: %(default)s, mteb's")
     parser.add_argument(
@@ -165,9 +169,11 @@ def main() -> int:
     options = parser.parse_args()
     without_torchaudio()
     measured = {}
-    for codec in options.codecs:
-        rows = sounds(options.folder, load_codec(codec).config.sampling_rate, cut_silence=options.cut_silence)
-        measured[codec] = measure(rows, codec, options.batch_size)
+    with tempfile.TemporaryDirectory() as made:
+        folder = options.folder or write_synthetic(Path(made) / "sounds", clips_per_class=10)
+        for codec in options.codecs:
+            rows = sounds(folder, load_codec(codec).config.sampling_rate, cut_silence=options.cut_silence)
+            measured[codec] = measure(rows, codec, options.batch_size)
     print(table(measured))
     if options.output:
         Path(options.output).write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

@@ -52,6 +52,8 @@ class Answer:
     features: Path  # PNG
     downloads: dict[str, Path]  # format -> file
     labels: tuple[str, ...] = ()  # of the model, in its order
+    windows: int = 1  # that were heard
+    window_s: float = 1.0
 
 
 def answer(
@@ -83,7 +85,17 @@ def answer(
         text = render(segments, format, name=path.name, duration_s=analysis.duration_s)
         downloads[format].write_text(text, encoding="utf-8", newline="")
     scores = {each["label"]: each["score"] for each in analysis.top(None)}
-    return Answer(analysis.duration_s, scores, segments, timeline, features, downloads, tuple(analysis.labels))
+    return Answer(
+        analysis.duration_s,
+        scores,
+        segments,
+        timeline,
+        features,
+        downloads,
+        labels=tuple(analysis.labels),
+        windows=len(analysis.cells().probabilities),
+        window_s=pipe.model.config.window_s,
+    )
 
 
 def listen(path: Path, sampling_rate: int, limits: Limits) -> np.ndarray:

@@ -7,6 +7,7 @@ folder; `ENCLS_REVISION`; `ENCLS_MAX_MINUTES`; `ENCLS_MAX_MB`.
 import os
 
 from hf_encls.inference.demo.answers import Limits
+from hf_encls.inference.demo.examples import example_files
 from hf_encls.inference.demo.page import make_page, settings
 from hf_encls.inference.pipeline import EnclsPipeline
 
@@ -18,7 +19,8 @@ def main() -> None:
         raise SystemExit("expected the name of a model in the environment variable ENCLS_MODEL")
     limits = Limits(float(os.environ.get("ENCLS_MAX_MINUTES", "10")), float(os.environ.get("ENCLS_MAX_MB", "100")))
     pipe = EnclsPipeline.from_pretrained(model, revision=os.environ.get("ENCLS_REVISION"))
-    make_page(pipe, model, limits).launch(share=False, **settings(limits))
+    examples = example_files(model, os.environ.get("ENCLS_REVISION"))
+    make_page(pipe, model, limits, examples).launch(share=False, **settings(limits))
 
 
 if __name__ == "__main__":

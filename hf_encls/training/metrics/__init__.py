@@ -11,12 +11,14 @@ from hf_encls.training.metrics.scores import (
     macro_f1,
     per_class,
 )
+from hf_encls.training.metrics.several import best_thresholds, per_label
 
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
 __all__ = [
     "METRICS",
+    "best_thresholds",
     "calibration_error",
     "clip_probabilities",
     "confusion",
@@ -24,6 +26,7 @@ __all__ = [
     "load_metric",
     "macro_f1",
     "per_class",
+    "per_label",
 ]
 
 METRICS = ("window_accuracy", "clip_accuracy", "window_macro_f1", "per_class_table")

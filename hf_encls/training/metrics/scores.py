@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
 from hf_encls.model.calibration_encls import tempered
+from hf_encls.training.metrics.several import SMALLEST, UNCHOSEN, set_scores
 from hf_encls.training.results import PartScores, Scores
 
-SMALLEST = 1e-12  # a probability of zero would make the loss infinite
 BINS = 15  # of equal width, as Guo et al. take them
 
 
@@ -18,31 +18,40 @@ def evaluate_split(
     clip_ids: Sequence | None,
     silent: Sequence[bool] | None = None,
     calibration: Mapping[str, float | None] | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> PartScores:
     """The scores of one split.
 
     Args:
         probabilities: (n, L), one row for each window, as trained; every row sums to 1.
-        labels: (n,) the true class of each window.
+        labels: (n,) the true class of each window; of several at once (n, L) which of them it has. Then a row sums to
+            anything, and there are other scores (`set_scores`); NaN where that is unknown.
         clip_ids: (n,) the clip each window comes from: strings or integers, in any order. None: clips have no class of
             their own (labels are in time), so that there is no score of clips.
         silent: (n,) which windows hold nothing but silence, where that is known.
-        calibration: temperatures and thresholds, by their names in [`EnclsConfig`]; none where None.
+        calibration: temperatures and thresholds of `unknown`, by their names in [`EnclsConfig`]; none where None.
+        thresholds: (L,) of several labels: from which probability on each is there; 0.5 where None.
 
     Without `silent` there are none of the windows without silence. Raises `ValueError` where there are no windows.
     """
     probabilities, labels = _checked(probabilities, labels)
     if not len(labels):
         raise ValueError("Expected at least one window to score, found none.")
-    of_windows, of_clips = _settings(calibration, "window"), _settings(calibration, "clip")
-    scores = PartScores(window=_scores(probabilities, labels, *of_windows), num_windows=len(labels))
+    limits = [UNCHOSEN] * probabilities.shape[1] if thresholds is None else thresholds
+
+    def scores_of(some: np.ndarray, truth: np.ndarray, unit: str) -> Scores:
+        if truth.ndim == 2:
+            return set_scores(some, truth, limits)
+        return class_scores(some, truth, *_settings(calibration, unit))
+
+    scores = PartScores(window=scores_of(probabilities, labels, "window"), num_windows=len(labels))
     if clip_ids is not None:
         clips, clip_labels, _ = clip_probabilities(probabilities, labels, clip_ids)
-        scores.clip, scores.num_clips = _scores(clips, clip_labels, *of_clips), len(clip_labels)
+        scores.clip, scores.num_clips = scores_of(clips, clip_labels, "clip"), len(clip_labels)
     if silent is not None:
         heard = ~_column(silent, len(labels), "silent").astype(bool)
         if heard.any():
-            scores.window_without_silence = _scores(probabilities[heard], labels[heard], *of_windows)
+            scores.window_without_silence = scores_of(probabilities[heard], labels[heard], "window")
         scores.num_windows_without_silence = int(heard.sum())
     return scores
 
@@ -59,7 +68,8 @@ def clip_probabilities(
     probabilities, labels = _checked(probabilities, labels)
     ids, first, clip = np.unique(_column(clip_ids, len(labels), "clip_ids"), return_index=True, return_inverse=True)
     clip_labels = labels[first]
-    wrong = np.flatnonzero(clip_labels[clip] != labels)
+    differs = np.nan_to_num(clip_labels[clip], nan=-1) != np.nan_to_num(labels, nan=-1)
+    wrong = np.flatnonzero(differs.reshape(len(labels), -1).any(axis=1))
     if len(wrong):
         raise ValueError(
             f"Expected one label for each clip, but clip {str(ids[clip[wrong[0]]])!r} has windows of labels "
@@ -132,9 +142,13 @@ def _settings(calibration: Mapping[str, float | None] | None, unit: str) -> tupl
     return calibration.get(f"{unit}_temperature"), calibration.get(f"{unit}_unknown_below")
 
 
-def _scores(
-    probabilities: np.ndarray, labels: np.ndarray, temperature: float | None, unknown_below: float | None
+def class_scores(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    temperature: float | None = None,
+    unknown_below: float | None = None,
 ) -> Scores:
+    """The scores of probabilities (n, L), as trained, against the true classes (n,)."""
     predictions = probabilities.argmax(axis=1)
     scores = Scores(
         accuracy=float(accuracy_score(labels, predictions)),
@@ -159,8 +173,12 @@ def _checked(probabilities: np.ndarray, labels: Sequence[int]) -> tuple[np.ndarr
     probabilities = np.asarray(probabilities)
     if probabilities.ndim != 2 or not probabilities.shape[1]:
         raise ValueError(f"Expected probabilities of shape (windows, classes), found {probabilities.shape}.")
-    labels = _column(labels, len(probabilities), "labels").astype(np.int64)
-    if len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape == probabilities.shape:
+        labels = labels.astype(np.float64)
+    else:
+        labels = _column(labels, len(probabilities), "labels").astype(np.int64)
+    if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
         raise ValueError(
             f"Expected labels from 0 to {probabilities.shape[1] - 1}, found {labels.min()} to {labels.max()}: "
             "labels and probabilities are of different sets of classes."
