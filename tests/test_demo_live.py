@@ -77,3 +77,19 @@ def test_the_page_has_it_where_the_model_can_listen(pipe, tmp_path):
         page = make_page(each, "small")
         config = json.dumps(page.get_config_file(), default=str)
         assert ('"live"' in config) == listens and ('"streaming": true' in config) == listens
+
+
+def test_a_calibrated_model_is_heard_as_in_a_recording(tmp_path):
+    folder = save_small_model(tmp_path / "m", "log_mel", window_s=0.4, step_s=0.2, window_temperature=3.0)
+    pipe = EnclsPipeline.from_pretrained(folder, device="cpu")
+    rate, level = pipe.model.config.sampling_rate, np.geomspace(0.001, 0.5, 12)
+    wave = np.random.default_rng(0).standard_normal(12 * rate // 4) * np.repeat(level, rate // 4)
+    sound = {"array": wave.astype(np.float32), "sampling_rate": rate}
+    pipe.model.config.window_unknown_below = float(np.median(pipe.analyse(sound).cells().probabilities.max(axis=1)))
+    session = LiveSession(pipe)
+    session.push(sound["array"], rate)
+    session.finish()
+    expected = pipe.analyse(sound).timeline()
+    assert [each["label"] for each in session.segments] == [each["label"] for each in expected]
+    assert [each["score"] for each in session.segments] == pytest.approx([each["score"] for each in expected])
+    assert {each["label"] for each in expected} > {"unknown"}

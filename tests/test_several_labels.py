@@ -429,7 +429,11 @@ def test_a_run_and_what_it_leaves(clips, trained):
     assert [row["threshold"] for row in results.per_class] == results.thresholds
     assert {"average_precision", "auroc", "f1", "support"} <= results.per_class[0].keys()
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| clip mAP |" in card and "| AP | AUROC | threshold |" in card and "- roc_auc" in card
+    assert (
+        "| whole clips, how well labels are ranked (mean average precision) |" in card
+        and "| AP | AUROC | threshold |" in card
+        and "- roc_auc" in card
+    )
     assert "chosen on the validation part" in card and "always answers" not in card and "accuracy" not in card
     assert not (folder / "confusion_matrix.png").exists()
 
@@ -534,6 +538,42 @@ def test_a_graph_says_sigmoid(tmp_path):
     assert export_onnx(model, tmp_path / "m.onnx") < 1e-4
     about = json.loads({each.key: each.value for each in onnx.load(tmp_path / "m.onnx").metadata_props}["encls"])
     assert about["problem_type"] == SEVERAL_LABELS and about["thresholds"] == [0.5, 0.25, 0.75]
+
+
+def test_a_graph_has_the_mean_of_its_windows(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from hf_encls.inference.onnx import export_onnx
+
+    folder = save_small_model(tmp_path / "m", "log_mel", problem_type=SEVERAL_LABELS, window_s=0.4)
+    pipe = EnclsPipeline.from_pretrained(folder, device="cpu")
+    export_onnx(pipe.model, tmp_path / "m.onnx")
+    wave = 0.1 * np.random.default_rng(0).standard_normal(30_000).astype(np.float32)
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    windows, clip = session.run(["probabilities", "clip"], {"waveform": wave})
+    assert len(windows) > 1
+    np.testing.assert_allclose(clip, windows.mean(0), atol=1e-6)
+    np.testing.assert_allclose(clip, pipe.analyse(wave).scores(), atol=1e-5)
+
+
+def test_what_speaks_for_a_label_leaves_the_others_alone():
+    from hf_encls.inference.explanation import log_odds, occlusion
+
+    model = small_model("log_mel", problem_type=SEVERAL_LABELS, window_s=0.4)
+    windows = torch.randn(2, 32, model.config.num_frames, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 2])
+    with torch.no_grad():
+        probability = model.probabilities(model.classify(windows))[[0, 1], targets]
+        torch.testing.assert_close(log_odds(model.classify(windows), targets, several=True), probability.logit())
+        before = occlusion(model, windows, targets)
+        model.head.classifier.bias[1] += 5.0  # another label is there too
+        torch.testing.assert_close(occlusion(model, windows, targets), before, rtol=1e-3, atol=1e-4)
+
+
+def test_several_labels_have_no_unknown(clips, windows, tmp_path):
+    data, config = windows
+    args = EnclsTrainingArguments(str(tmp_path / "m"), report_to="none", disable_tqdm=True, unknown=0.1)
+    with pytest.raises(ValueError, match=r"`unknown=0\.1` needs .* of several labels each has a probability"):
+        train_windows(data, config, args=args)
 
 
 def test_the_librarys_own_exporter_has_the_same_clips(tmp_path):

@@ -1,10 +1,12 @@
-"""What long clips need: rows that do not scatter, and a count of what went by."""
+"""What long clips need: rows that do not scatter, codes in pieces, and a count of what went by."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
+from hf_encls.codec.codes import Codes
 from hf_encls.inference.sources import Clip
 
 
@@ -25,6 +27,13 @@ class Rows:
     def all(self) -> np.ndarray:
         """(N, L) float32."""
         return np.frombuffer(self._bytes, np.float32).reshape(-1, self.length)
+
+
+def pieces_of(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]:
+    """Codes -> (K, f) int64 with the model's K codebooks, at most `frames` at a time."""
+    for chunk in codes.chunks:
+        for start in range(0, chunk.shape[1], frames):
+            yield torch.from_numpy(chunk[:codebooks, start : start + frames].astype(np.int64))
 
 
 class Counter:

@@ -15,7 +15,7 @@ from hf_encls.audio import AudioError
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
 from hf_encls.files.checkpoints import find_model
-from hf_encls.inference.long_clips import Counter, Rows
+from hf_encls.inference.long_clips import Counter, Rows, pieces_of
 from hf_encls.inference.sources import Clip, name_of, open_source
 from hf_encls.inference.timeline import Cells, Segmentation, Times, cell_probabilities, make_timeline, segments_of
 from hf_encls.model.calibration_encls import UNKNOWN, tempered
@@ -296,7 +296,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         """Codes -> the sums of their codebook entries -> windows (w, C, T), piece by piece."""
         config = self.grid
         cutter = WindowStream(config.window_units, config.step_units)
-        for piece in _pieces(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
+        for piece in pieces_of(clip.codes, codebooks_of(config), round(PIECE_S * config.frame_rate)):
             yield cutter.push(self._frontend.embed(piece.to(self.device)))
         yield cutter.finish()
 
@@ -339,13 +339,6 @@ class EnclsPipeline(AudioClassificationPipeline):
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
         return frontend
-
-
-def _pieces(codes: Codes, codebooks: int, frames: int) -> Iterator[torch.Tensor]:
-    """Codes -> (K, f) int64 with the model's K codebooks, at most `frames` at a time."""
-    for chunk in codes.chunks:
-        for start in range(0, chunk.shape[1], frames):
-            yield torch.from_numpy(chunk[:codebooks, start : start + frames].astype(np.int64))
 
 
 def _is_several(inputs) -> bool:
