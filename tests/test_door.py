@@ -45,7 +45,8 @@ PROGRAMS = {
     "decode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "pretrain": ("--data_dir", "{in_dir}", "--num_filters", "2", "--cpu", "true", "--output_dir", "{out}"),
 }
-ELSEWHERE = {"demo", "listen", "evaluate-timeline", "check-labels"}  # they have tests of their own
+ELSEWHERE = {"demo", "listen", "evaluate-timeline", "check-labels", "completion", "label-next", "search"}
+# They have tests of their own.
 assert set(PROGRAMS) | ELSEWHERE == set(cli.COMMANDS)
 FOLDERS = ("train", "extract", "codecs", "reproduce", "pretrain")  # their output is a folder
 WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
