@@ -341,6 +341,11 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
         (["--dataset_revision", "main"], "name them with --dataset"),
         (["--codec_policy", "whole"], "is about latents and codes"),
         (["--codec_dtype", "bfloat16"], "is about latents and codes"),
+        (["--learning_rate=-inf"], "`learning_rate` of 0 or more, found -inf"),
+        (["--learning_rate", "nan"], "`learning_rate` of 0 or more, found nan"),
+        (["--per_device_train_batch_size", "999999999999999999999"], "`per_device_train_batch_size` from 1 to"),
+        (["--per_device_eval_batch_size", "0"], "`per_device_eval_batch_size` from 1 to"),
+        (["--gradient_accumulation_steps", "-1"], "`gradient_accumulation_steps` from 1 to"),
         (["--features", "encodec_24khz", "--codec", "untrained", "--bandwidth", "3"], "--bandwidth is about codes"),
     ],
 )
