@@ -355,6 +355,13 @@ def test_mistakes_are_explained(tones, tmp_path, monkeypatch, more, message):
         train(tones, tmp_path / "model", *more)
 
 
+def test_a_training_that_diverges_names_its_learning_rate(tones, tmp_path):
+    for validation in ("epoch", "no"):  # without it, the scores at the end tell
+        more = ["--learning_rate", "1e30", "--num_train_epochs", "1", "--eval_strategy", validation]
+        with pytest.raises(ValueError, match="try a lower `learning_rate` than 1e.30"):
+            train(tones, tmp_path / validation, *more, "--save_strategy", "no", "--load_best_model_at_end", "false")
+
+
 def test_the_program_ends_with_one_line_for_a_mistake(tmp_path):
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts/train.py"), "--data_dir", "nowhere"],
