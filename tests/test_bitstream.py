@@ -5,6 +5,7 @@ import json
 import struct
 import time
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -394,6 +395,19 @@ def test_metadata_of_other_types_is_refused(about, message, tmp_path):
     save_file({"audio_codes": array}, tmp_path / "x.safetensors", metadata={"encls": json.dumps(metadata)})
     with pytest.raises(CodesError, match=message):
         load_codes(tmp_path / "x.safetensors")
+
+
+def test_a_code_behind_the_end_of_a_clip_is_in_a_codebook_too(tmp_path):
+    from safetensors.numpy import save_file
+
+    metadata = {"family": "encodec_48khz", "num_samples": 48_000, "codebook_hash": None}
+    array = np.zeros((2, 1, 2, 150), np.uint16)  # of the second chunk, 2 frames are of the clip
+    for last, accepted in ((1023, True), (16_384, False)):
+        array[1, 0, 1, 96] = last
+        tensors = {"audio_codes": array, "audio_scales": np.ones(2, np.float32)}
+        save_file(tensors, tmp_path / "x.safetensors", metadata={"encls": json.dumps(metadata)})
+        with nullcontext() if accepted else pytest.raises(CodesError, match="codes below 1024, found 16384"):
+            load_codes(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(

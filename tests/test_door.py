@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import math
 import os
 import re
 import subprocess
@@ -44,7 +45,8 @@ PROGRAMS = {
     "decode": ("{in}", "--codec", "{codec}", "--output", "{out}"),
     "pretrain": ("--data_dir", "{in_dir}", "--num_filters", "2", "--cpu", "true", "--output_dir", "{out}"),
 }
-ELSEWHERE = {"demo", "listen", "evaluate-timeline", "check-labels"}  # they have tests of their own
+ELSEWHERE = {"demo", "listen", "evaluate-timeline", "check-labels", "completion", "label-next", "search"}
+# They have tests of their own.
 assert set(PROGRAMS) | ELSEWHERE == set(cli.COMMANDS)
 FOLDERS = ("train", "extract", "codecs", "reproduce", "pretrain")  # their output is a folder
 WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
@@ -327,14 +329,24 @@ def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"best_model_checkpoint": 3}, {"epochx": 1}, {"log_history": [{"epoch": {"a": 1}}]}, {"stateful_callbacks": 3}],
+    [
+        *(
+            {"best_model_checkpoint": 3},
+            {"epochx": 1},
+            {"log_history": [{"epoch": {"a": 1}}]},
+            {"stateful_callbacks": 3},
+        ),
+        *({"total_flos": "x"}, {"train_batch_size": "x"}, {"best_metric": [1]}),
+        *({"log_history": [{"epoch_s": value}]} for value in (math.nan, math.inf, -1)),
+    ],
 )
 def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
     from hf_encls.training.resuming import last_checkpoint
 
     folder = tmp_path / "checkpoint-1"
     folder.mkdir()
-    state = {"global_step": 1, "max_steps": 2, "log_history": []}
+    log = [{"epoch_s": 0.5, "loss": math.nan}, {"epoch_s": None}, {"eval_loss": None}]
+    state = {"global_step": 1, "max_steps": 2, "log_history": log, "total_flos": 1, "train_batch_size": None}
     (folder / "trainer_state.json").write_text(json.dumps(state))
     assert last_checkpoint(tmp_path) == folder
     (folder / "trainer_state.json").write_text(json.dumps(state | change))

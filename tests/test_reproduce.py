@@ -69,6 +69,18 @@ def test_the_mean_over_seeds_is_that_of_the_seeds_that_pass_and_says_how_many(tm
     assert found["both"] == {"raw": 1.0, "smoothed": 1.0, "runs": 1}  # smoothed, only the last of them passes
 
 
+def test_a_curve_that_lacks_epochs_is_damaged(tmp_path: Path):
+    cells, curve = paper_cells(MEL, LOG_MEL), history([0.1, 0.2], [1.0, 1.0])
+    for rows in ([], curve[1:], [curve[0]] * 2, curve[::-1]):
+        write_results(tmp_path, cells[0], curve=curve)
+        write_results(tmp_path, cells[1], history=rows, epochs=2)
+        with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: .* of the epochs 1 to 2, found"):
+            report(tmp_path, cells)
+    write_results(tmp_path, cells[1], history=[], epochs=0)
+    with pytest.raises(ValueError, match="epochs 1 to 1, found none"):
+        report(tmp_path, cells)
+
+
 def test_accuracy_at_equal_epochs(tmp_path: Path):
     cells = paper_cells(MEL, LOG_MEL)
     write_results(tmp_path, cells[0], curve=history([0.0, 0.2, 0.2], [1, 1, 1]))

@@ -342,6 +342,11 @@ def test_codec_features_and_a_settings_file(tones, tmp_path):
         (["--dataset_revision", "main"], "name them with --dataset"),
         (["--codec_policy", "whole"], "is about latents and codes"),
         (["--codec_dtype", "bfloat16"], "is about latents and codes"),
+        (["--learning_rate=-inf"], "`learning_rate` of 0 or more, found -inf"),
+        (["--learning_rate", "nan"], "`learning_rate` of 0 or more, found nan"),
+        (["--per_device_train_batch_size", "999999999999999999999"], "`per_device_train_batch_size` from 1 to"),
+        (["--per_device_eval_batch_size", "0"], "`per_device_eval_batch_size` from 1 to"),
+        (["--gradient_accumulation_steps", "-1"], "`gradient_accumulation_steps` from 1 to"),
         (["--features", "encodec_24khz", "--codec", "untrained", "--bandwidth", "3"], "--bandwidth is about codes"),
     ],
 )
@@ -349,6 +354,13 @@ def test_mistakes_are_explained(tones, tmp_path, monkeypatch, more, message):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=message):
         train(tones, tmp_path / "model", *more)
+
+
+def test_a_training_that_diverges_names_its_learning_rate(tones, tmp_path):
+    for validation in ("epoch", "no"):  # without it, the scores at the end tell
+        more = ["--learning_rate", "1e30", "--num_train_epochs", "1", "--eval_strategy", validation]
+        with pytest.raises(ValueError, match="try a lower `learning_rate` than 1e.30"):
+            train(tones, tmp_path / validation, *more, "--save_strategy", "no", "--load_best_model_at_end", "false")
 
 
 def test_the_program_ends_with_one_line_for_a_mistake(tmp_path):

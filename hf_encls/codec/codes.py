@@ -252,6 +252,8 @@ def load_codes(path: str | os.PathLike, family: str | None = None, codebook_hash
     chunked = array.ndim == 4 and array.shape[:2] == (layout.num_chunks(num_samples), 1)
     if not chunked or array.dtype != np.uint16:
         raise CodesError(f"expected codes of {num_samples} samples, found shape {array.shape}, {array.dtype}")
+    if array.size and array.max() >= layout.codebook_size:  # also behind the end of the clip, where no chunk reaches
+        raise CodesError(f"expected codes below {layout.codebook_size}, found {array.max()}")
     chunks = [chunk[0, :, : layout.chunk_frames(num_samples, i)] for i, chunk in enumerate(array)]
     scales = None if scales is None else _scales(scales.reshape(-1))
     return Codes(family, chunks, scales, num_samples, metadata.get("codebook_hash"))

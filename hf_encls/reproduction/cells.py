@@ -1,14 +1,16 @@
 """Finished cells as a table: one row for each cell, with its scores and its learning curve."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
 from hf_encls.data.splits import LeakReport
-from hf_encls.files.records import read_record, shape_of
+from hf_encls.files.records import RecordError, read_record, shape_of
 from hf_encls.reproduction import paper
 from hf_encls.reproduction.grid import Cell
 from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, PartScores, Results
@@ -32,6 +34,18 @@ class CellResults(Results):
     history: list[dict] = field(metadata={"shape": [EPOCH_SHAPE]})
     device: str
     times_s: dict[str, float] = field(metadata={"shape": {"training": float, "*": float}})
+
+    @classmethod
+    def from_dict(cls, values: Mapping, where: str | os.PathLike = "the results") -> Self:
+        """As of any record, with a row of `history` for each of its one or more epochs. Raises `RecordError`."""
+        results = super().from_dict(values, where)
+        found = [row["epoch"] for row in results.history]
+        if results.epochs < 1 or found != list(range(1, results.epochs + 1)):
+            raise RecordError(
+                f"{where} is damaged: expected a history of the epochs 1 to {max(1, results.epochs)}, "
+                f"found {', '.join(map(str, found[:10])) or 'none'}{', ...' if len(found) > 10 else ''}"
+            )
+        return results
 
 
 class FinishedCell:

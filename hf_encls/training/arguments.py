@@ -1,5 +1,6 @@
 """transformers' arguments with the defaults that suit a small CNN."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from hf_encls.training.defaults import TrainingDefaults
 from hf_encls.training.recipe import Recipe
+
+MOST = (1 << 31) - 1  # windows of a batch: far more than any data set has
 
 
 @dataclass
@@ -35,6 +38,11 @@ class EnclsTrainingArguments(TrainingDefaults, TrainingArguments):
             self.use_cpu = True  # without it, each of the processes would train alone, and bf16 would be refused
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"expected `seed` from 0 to {(1 << 32) - 1}, found {self.seed}")
+        if not 0 <= self.learning_rate < math.inf:
+            raise ValueError(f"expected a finite `learning_rate` of 0 or more, found {self.learning_rate}")
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if not 1 <= getattr(self, name) <= MOST:
+                raise ValueError(f"expected `{name}` from 1 to {MOST}, found {getattr(self, name)}")
         super().__post_init__()
         self._check_reports()
         if self.world_size != processes:

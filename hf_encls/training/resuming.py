@@ -1,5 +1,6 @@
 """How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
 
+import math
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -18,6 +19,10 @@ STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the c
 STATE_SHAPE = {
     **{"global_step": int, "max_steps": int, "log_history": [{"*": (float, None)}], "epoch?": (float, None)},
     **{"best_model_checkpoint?": (str, None), "stateful_callbacks?": (dict, None)},
+    # What Trainer calculates with: numbers, whichever kind a version writes.
+    **dict.fromkeys(("total_flos?", "num_input_tokens_seen?", "num_train_epochs?"), float),
+    **dict.fromkeys(("logging_steps?", "eval_steps?", "save_steps?", "train_batch_size?"), (float, None)),
+    **dict.fromkeys(("best_metric?", "best_global_step?"), (float, None)),
 }
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
@@ -198,7 +203,7 @@ def progress(checkpoint: Path) -> float | None:
 def seconds_before(checkpoint: Path | None) -> float:
     """Seconds of training that a checkpoint has behind it, as far as its log tells (`epoch_s`)."""
     log = _state(checkpoint)["log_history"] if checkpoint is not None else []
-    return sum(entry.get("epoch_s", 0.0) for entry in log)
+    return sum(entry.get("epoch_s") or 0.0 for entry in log)
 
 
 def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several: bool) -> Start:
@@ -259,6 +264,11 @@ def _state(checkpoint: Path) -> dict:
         raise RecordError(
             f"{checkpoint / STATE} is damaged: expected the state of a Trainer, found {min(unknown)!r:.80}"
         )
+    for entry in state["log_history"]:  # a loss may be no number, the time that an epoch took is one
+        if not 0 <= (entry.get("epoch_s") or 0) < math.inf:
+            raise RecordError(
+                f"{checkpoint / STATE} is damaged: expected seconds as epoch_s, found {entry['epoch_s']!r:.60}"
+            )
     return state
 
 

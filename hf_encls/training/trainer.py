@@ -263,6 +263,11 @@ class EnclsTrainer(Trainer):
         return probabilities(scores, self.model.config).numpy()
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        if not self.model.head.is_fitted and not np.isfinite(prediction.predictions).all():
+            raise ValueError(
+                "the training went wrong: expected finite scores, found NaN or infinity: try a lower `learning_rate` than "
+                f"{self.args.learning_rate}"
+            )
         rows = probabilities(torch.from_numpy(prediction.predictions).double(), self.model.config).numpy()
         ids = getattr(self._evaluated, "clip_ids", None)  # somebody's own data set has none
         scores = evaluate_split(rows, prediction.label_ids, ids if self.clip_votes else None)
