@@ -74,7 +74,7 @@ def test_a_finished_model_stays_until_the_one_that_replaces_it_is_finished(train
         raise KeyboardInterrupt  # trained, and about to be scored
 
     with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
-        context.setattr("hf_encls.training.run._scores", killed)
+        context.setattr("hf_encls.training.run.score_parts", killed)
         train(tones, folder, *other)
     now = files_of(folder)
     assert {name: content for name, content in now.items() if not name.startswith(".replacement/")} == before
