@@ -110,7 +110,8 @@ def test_what_cannot_be_recorded_goes_on_step_by_step(tmp_path, caplog):
     recorded = RecordedStep(model, step, fails)
     batch = {"input_features": torch.randn(4, 16, config.num_frames), "labels": torch.tensor([0, 1, 2, 0])}
     random = torch.get_rng_state()
-    (loss,) = recorded(batch)
+    with caplog.at_level("WARNING", logger="hf_encls.training.recorded"):
+        (loss,) = recorded(batch)
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     torch.set_rng_state(random)
     model.zero_grad()
