@@ -70,4 +70,5 @@ def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
 
 
 def plain(value: float) -> str:
+    """A number without needless digits: 1.0 is 1."""
     return f"{value:g}"
