@@ -291,7 +291,10 @@ def test_a_place_is_looked_at_without_making_it(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("text", ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}', '{"data_dir": "\\u0000"}'],
+)
 def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
     file = tmp_path / "settings.json"
     file.write_text(text)
