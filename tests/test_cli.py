@@ -94,6 +94,8 @@ def test_near_names_are_suggested(capsys, models):
     assert status == 2 and "did you mean classify?" in err
     status, _, err = run(capsys, "classify", "x.wav", "--model", models / "mel", "--fromat", "csv")
     assert status == 2 and "did you mean --format?" in err and err.count("did you mean") == 1
+    status, _, err = run(capsys, "validate", "--data_dir=")
+    assert status == 2 and "expected a folder at --data_dir, found no name" in err
     status, _, err = run(capsys, "validate", "--data_dri", "x")
     assert status == 2 and "did you mean --data_dir?" in err
     status, _, err = run(capsys, "something_else")

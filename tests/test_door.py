@@ -291,7 +291,10 @@ def test_a_place_is_looked_at_without_making_it(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("text", ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"dropout": "x"}', '{"seed": 1.5}', '{"codec": [1]}', "[" * 9000, '{"nothing": 1}', '{"data_dir": "\\u0000"}'],
+)
 def test_a_settings_file_is_named_with_the_setting(text, tmp_path, capsys):
     file = tmp_path / "settings.json"
     file.write_text(text)
@@ -354,7 +357,12 @@ def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", ["--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1", "--crop_s=1e-9", "--decay_share=inf"]
+    "option",
+    [
+        *("--save_steps=0", "--target_bandwidths=nan", "--max_hours=-1", "--crop_s=1e-9", "--decay_share=inf"),
+        *("--validation_share=nan", "--validation_share=-1", "--generated_share=2", "--learning_rate=1e9"),
+        *("--learning_rate=nan", "--anchor_weight=999999999999999999999", "--mel_weight=-1", "--waveform_weight=inf"),
+    ],
 )
 @pytest.mark.usefixtures("own_accelerator")
 def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, capsys):

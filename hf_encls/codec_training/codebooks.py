@@ -34,7 +34,7 @@ def fit_codebooks(
     if latents.ndim != 2 or latents.shape[1] != size or len(latents) == 0:
         raise ValueError(f"expected latents of shape (frames, {size}), got {tuple(latents.shape)}")
     if not torch.isfinite(latents).all():
-        raise ValueError("expected finite latents: the codec's training went wrong")
+        raise ValueError("expected finite latents: the codec's training went wrong, try a lower `learning_rate`")
     residual = latents.float()
     variance = residual.var(dim=0, unbiased=False).sum().clamp_min(1e-12)
     errors = []

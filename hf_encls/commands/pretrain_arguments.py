@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
+MOST_WEIGHT = 1e6  # of a part of the loss, whose others are about 3: beyond it float32 loses them
 PRESETS = {f"{rate // 1000}khz": rate for rate in PUBLISHED_ENCODEC}
+
+
+def _check(arguments: object, limits: dict[str, tuple[float, float]]) -> None:
+    """Raise `ValueError` for a number that is not within its limits, before anything is read or made."""
+    for name, (least, most) in limits.items():
+        if not least <= getattr(arguments, name) <= most:
+            raise ValueError(f"expected --{name} from {least:g} to {most:g}, found {getattr(arguments, name)}")
 
 
 @dataclass
@@ -41,6 +49,9 @@ class SoundArguments:
         default=None, metadata={"help": "a folder of other sounds, measured at the end and never trained on"}
     )
     max_validation_clips: int = field(default=40, metadata={"help": "at most so many clips are held out"})
+
+    def __post_init__(self):
+        _check(self, {"generated_share": (0, 1), "validation_share": (0, 1)})
 
 
 @dataclass
@@ -93,5 +104,6 @@ class PretrainingArguments:
                 raise ValueError(f"expected --{name} of 1 or more, found {getattr(self, name)}")
         if self.crop_s is not None and not 0.01 <= self.crop_s <= 3600:
             raise ValueError(f"expected --crop_s from 0.01 to 3600 seconds, found {self.crop_s}")
-        if not 0 <= self.decay_share <= 1:
-            raise ValueError(f"expected --decay_share from 0 to 1, found {self.decay_share}")
+        weights = dict.fromkeys(("mel_weight", "waveform_weight", "anchor_weight"), (0, MOST_WEIGHT))
+        # Adam moves each weight of the network by about the learning rate in a step.
+        _check(self, {"decay_share": (0, 1), "learning_rate": (0, 1), **weights})

@@ -128,6 +128,8 @@ def _settings(path: Path, kinds: tuple[type, ...]) -> dict:
     for name, value in values.items():
         if name not in actions:
             raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
+        if isinstance(value, str) and "\0" in value:  # no name of a file may hold one
+            raise ValueError(f"{path}: expected {name} to be text without null characters, found {value!r:.60}")
         several = actions[name].nargs not in (None, "?")
         is_switch = isinstance(value, bool) and (name == "resume_from_checkpoint" or bool in get_args(hints.get(name)))
         if isinstance(value, bool) and hints.get(name) in (str, str | None) and not is_switch:

@@ -21,6 +21,8 @@ def main(args: list[str] | None = None) -> dict:
     parser.add_argument("--most", type=int, default=20, help="files to print of each kind")
     parser.add_argument("--report", type=output_file, help="write the whole comparison into this JSON file")
     options = parser.parse(args)
+    if not options.data_dir:  # a variable of the shell that is not set, say; Path makes the current folder of it
+        raise ValueError("expected a folder at --data_dir, found no name")
     result = validate(options.dataset, options.data_dir, compare_checksums=not options.no_checksums)
     print(result.text(options.most))
     if options.report:
