@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NEIGHBOURS = 8  # by their statistics, of each clip
-SIMILAR = 0.6  # correlation of coarse sequences above which two clips are copies; chosen on folds 1 and 2 of ESC-10
+SIMILAR = 0.6  # correlation of coarse sequences above which two clips are copies; chosen on fold 1 of ESC-10
 COMMON = 2  # strongest directions of all sequences that are taken out
 OVERLAP = 0.5  # share of the shorter clip that must be in both
 STILL = 0.05  # of a band's usual deviation
