@@ -124,7 +124,7 @@ def test_what_segment_says_reads_back_as_the_same_windows(format, tmp_path):
     for path in sorted((tmp_path / "audio").glob("*.wav")):
         analysis = pipe.analyse(path)
         # One window after the other changes its label, so that nothing is the same by accident.
-        analysis.probabilities = rng.dirichlet(np.ones(3), len(analysis.probabilities)).astype(np.float32)
+        analysis.as_trained = rng.dirichlet(np.ones(3), len(analysis.as_trained)).astype(np.float32)
         said[path.name] = [analysis.labels[i] for i in analysis.probabilities.argmax(axis=1)]
         text = render(analysis.timeline(), format, name=path.name, duration_s=analysis.duration_s)
         (tmp_path / "labels").mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -663,8 +664,9 @@ def test_what_knows_one_label_says_so(trained, clips, tmp_path, capsys):
     audio, _, _ = clips
     assert cli(["listen", str(audio / "0.wav"), "--model", str(folder)]) == 2
     assert "it tells several labels at once" in capsys.readouterr().err
-    assert cli(["export", "--page", str(tmp_path / "page"), "--model", str(folder)]) == 2
-    assert "the page shows one label at a time" in capsys.readouterr().err and not (tmp_path / "page").exists()
+    if find_spec("onnx"):  # without it, that is what is said
+        assert cli(["export", "--page", str(tmp_path / "page"), "--model", str(folder)]) == 2
+        assert "the page shows one label at a time" in capsys.readouterr().err and not (tmp_path / "page").exists()
     assert cli(["label-next", str(audio), "--model", str(folder)]) == 2
     assert "--model tells several labels at once" in capsys.readouterr().err
     from hf_encls.comparison.models import compare
