@@ -37,6 +37,7 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
     probabilities are no numbers.
     """
     import onnx_ir
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     if model.frontend is None:
@@ -51,6 +52,8 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
         exported = OnnxExporter().export(Graph(model).eval(), example, settings)
         # transformers 5.21 and 5.22 give PyTorch's own program of the graph.
         program = exported.program if hasattr(exported, "components") else exported.model
+        # Of each node PyTorch notes the files and addresses of this process: no two files would be equal, or anybody's.
+        ClearMetadataAndDocStringPass()(program)
         program.metadata_props["encls"] = json.dumps(_about(config))
         program.producer_name = "hf_encls"
         onnx_ir.save(program, partial)
