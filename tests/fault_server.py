@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -37,10 +38,14 @@ def main() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     import torch
+    from tqdm import tqdm
 
     from hf_encls.features import shards
 
     torch.set_num_threads(1)
+    # tqdm's own lock is shared by forks: a child killed with it in its hands stops all later ones.
+    tqdm.monitor_interval = 0
+    tqdm.set_lock(threading.RLock())
     gc.disable()
     gc.freeze()
     shards.SHARD_S = 3.0
