@@ -336,6 +336,15 @@ def test_a_model_without_its_codec_is_not_sent(hub, tmp_path):
     assert not hub.requests
 
 
+def test_a_model_of_features_that_are_none_is_named(hub, tmp_path):
+    folder = trained_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"features": " "}))
+    with pytest.raises(PublishError, match=r"model/config.json: expected features to be latents"):
+        push_model(folder, MODEL)
+    assert not hub.requests
+
+
 @pytest.mark.slow
 def test_pipeline_runs_it_from_the_hub_in_a_clean_interpreter(hub, tmp_path):
     push_model(trained_model(tmp_path / "model"), MODEL)

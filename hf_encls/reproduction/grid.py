@@ -113,7 +113,7 @@ class Cell:
         )
 
 
-OPTIONS_SHAPE = {"*": (str, float, bool, None)}
+OPTIONS_SHAPE = {"hop_length?": (int, None), "*": (str, float, bool, None)}
 
 
 @dataclass(kw_only=True)
