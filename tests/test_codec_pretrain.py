@@ -208,7 +208,8 @@ def test_stereo_48khz_with_chunks_and_normalization(tmp_path):
 def test_numbers_beyond_any_machine_are_refused_by_name(tmp_path):
     for name in ("a", "b"):
         tone(tmp_path / f"sounds/{name}.wav")
-    args = ["--data_dir", str(tmp_path / "sounds"), "--num_filters", "2", "--cpu", "true", "--output_dir", str(tmp_path / "out")]
+    args = ["--data_dir", str(tmp_path / "sounds"), "--num_filters", "2", "--cpu", "true"]
+    args += ["--output_dir", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="--batch_size of at most 65536 crops, found 9999999999999"):
         pretrain_codec.main([*args, "--batch_size", "9999999999999"])
     with pytest.raises(ValueError, match=r"at least two clips within --max_hours 1e-09, found one"):

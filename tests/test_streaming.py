@@ -270,7 +270,9 @@ def test_a_clip_of_two_groups_is_refused_with_its_row(tmp_path, monkeypatch, mor
 
     folder_of(tmp_path, monkeypatch, cell("clip_id", "16.wav"))
     args = ["--dataset", str(tmp_path), "--dataset_config", "log_mel", "--window_s", "0.5", *more]
-    with pytest.raises(ValueError, match=rf"{tmp_path} \(log_mel\), row 17: expected windows of the clip '16.wav' in one"):
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path} \(log_mel\), row 17: expected windows of the clip '16.wav' in one"
+    ):
         main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
 
 
