@@ -121,8 +121,8 @@ def _schedule(
 
 
 def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
-    """The folder to train in. Raises `ValueError` where a finished codec would be replaced unasked, or where a checkpoint
-    is to be gone on from that was made with another recipe.
+    """The folder to train in. Raises `ValueError` where a finished codec would be replaced without `--overwrite`, or a
+    checkpoint that is to be gone on from was made with another recipe.
 
     A finished codec may be trained for more steps.
     """

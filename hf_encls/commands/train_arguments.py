@@ -161,6 +161,6 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainin
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
         values = _settings(path, kinds)
-        own = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
-        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, own))
+        names_by_kind = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
+        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, names_by_kind))
     return parse_dataclasses(kinds, args, "Train a classifier.")

@@ -34,7 +34,7 @@ MODEL_NEEDS = ("config.json", "model.safetensors", "preprocessor_config.json", "
 MODEL_FILES = (
     *MODEL_NEEDS,
     "*_encls.py",
-    "results.json",
+    RESULTS,
     "curves.png",
     "confusion_matrix.png",
     ATTRIBUTION,
