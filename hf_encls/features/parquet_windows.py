@@ -107,19 +107,19 @@ def _place(facts: pq.FileMetaData, number: int, shape: tuple[int, int], dtype: s
     """Where in the file the numbers of a row group lie, and how many bytes, where they may lie side by side."""
     group = facts.row_group(number)
     columns = [group.column(index) for index in range(group.num_columns)]
-    found = next((column for column in columns if column.path_in_schema == LEAF), None)
-    if found is None or found.compression != "UNCOMPRESSED" or found.has_dictionary_page:
+    numbers = next((column for column in columns if column.path_in_schema == LEAF), None)
+    if numbers is None or numbers.compression != "UNCOMPRESSED" or numbers.has_dictionary_page:
         return None
     logical = next(
         facts.schema.column(index).logical_type.type
         for index in range(group.num_columns)
         if facts.schema.column(index).path == LEAF
     )
-    as_stored = (found.physical_type, logical) == STORED[dtype] and 1 <= group.num_rows <= ROWS_PER_GROUP
-    if not as_stored or found.num_values != group.num_rows * shape[0] * shape[1]:
+    as_stored = (numbers.physical_type, logical) == STORED[dtype] and 1 <= group.num_rows <= ROWS_PER_GROUP
+    if not as_stored or numbers.num_values != group.num_rows * shape[0] * shape[1]:
         return None
-    place = found.data_page_offset, found.total_compressed_size
-    return place if place[0] > 0 and place[1] > found.num_values * np.dtype(dtype).itemsize else None
+    place = numbers.data_page_offset, numbers.total_compressed_size
+    return place if place[0] > 0 and place[1] > numbers.num_values * np.dtype(dtype).itemsize else None
 
 
 @functools.lru_cache(maxsize=16)

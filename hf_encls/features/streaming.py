@@ -218,10 +218,10 @@ class _Groups:
         yield from self._taken(rest, rows)
 
     def _read(self, number: int, where: str) -> np.ndarray:
-        found, first = self.groups[number].read(self.shape, self.dtype), self.starts[number]
+        windows, first = self.groups[number].read(self.shape, self.dtype), self.starts[number]
         clips = self.clip_ids[first : first + self.groups[number].rows]
-        check_values(found, self.shape, where, first, clips)
-        return found if isinstance(found, np.ndarray) else np.concatenate(arrow_windows(found, self.shape))
+        check_values(windows, self.shape, where, first, clips)
+        return windows if isinstance(windows, np.ndarray) else np.concatenate(arrow_windows(windows, self.shape))
 
     def _taken(self, windows: np.ndarray, rows: np.ndarray) -> Iterator[Block]:
         ours = self.ours[rows]
