@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 EVERY_S = 10.0
 
@@ -62,7 +62,10 @@ def never_silent(say: Say) -> Iterator[Say]:
         while not done.wait(min(1.0, max(0.05, EVERY_S / 4))):
             with lock:
                 if pace.due and not done.is_set():
-                    say(f"still at work, {time.monotonic() - since:.0f} s after: {last.partition('  ')[0][:80]}")
+                    with suppress(
+                        OSError, ValueError
+                    ):  # whoever reads it has gone: the next line of the block says so
+                        say(f"still at work, {time.monotonic() - since:.0f} s after: {last.partition('  ')[0][:80]}")
                     pace.said()
 
     thread = threading.Thread(target=go_on, daemon=True)
