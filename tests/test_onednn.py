@@ -56,9 +56,16 @@ def test_in_bfloat16_it_is_near_and_left_alone_where_it_is_wrong(monkeypatch):
         expected = CODEC.encoder(wave[None, None])[0]
     # So narrow a codec is wrong in bfloat16 on some processors: then its tiles are left to PyTorch, and right again.
     assert (made.latents([wave])[0] - expected).norm() <= 0.05 * expected.norm()
+    monkeypatch.setattr(onednn_tiles, "_KEPT", {})
     monkeypatch.setattr(onednn_tiles, "error_of", lambda *_: 1.0)
     refused = onednn_tiles.onednn_convolutions(made.codec, made.dtype)
     assert refused(torch.zeros(1, 1, FIRST), 0) is None and refused(torch.zeros(1, 1, INNER), FRAMES) is None
+
+
+def test_graphs_of_one_codec_are_made_once(by_onednn, monkeypatch):
+    monkeypatch.setattr(onednn_tiles, "_make", None)
+    again = frontend_of(feature_config("encodec_24khz", codec=CODEC), CODEC)
+    assert onednn_tiles.onednn_convolutions(again.codec) is by_onednn.convolutions
 
 
 def test_much_audio_has_it_and_little_does_without(monkeypatch):

@@ -15,12 +15,16 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_encls.model.encoding_encls import tile_lengths
+from hf_encls.model.identity_encls import codec_hash
 from hf_encls.model.layers_encls import standard_convolutions
 from hf_encls.model.precision_encls import LOUDNESS, TOLERANCE, error_of, noise
 
 ENOUGH_S = 60.0  # seconds of audio from which on the time to trace is won back
 ROUNDING = 1e-5  # the largest error in float32, as a share of the largest value: 1.5e-6 was measured
+KEPT = 2  # codecs and precisions of which a process keeps the graphs: it may extract many times from one
 TRACED = 3  # runs of a new graph: in the first two PyTorch only looks at it
+
+_KEPT: dict[tuple, Callable[[torch.Tensor, int], torch.Tensor | None]] = {}
 
 
 def is_worth_it(audio_s: float) -> bool:
@@ -36,11 +40,20 @@ def is_worth_it(audio_s: float) -> bool:
 def onednn_convolutions(
     codec: PreTrainedModel, dtype: torch.dtype = torch.float32
 ) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
-    """A function of tiles (1, channels, n) behind some frames of context -> (1, H, f), float32.
+    """A function of tiles (1, channels, n) behind some frames of context -> (1, H, f), float32. The last few are kept.
 
     It computes in `dtype`, float32 or bfloat16, the first tile of a clip and those within it, and returns None for others:
     tiles of another length, those that a tile of noise shows to be wrong on this machine, and where no graph can be made.
     """
+    made = (codec_hash(codec), dtype, torch.get_num_threads())
+    if made not in _KEPT:
+        while len(_KEPT) >= KEPT:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[made] = _make(codec, dtype)
+    return _KEPT[made]
+
+
+def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
     graphs = {}
     reduced = dtype != torch.float32
     if codec.config.pad_mode != "reflect" or (reduced and not torch.ops.mkldnn._is_mkldnn_bf16_supported()):
