@@ -14,7 +14,7 @@ from .export_encls import ExportError
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
-Convolutions = Callable[[torch.Tensor], torch.Tensor | None]
+Convolutions = Callable[[torch.Tensor, int], torch.Tensor | None]
 
 
 class CodecAdapter(ABC):
