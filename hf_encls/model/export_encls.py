@@ -6,6 +6,7 @@ said here in whole numbers that may be symbols, while a graph is drawn and no lo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 from torch import nn
@@ -128,15 +129,14 @@ def _keep_outputs_alone(graph_module: torch.fx.GraphModule, node: torch.fx.Node)
 
 def _with_lstm(conversions: list) -> list:
     """Ways to say PyTorch's operators in OpenVINO's, and one for the LSTM."""
-    from openvino.frontend.pytorch import ConversionExtension
-
-    return [*conversions, ConversionExtension(str(LSTM_LAYER), _lstm_in_openvino)]
+    # By its name: what this file imports would have to be installed wherever a checkpoint is loaded.
+    extension = import_module("openvino.frontend.pytorch").ConversionExtension
+    return [*conversions, extension(str(LSTM_LAYER), _lstm_in_openvino)]
 
 
 def _lstm_in_openvino(context) -> list:
     """One layer, forwards: values (T, B, C) and PyTorch's weights -> outputs (T, B, H), by OpenVINO's own LSTM."""
-    import openvino.opset14 as ops
-
+    ops = import_module("openvino.opset14")
     values, inner, outer, bias_in, bias_out, hidden, cell = (context.get_input(place) for place in range(7))
 
     def swapped(each):
