@@ -205,6 +205,17 @@ def test_stereo_48khz_with_chunks_and_normalization(tmp_path):
     assert load_codec(tmp_path / "out").config.normalize
 
 
+def test_numbers_beyond_any_machine_are_refused_by_name(tmp_path):
+    for name in ("a", "b"):
+        tone(tmp_path / f"sounds/{name}.wav")
+    args = ["--data_dir", str(tmp_path / "sounds"), "--num_filters", "2", "--cpu", "true"]
+    args += ["--output_dir", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="--batch_size of at most 65536 crops, found 9999999999999"):
+        pretrain_codec.main([*args, "--batch_size", "9999999999999"])
+    with pytest.raises(ValueError, match=r"at least two clips within --max_hours 1e-09, found one"):
+        pretrain_codec.main([*args, "--max_hours", "1e-9"])
+
+
 def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path):
     tone(tmp_path / "a.wav")
     tone(tmp_path / "x/y/z/b.flac", channels=2)

@@ -264,6 +264,18 @@ def test_training_on_a_stream_names_the_data_set(tmp_path, monkeypatch, change):
         main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
 
 
+@pytest.mark.parametrize("more", [[], ["--streaming"]])
+def test_a_clip_of_two_groups_is_refused_with_its_row(tmp_path, monkeypatch, more):
+    from hf_encls.commands.train import main
+
+    folder_of(tmp_path, monkeypatch, cell("clip_id", "16.wav"))
+    args = ["--dataset", str(tmp_path), "--dataset_config", "log_mel", "--window_s", "0.5", *more]
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path} \(log_mel\), row 17: expected windows of the clip '16.wav' in one"
+    ):
+        main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
+
+
 @pytest.mark.parametrize("keep_date", [False, True])
 def test_a_folder_gives_the_windows_that_it_holds_now(tmp_path, monkeypatch, keep_date):
     file = folder_of(tmp_path, monkeypatch, None)

@@ -121,8 +121,8 @@ def _schedule(
 
 
 def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
-    """The folder to train in. Raises `ValueError` where a finished codec would be replaced unasked, or where a checkpoint
-    is to be gone on from that was made with another recipe.
+    """The folder to train in. Raises `ValueError` where a finished codec would be replaced without `--overwrite`, or a
+    checkpoint that is to be gone on from was made with another recipe.
 
     A finished codec may be trained for more steps.
     """
@@ -226,7 +226,8 @@ def read_sounds(arguments: SoundArguments, config: EncodecConfig, seed: int) -> 
             "expected sounds to train on, found none: give --data_dir FOLDER, --generated_sounds N, or both"
         )
     if len(corpora[0].clips) < 2:
-        raise ValueError("expected at least two clips, found one: validation holds one out")
+        within = "" if arguments.max_hours is None else f" within --max_hours {arguments.max_hours}"
+        raise ValueError(f"expected at least two clips{within}, found one: validation holds one out")
     share = min(arguments.validation_share, arguments.max_validation_clips / len(corpora[0].clips))
     corpora[0], held_out = corpora[0].split(share, seed)
     facts = {

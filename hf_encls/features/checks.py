@@ -57,6 +57,17 @@ def check_all_windows(windows: Dataset, where: str, codebook_size: int | None = 
         row += len(batch)
 
 
+def check_groups(windows: Dataset, where: str) -> None:
+    """Raise `ValueError` where windows of one clip are of several groups: no protocol could keep them together."""
+    groups: dict[str, str] = {}
+    for row, (clip, group) in enumerate(zip(windows["clip_id"][:], windows["group"][:], strict=True)):
+        if groups.setdefault(clip, group) != group:
+            raise ValueError(
+                f"{where}, row {row}: expected windows of the clip {clip!r} in one group, found {groups[clip]!r} and "
+                f"{group!r}: these features are damaged, take other ones"
+            )
+
+
 def check_windows(
     table: pa.Table, features: Features, where: str, first_row: int = 0, codebook_size: int | None = None
 ) -> None:

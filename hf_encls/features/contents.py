@@ -30,10 +30,7 @@ def _digest(audio: dict, known: KnownFiles) -> str:
 
 def _sha256(audio: dict) -> str:
     with opened(audio) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

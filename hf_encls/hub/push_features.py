@@ -256,7 +256,7 @@ def check_protocols(windows: Dataset) -> list[dict]:
 
 
 def _what(facts: Mapping) -> dict:
-    """What must be the same for features to be replaced unasked: how they were made, and of what."""
+    """What must be the same for features to be replaced without `replace`: how they were made, and of what."""
     return facts["identity"] | {"source": facts["source"], "classes": facts["classes"]}
 
 
@@ -281,7 +281,7 @@ def _joined(published: Sequence[Mapping], facts: Mapping, source: DataSource) ->
     for entry in published:
         source = source.completed(DataSource.of_facts(entry))
     entry = {**facts, "about_source": asdict(source)}
-    kept = [other for other in published if other["config_name"] != entry["config_name"]]
+    kept = [earlier for earlier in published if earlier["config_name"] != entry["config_name"]]
     return entry, sorted([*kept, entry], key=lambda each: each["config_name"])
 
 
