@@ -1,4 +1,4 @@
-"""EnCodec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
+"""A codec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
 
 The layers are the library's. What it computes with tensors, or decides by the length that the export is tried with, is
 said here in whole numbers that may be symbols, while a graph is drawn and no longer.
@@ -24,7 +24,7 @@ def any_size():
 
 @contextmanager
 def any_length(encoder: nn.Module) -> Iterator[None]:
-    """While it is open, layers built as EnCodec's take inputs (B, C, n) of an n that is a symbol."""
+    """While it is open, convolutions built as EnCodec's (Mimi's, Pocket TTS's) take inputs (B, C, n) of an n that is a symbol."""
     convolutions = [module for module in encoder.modules() if hasattr(module, "_pad1d")]
     for module in convolutions:
         module._get_extra_padding_for_conv1d = lambda hidden: 0  # a part of what `_padding` says
