@@ -24,7 +24,7 @@ def any_size():
 
 @contextmanager
 def any_length(encoder: nn.Module) -> Iterator[None]:
-    """While it is open, convolutions built as EnCodec's (Mimi's, Pocket TTS's) take inputs (B, C, n) of an n that is a symbol."""
+    """While it is open, convolutions built as EnCodec's, as Mimi's are, take inputs (B, C, n) of an n that is a symbol."""
     convolutions = [module for module in encoder.modules() if hasattr(module, "_pad1d")]
     for module in convolutions:
         module._get_extra_padding_for_conv1d = lambda hidden: 0  # a part of what `_padding` says
