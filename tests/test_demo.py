@@ -175,14 +175,14 @@ def page(checkpoint, tmp_path_factory):
     with log.open("w") as out:
         server = subprocess.Popen([*command, "--max_mb", "1"], stdout=out, stderr=subprocess.STDOUT, env=offline)
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while not (address := re.search(r"http://\S+", log.read_text())):
             assert server.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
         yield address[0], log
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
     assert server.returncode == 0
     assert not list(log.parent.glob("hf_encls_*")), "uploads outlived the page"
 
