@@ -10,6 +10,7 @@ of labels and copies that nobody planted.
 import argparse
 import csv
 import json
+import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -39,7 +40,10 @@ def main(args: list[str] | None = None) -> dict:
     options = parser.parse_args(args)
     clips, _, _ = load_clips(options.data_dir)
     found: dict = {
-        "command": f"python benchmarks/label_faults.py --data_dir {Path(options.data_dir).name}",
+        "command": shlex.join(
+            ["python", "benchmarks/label_faults.py", "--data_dir", Path(options.data_dir).name]
+            + ["--inputs", *options.inputs, "--folds", *map(str, options.folds)]
+        ),
         "folds": {},
     }
     for fold in options.folds:
