@@ -88,10 +88,10 @@ def _prepare(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype, packs: 
             module.conv, error = _convolution(plain.conv, dtype_here, packs, lengths)
             if error > TOLERANCE:
                 errors[".".join(filter(None, ("encoder.layers", str(position), name)))] = error
+            if hasattr(plain, "norm"):
+                module.norm = Norm(module.norm)
             if packs:
                 module._pad1d = _pad
-                if hasattr(plain, "norm"):
-                    module.norm = Norm(module.norm)
         for steps in (getattr(layer, "block", ()), [layer]):
             for i, elu in enumerate(steps):
                 if isinstance(elu, nn.ELU):
@@ -266,14 +266,18 @@ class InFloat32(nn.Module):
 
 
 class Norm(nn.Module):
-    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only."""
+    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only.
+
+    It takes a single value as well, the last sample of a clip behind whole chunks, which PyTorch's layer refuses.
+    """
 
     def __init__(self, norm: nn.GroupNorm):
         super().__init__()
         self.norm = norm
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.norm(hidden[:, :, None])[:, :, 0]
+        norm = self.norm
+        return torch.group_norm(hidden[:, :, None], norm.num_groups, norm.weight, norm.bias, norm.eps)[:, :, 0]
 
 
 def _pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float = 0.0) -> torch.Tensor:

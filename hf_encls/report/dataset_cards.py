@@ -40,14 +40,14 @@ class DataSource:
         """From what a configuration's `encls_features.json` says; older ones say the name alone."""
         return cls(**entry.get("about_source") or {"name": entry["source"]})
 
-    def completed(self, other: "DataSource") -> "DataSource":
-        """With what `other` says and this leaves open, where both are of the same name."""
-        if other.name != self.name:
+    def completed(self, source: "DataSource") -> "DataSource":
+        """With what `source` says and this leaves open, where both are of the same name."""
+        if source.name != self.name:
             return self
         open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
         if self.licence != DataSource.licence or self.licence_id != DataSource.licence_id:
             open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
-        return replace(self, **{name: getattr(other, name) for name in open_fields})
+        return replace(self, **{name: getattr(source, name) for name in open_fields})
 
 
 def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
