@@ -14,12 +14,13 @@ from .conv_encls import ConvHead
 from .head_encls import Head
 from .limits_encls import check_last_layer, check_numbers, check_object, check_seconds
 from .mnist_encls import MnistHead
+from .modulation_encls import ModulationHead
 from .names_encls import REPRESENTATIONS, family_of, parse_features
 from .problem_encls import check_problem
 from .representation_encls import Representation
 from .statistics_encls import StatisticsHead
 
-HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ConvHead)}
+HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ModulationHead, ConvHead)}
 HEAD_OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 PRECISIONS = ("float32", "bfloat16", "tf32")
 # Fields that say where a codec came from or follow from others: two features may differ in these and be the same.
@@ -224,8 +225,9 @@ class EnclsConfig(FeatureConfig):
             `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
         head (`str`, *optional*, defaults to `"mnist"`):
             What classifies a window: `mnist` (the paper's network), `statistics` (a linear classifier of means, deviations
-            and covariance, fitted without epochs) or `conv` (a deeper network with fewer weights). The settings below are
-            those of heads; what is `None` becomes the head's own value, and stays `None` where it has no such setting.
+            and covariance, fitted without epochs), `modulation` (the same, of each band's changes by their rate too) or
+            `conv` (a deeper network with fewer weights). The settings below are those of heads; what is `None` becomes the
+            head's own value, and stays `None` where it has no such setting.
         conv_channels (`list[int]`, *optional*):
             Channels of the convolutions: of `mnist` two, `[32, 64]`; of `conv` two or more, `[32, 64, 128, 256]`.
         kernel_size (`int`, *optional*):
@@ -235,7 +237,7 @@ class EnclsConfig(FeatureConfig):
         dropout (`float`, *optional*):
             Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
         num_directions (`int`, *optional*):
-            Directions in which `statistics` takes the covariance: 32; 0: none is taken.
+            Directions in which `statistics` and `modulation` take the covariance: 32; 0: none is taken.
         thresholds (`list[float]`, *optional*):
             With `problem_type="multi_label_classification"`: from which probability on each class counts as there.
         window_temperature (`float`, *optional*):
