@@ -52,6 +52,8 @@ class FeatureConfig(PreTrainedConfig):
             Samples of the Hamming window and the FFT of mel features.
         hop_length (`int`, *optional*, defaults to 128):
             Samples between the frames of mel features.
+        floor_db (`float`, *optional*):
+            Level in decibels of `log_mel` that stands for everything softer. `None`: -100.
         codec_config (`dict`, *optional*):
             The configuration of the frozen codec inside the checkpoint. `None`: the checkpoint has no codec and takes
             `input_features` only.
@@ -89,6 +91,7 @@ class FeatureConfig(PreTrainedConfig):
     num_bands: int = 128
     n_fft: int = 512
     hop_length: int = 128
+    floor_db: float | None = None
     codec_config: dict | None = None
     codec_family: str = "encodec"
     codec_id: str | None = None
@@ -124,6 +127,8 @@ class FeatureConfig(PreTrainedConfig):
             )
         self._take_family()
         self.representation.validate(self)
+        if self.floor_db is not None and "floor_db" not in self.representation.options:
+            raise ValueError(f"floor_db is about log_mel and was given with {self.features}: leave it out")
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
         check_seconds("window_s", self.window_s)
@@ -151,8 +156,9 @@ class FeatureConfig(PreTrainedConfig):
 
     def identity(self) -> dict:
         """What makes features what they are: two with equal identities can be mixed."""
-        names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, "codec_family")]
-        other = {} if self.codec_family == "encodec" else {"codec_family": self.codec_family}
+        later = {"codec_family": "encodec", "floor_db": None}  # features that were made before have these values
+        names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, *later)]
+        other = {name: getattr(self, name) for name, value in later.items() if getattr(self, name) != value}
         return {name: getattr(self, name) for name in names} | {"features": self.feature_name} | other
 
     @property
