@@ -123,7 +123,9 @@ def _describe(entry: Mapping) -> dict:
     config = entry["config"]
     codec = CodecFacts.from_dict(entry["codec"] | {"id": config["codec_id"]}) if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
-    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
+    keys += (
+        ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length", "floor_db")
+    )
     settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}
     settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
     return {
