@@ -181,6 +181,7 @@ def stream_causal(
     dtype: torch.dtype,
     segment_s: float = SEGMENT_S,
     piece_s: float | None = None,
+    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory.
 
@@ -208,7 +209,7 @@ def stream_causal(
         while len(buffer) - position > enough or (not more and len(buffer) > position):
             end = position + segment if len(buffer) - position > enough else len(buffer)
             tiles = list(tiling.cut(buffer[:end], position))
-            hidden = _convolve(layers[: lstm_position(layers)], tiles, config.audio_channels, dtype)
+            hidden = _convolve(layers[: lstm_position(layers)], tiles, config.audio_channels, dtype, convolutions)
             hidden = torch.cat(hidden, dim=-1)  # (H, f)
             out, state = lstm.lstm(hidden.T[:, None], state)
             hidden = elu((out[:, 0] + hidden.T).T[None])

@@ -90,10 +90,10 @@ def _prepare(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype, packs: 
             module.conv, error = _convolution(plain.conv, dtype_here, packs, lengths)
             if error > TOLERANCE:
                 errors[".".join(filter(None, ("encoder.layers", str(position), name)))] = error
+            if hasattr(plain, "norm"):
+                module.norm = Norm(module.norm)
             if packs:
                 module._pad1d = pad
-                if hasattr(plain, "norm"):
-                    module.norm = Norm(module.norm)
         for steps in (getattr(layer, "block", ()), [layer]):
             for i, elu in enumerate(steps):
                 if isinstance(elu, nn.ELU):

@@ -78,14 +78,18 @@ class Elu(nn.Module):
 
 
 class Norm(nn.Module):
-    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only."""
+    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only.
+
+    It takes a single value as well, the last sample of a clip behind whole chunks, which PyTorch's layer refuses.
+    """
 
     def __init__(self, norm: nn.GroupNorm):
         super().__init__()
         self.norm = norm
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.norm(hidden[:, :, None])[:, :, 0]
+        norm = self.norm
+        return torch.group_norm(hidden[:, :, None], norm.num_groups, norm.weight, norm.bias, norm.eps)[:, :, 0]
 
 
 def pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float = 0.0) -> torch.Tensor:
