@@ -270,6 +270,7 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "head",
         "mnist",
         "statistics",
+        "modulation",
         "conv",
         "adapter",
         "encodec",

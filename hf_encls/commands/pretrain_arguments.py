@@ -53,6 +53,9 @@ class SoundArguments:
 
     def __post_init__(self):
         _check(self, {"generated_share": (0, 1), "validation_share": (0, 1)})
+        for name, folders in (("data_dir", self.data_dir), ("measure_dir", [self.measure_dir])):
+            if "" in folders:  # which would be the current one
+                raise ValueError(f"expected a folder at --{name}, found no name")
 
 
 @dataclass

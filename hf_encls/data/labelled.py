@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -150,10 +151,14 @@ def _shares(row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int
     return filled / np.maximum(ends - starts, 1e-9)[:, None]
 
 
-def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[str, np.ndarray]:
-    """The columns by which windows are divided, before any is made: as the features' whole frames will round them."""
+def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[str, Any]:
+    """The columns by which windows are divided, before any is made: as the features' whole frames will round them.
+
+    With `class_names`, as `division_rows` has them.
+    """
     columns = {name: [] for name in ("clip_id", "group", "fold", "label", "start")}
-    count, several = len(class_names(clips.features)), several_labels(clips)
+    names, several = class_names(clips.features), several_labels(clips)
+    count = len(names)
     for row in clips.remove_columns("audio"):
         length, window, step = (max(1, round(1000 * value)) for value in (row["duration_s"], window_s, step_s))
         starts = np.arange(num_windows(length, window, step)) * step / 1000
@@ -166,7 +171,7 @@ def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[
             columns[name] += values[used].tolist()
         for name in ("clip_id", "group", "fold"):
             columns[name] += [row[name]] * int(used.sum())
-    return {name: np.asarray(values) for name, values in columns.items()}
+    return {name: np.asarray(values) for name, values in columns.items()} | {"class_names": names}
 
 
 def _seconds_before(pieces: Sequence[tuple[float, float]], times: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.columns import UNKNOWN, WINDOW, class_names, label_array
 from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
+from hf_encls.features.parquet_windows import write_windows
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS
 from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
@@ -45,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
 SHARD_BYTES = 256 << 20
-ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory at least
 
 
 def config_name_of(config: EnclsConfig) -> str:
@@ -293,7 +293,7 @@ def _write_files(features: FeatureSet, work: Path) -> dict[str, Path]:
     files = {}
     for index in range(count):
         file = work / f"train-{index:05d}-of-{count:05d}.parquet"
-        windows.shard(count, index, contiguous=True).to_parquet(file, batch_size=ROWS_PER_GROUP)
+        write_windows(windows.shard(count, index, contiguous=True), file)
         files[f"{name}/{file.name}"] = file
     panels = features.panels or [window_panel(windows, features.config)]
     return files | {f"{name}/picture.png": save_feature_picture(panels, work / "picture.png")}

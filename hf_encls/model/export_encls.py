@@ -1,4 +1,4 @@
-"""EnCodec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
+"""A codec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
 
 The layers are the library's. What it computes with tensors, or decides by the length that the export is tried with, is
 said here in whole numbers that may be symbols, while a graph is drawn and no longer.
@@ -27,7 +27,7 @@ def any_size():
 
 @contextmanager
 def any_length(encoder: nn.Module) -> Iterator[None]:
-    """While it is open, layers built as EnCodec's take inputs (B, C, n) of an n that is a symbol.
+    """While it is open, layers built as EnCodec's, as Mimi's are, take inputs (B, C, n) of an n that is a symbol.
 
     Raises `ExportError` for an LSTM that goes to ExecuTorch.
     """

@@ -1,6 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,7 +326,10 @@ def _learn(trainer: EnclsTrainer, start: Start) -> dict:
         windows = trainer.train_dataset, trainer.eval_dataset
         facts["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
     else:
-        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+        with warnings.catch_warnings():
+            # Several processes: gradients lie in memory as images do (channels last), which costs a copy at most.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
     return facts | {
