@@ -75,6 +75,13 @@ class FeatureArguments:
             "--hop_length about 23 ms, 1024 at 44.1 kHz."
         },
     )
+    floor_db: float | None = field(
+        default=None,
+        metadata={
+            "help": "Level in dB of log_mel that stands for everything softer. None: -100. -50 leaves out the noise of "
+            "most recordings."
+        },
+    )
     codec: str | None = field(
         default=None,
         metadata={
@@ -114,8 +121,8 @@ class FeatureArguments:
         if self.labels is None:
             if settings:
                 name = next(iter(settings))
-                about = "several labels at once" if name == "multi_label" else "labels in time"
-                raise ValueError(f"--{name} is about {about}: name them with --labels")
+                subject = "several labels at once" if name == "multi_label" else "labels in time"
+                raise ValueError(f"--{name} is about {subject}: name them with --labels")
             return None
         for name in {"min_overlap", "tier"} & settings.keys() if is_clip_table(self.labels) else ():
             raise ValueError(

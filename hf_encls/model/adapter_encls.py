@@ -14,7 +14,7 @@ from .export_encls import any_length
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
-Convolutions = Callable[[torch.Tensor], torch.Tensor | None]
+Convolutions = Callable[[torch.Tensor, int], torch.Tensor | None]
 
 
 class CodecAdapter(ABC):
@@ -233,11 +233,12 @@ class CodecAdapter(ABC):
         policy: str,
         dtype: torch.dtype,
         piece_s: float | None = None,
+        convolutions: Convolutions | None = None,
     ) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one clip -> its latents (C, f) piece by piece.
 
         In constant memory where a frame sees so far and no farther; else there is no other way than to keep the clip.
-        `piece_s` asks for pieces of about that length, for live sound; None: of the quickest.
+        `piece_s` asks for pieces of about that length, for live sound; None: of the quickest. `convolutions`: see `latents`.
         """
         if not self._is_bounded:
             yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]

@@ -119,8 +119,11 @@ class Representation(KeepsPrecision, ABC):
         """Fill buffers that follow from the settings, where they were made without values (on the meta device)."""
 
     @classmethod
-    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
-        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor, floor_db: float | None = None) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known.
+
+        `floor_db` is their configuration's.
+        """
         return windows
 
     @property
@@ -153,6 +156,10 @@ class Representation(KeepsPrecision, ABC):
     def stored_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows as they are kept: (W, C, T), or integers that `embed` reads."""
         return self.windows(waveforms)
+
+    def stored_stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """As `stream`, of windows as they are kept."""
+        return self.stream(blocks)
 
     def embed(self, stored: torch.Tensor) -> torch.Tensor:
         """Stored windows (W, K, T) -> features (W, C, T)."""

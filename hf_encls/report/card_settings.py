@@ -10,6 +10,7 @@ WORDS = {
     "window and step": "length of a window, and from one to the next",
     "mel hop": "mel: from one frame to the next",
     "mel frame": "mel: length of a frame",
+    "mel floor": "mel: level that stands for everything softer",
     "codec id": "codec",
     "codec hash": "hash of the codec's encoder",
     "codec revision": "revision of the codec",
@@ -34,9 +35,9 @@ SCALES = {"band": "each band by the mean and deviation of the training windows",
 
 def in_words(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings under names that say what they are."""
-    told = {WORDS.get(key, key): value for key, value in settings.items()}
+    named = {WORDS.get(key, key): value for key, value in settings.items()}
     scale = WORDS["standardisation"]
-    return told | ({scale: SCALES.get(told[scale], told[scale])} if scale in told else {})
+    return named | ({scale: SCALES.get(named[scale], named[scale])} if scale in named else {})
 
 
 def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
@@ -48,6 +49,7 @@ def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
         "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
         **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
         **({"mel frame": f"{config['n_fft']} samples"} if not codec and config.get("n_fft") else {}),
+        **({} if config.get("floor_db") is None else {"mel floor": f"{plain(config['floor_db'])} dB"}),
         **(
             {
                 f"codec {key}": markdown_code(value)

@@ -41,14 +41,14 @@ class DataSource:
         """From what a configuration's `encls_features.json` says; older ones say the name alone."""
         return cls(**entry.get("about_source") or {"name": entry["source"]})
 
-    def completed(self, other: "DataSource") -> "DataSource":
-        """With what `other` says and this leaves open, where both are of the same name."""
-        if other.name != self.name:
+    def completed(self, source: "DataSource") -> "DataSource":
+        """With what `source` says and this leaves open, where both are of the same name."""
+        if source.name != self.name:
             return self
         open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
         if self.licence != DataSource.licence or self.licence_id != DataSource.licence_id:
             open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
-        return replace(self, **{name: getattr(other, name) for name in open_fields})
+        return replace(self, **{name: getattr(source, name) for name in open_fields})
 
 
 def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
@@ -123,7 +123,9 @@ def _describe(entry: Mapping) -> dict:
     config = entry["config"]
     codec = CodecFacts.from_dict(entry["codec"] | {"id": config["codec_id"]}) if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
-    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
+    keys += (
+        ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length", "floor_db")
+    )
     settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}
     settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
     return {
