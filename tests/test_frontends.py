@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.features.extraction import checked_config, feature_config, frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.model.mel_encls import mel_filters
+from hf_encls.model.mel_encls import LogMel, mel_filters
 
 
 def noise(num_samples: int, seed: int = 0) -> torch.Tensor:
@@ -188,3 +188,26 @@ def test_a_codec_of_another_rate_or_size_is_refused():
         feature_config("encodec_24khz")
     with pytest.raises(ValueError, match="too short for the network"):
         feature_config("mel", window_s=0.01)
+
+
+def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path):
+    sound = noise(44_100)
+    sound[:12_000] *= 1e-3
+    usual = feature_config("log_mel", window_s=0.5)
+    floored = feature_config("log_mel", window_s=0.5, floor_db=-60)
+    (whole,), (cut,) = LogMel(usual).windows([sound]), LogMel(floored).windows([sound])
+    assert whole.min() < -61 and cut.min() == pytest.approx(-60)
+    torch.testing.assert_close(cut, whole.clamp_min(-60.0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(LogMel(floored).windows_in_graph(sound[None])[0], cut, atol=1e-2, rtol=0)
+    torch.testing.assert_close(torch.cat(list(LogMel(floored).stream([sound]))), cut, atol=1e-4, rtol=0)
+    floored.save_pretrained(tmp_path)
+    assert EnclsConfig.from_pretrained(tmp_path).identity() == floored.identity()
+    # What was made before has no such setting, and keeps its name in caches.
+    assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60}
+
+
+def test_a_floor_is_of_decibels_alone():
+    with pytest.raises(ValueError, match="floor_db is about log_mel and was given with mel: leave it out"):
+        checked_config(features="mel", floor_db=-50.0)
+    with pytest.raises(ValueError, match="expected floor_db from -100 to 100, found -200"):
+        checked_config(features="log_mel", floor_db=-200.0)

@@ -21,6 +21,7 @@ from hf_encls.commands.train_arguments import ModelArguments
 from hf_encls.features.extraction import checked_config, feature_columns, feature_config
 from hf_encls.model import precision_encls
 from hf_encls.model.configuration_encls import HEADS
+from hf_encls.model.modulation_encls import LEAST_POWER, octaves
 from hf_encls.model.statistics_encls import matrix_log, whitening
 from hf_encls.training.results import Results
 from hf_encls.training.resuming import plan_start
@@ -154,7 +155,7 @@ def test_half_precision_scores_as_a_whole_one(head, kind, dtype, tmp_path):
     with torch.autocast("cpu", dtype):
         found = model(input_features=windows).logits
     torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0)
-    if head == "statistics":  # a sum of many terms: it stays in float32
+    if HEADS[head].is_fitted:  # a sum of many terms: it stays in float32
         assert {value.dtype for value in loaded.head.state_dict().values()} == {torch.float32}
         assert torch.equal(found, expected)
 
@@ -240,6 +241,28 @@ def test_whitening_gives_deviations_of_one_in_blocks_as_in_one():
     assert whitening(iter([torch.zeros(2, 3, 4)]), 3).abs().max() == 0  # nothing happens: nothing is blown up
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 75, 429])
+def test_octaves_hold_each_bin_once(frames):
+    bins = [number for first, end in octaves(frames) for number in range(first, end)]
+    assert bins == list(range(1, frames // 2 + 1))
+
+
+def test_modulation_hears_the_octave_in_which_a_band_changes():
+    config = EnclsConfig(
+        head="modulation", features="latents", num_bands=6, window_s=2.0, num_directions=0, num_labels=2
+    )
+    times = torch.arange(config.num_frames) / config.num_frames
+    rates = torch.tensor([1.0, 3.0, 6.0, 12.0, 24.0, 48.0])  # in a window, each in an octave of its own
+    model = EnclsForAudioClassification(config)
+    for phase in (0.0, 1.0, 2.0):  # when is not heard, nor what came before
+        windows = torch.sin(2 * np.pi * rates[:, None] * times + phase)[None]
+        found = model.head.features(windows).unflatten(1, (-1, 6))[0, 2:]  # after means and deviations
+        assert found.argmax(0).tolist() == [0, 1, 2, 3, 4, 5]
+        louder = model.head.features(10 * windows).unflatten(1, (-1, 6))[0, 2:]
+        power = [(each.exp() - LEAST_POWER).diagonal() for each in (found, louder)]
+        torch.testing.assert_close(power[1] / power[0], torch.full((6,), 100.0), rtol=0.01, atol=0)
+
+
 def windows_of(config: EnclsConfig, clips: int = 30) -> Dataset:
     """Two windows of noise of each clip, in which each class has bands that are louder."""
     labels = np.repeat(np.arange(clips) % 3, 2)
@@ -268,7 +291,7 @@ def test_training_reaches_what_can_be_heard(head, tmp_path):
     run = hf_encls.train(windows_of(config), config, args=args)
     assert run.results.test.clip.accuracy >= 0.8
     assert run.results.head == head and run.results.parameters == run.model.head.num_parameters()
-    assert run.results.epochs == (0 if head == "statistics" else 10)
+    assert run.results.epochs == (0 if HEADS[head].is_fitted else 10)
     assert hf_encls.evaluate(run.model, windows_of(config)).window.accuracy > 0.8
 
 
@@ -305,13 +328,13 @@ def test_two_processes_have_the_fit_of_one(tones, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"head": "deep"}, "expected head to be one of mnist, statistics, conv, found 'deep'"),
+        ({"head": "deep"}, "expected head to be one of mnist, statistics, modulation, conv, found 'deep'"),
         (
             {"head": "statistics", "dropout": 0.5},
             "dropout is about the head mnist and conv and was given with statistics",
         ),
         ({"head": "conv", "pool_size": 2}, "pool_size is about the head mnist and was given with conv"),
-        ({"num_directions": 8}, "num_directions is about the head statistics and was given with mnist"),
+        ({"num_directions": 8}, "num_directions is about the head statistics and modulation and was given with mnist"),
         ({"head": "statistics", "num_directions": -1}, "num_directions from 0 to 256"),
         ({"head": "conv", "kernel_size": 4}, "odd kernel_size"),
         ({"head": "conv", "conv_channels": [8]}, "2 to 8 conv_channels"),
@@ -330,7 +353,9 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 
 def test_options_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="expected --head to be one of mnist, statistics, conv, found 'deep'"):
+    with pytest.raises(
+        ValueError, match="expected --head to be one of mnist, statistics, modulation, conv, found 'deep'"
+    ):
         ModelArguments(head="deep")
     with pytest.raises(ValueError, match="dropout is about the head mnist and conv"):
         ModelArguments(head="statistics", dropout=0.1)
@@ -354,3 +379,29 @@ def test_weights_with_version_0_1s_names_are_the_heads(tmp_path):
     folder = Path(__file__).with_name("data") / "v0_1" / "checkpoints" / "log_mel"
     EnclsForAudioClassification.from_pretrained(folder).save_pretrained(tmp_path)  # it is written with today's
     assert load_file(tmp_path / "model.safetensors").keys() == model.state_dict().keys()
+
+
+class Named(torch.utils._python_dispatch.TorchDispatchMode):
+    """Notes which operators run inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.append(operator.name())
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("settings", [{}, {"pool_size": 3}, {"pool_size": 1}, {"kernel_size": 1}])
+def test_inference_of_mnist_is_to_the_bit_what_training_sees_and_notes_no_places(settings, dtype):
+    head = made("log_mel", "mnist", **settings).eval().head.to(dtype)
+    windows = noise(9, 64, 41)
+    windows[3, 5, 7] = torch.nan
+    with torch.enable_grad():
+        expected = head.features(windows).detach()
+    with torch.no_grad(), Named() as ran:
+        found = head.features(windows)
+    assert torch.equal(found.nan_to_num(9.0), expected.nan_to_num(9.0)) and found.isnan().any()
+    assert not [name for name in ran.names if "max_pool" in name]

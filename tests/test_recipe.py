@@ -128,6 +128,12 @@ def test_gain_is_exact_for_mel_and_leaves_latents_alone():
         frontend = kind(feature_config(kind.kind, window_s=0.5))
         (soft,), (loud,) = frontend.windows([sound]), frontend.windows([sound * 10 ** (5 / 20)])
         torch.testing.assert_close(kind.louder(soft, torch.full((len(soft), 1, 1), 5.0)), loud, rtol=1e-4, atol=1e-3)
+    settings = {"window_s": 0.5, "floor_db": -40.0}
+    (floored,) = LogMel(feature_config("log_mel", **settings)).windows([sound])
+    softer = LogMel.louder(floored, torch.full((len(floored), 1, 1), -5.0), -40.0)
+    (quiet,) = LogMel(feature_config("log_mel", **settings)).windows([sound * 10 ** (-5 / 20)])
+    torch.testing.assert_close(softer, quiet, rtol=1e-4, atol=1e-3)
+    assert softer.min() == -40
     assert torch.equal(Latents.louder(soft, torch.ones(len(soft), 1, 1)), soft)
 
 

@@ -75,6 +75,13 @@ class FeatureArguments:
             "--hop_length about 23 ms, 1024 at 44.1 kHz."
         },
     )
+    floor_db: float | None = field(
+        default=None,
+        metadata={
+            "help": "Level in dB of log_mel that stands for everything softer. None: -100. -50 leaves out the noise of "
+            "most recordings."
+        },
+    )
     codec: str | None = field(
         default=None,
         metadata={

@@ -14,7 +14,7 @@ from hf_encls.hub.pull_features import check_expected, expected_clips, load_fact
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 
-COMPARED = ("step_s", "hop_length", "n_fft", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
+COMPARED = ("step_s", "hop_length", "n_fft", "floor_db", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
 ABOUT_AUDIO = (
     *(
         "data_name",

@@ -18,7 +18,7 @@ from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.hub.pull_features import FACTS
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 
-KINDS = {"window_s": float, "step_s": float, "hop_length": int, "bandwidth": float}
+KINDS = {"window_s": float, "step_s": float, "hop_length": int, "floor_db": float, "bandwidth": float}
 OPTIONS = ("features", *KINDS, "codec", "codec_revision", "codec_policy", "codec_dtype", "cache_dir")
 FORMATS = ("table", "csv", "json", "jsonl")
 

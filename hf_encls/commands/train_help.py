@@ -9,8 +9,8 @@ from hf_encls.training.defaults import TrainingDefaults
 DESCRIPTION = "Train a classifier on a folder of sounds, or on published features."
 THEMES = {
     "sounds": "data_dir data_name labels multi_label min_overlap unlabelled tier label_column groups strict",
-    "features": "features window_s step_s hop_length n_fft codec codec_revision codec_policy codec_dtype bandwidth "
-    "cache_dir rescan memory_limit_gb",
+    "features": "features window_s step_s hop_length n_fft floor_db codec codec_revision codec_policy codec_dtype "
+    "bandwidth cache_dir rescan memory_limit_gb",
     "published features instead of sounds": "dataset dataset_config dataset_revision streaming",
     "what is trained and what is tested": "protocol fold seed",
     "network": "head standardization dropout",

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
-from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
+from hf_encls.fast import onednn_tiles, openvino_tiles
 from hf_encls.features.contents import broke, changed, opened
 from hf_encls.features.labelling import labelled
 from hf_encls.features.long_clips import LONG_S, in_pieces, read_in_pieces
@@ -234,8 +234,12 @@ class Extractor:
         self.frontend = frontend_of(config, codec).to(self.device).eval()
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
-        if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
-            self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
+        if self.device.type == "cpu" and self.frontend.takes_convolutions:
+            frontend = self.frontend
+            if openvino_tiles.is_worth_it(audio_s):
+                frontend.convolutions = openvino_tiles.openvino_convolutions(frontend.codec, frontend.dtype)
+            elif onednn_tiles.is_worth_it(audio_s):
+                frontend.convolutions = onednn_tiles.onednn_convolutions(frontend.codec, frontend.dtype)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Computed:
         """Waveforms (N,) -> their windows, in the precision that is stored."""

@@ -14,12 +14,13 @@ from .conv_encls import ConvHead
 from .head_encls import Head
 from .limits_encls import check_last_layer, check_numbers, check_object, check_seconds
 from .mnist_encls import MnistHead
+from .modulation_encls import ModulationHead
 from .names_encls import REPRESENTATIONS, family_of, parse_features
 from .problem_encls import check_problem
 from .representation_encls import Representation
 from .statistics_encls import StatisticsHead
 
-HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ConvHead)}
+HEADS: dict[str, type[Head]] = {each.kind: each for each in (MnistHead, StatisticsHead, ModulationHead, ConvHead)}
 HEAD_OPTIONS = tuple(dict.fromkeys(name for head in HEADS.values() for name in head.options))
 PRECISIONS = ("float32", "bfloat16", "tf32")
 # Fields that say where a codec came from or follow from others: two features may differ in these and be the same.
@@ -51,6 +52,8 @@ class FeatureConfig(PreTrainedConfig):
             Samples of the Hamming window and the FFT of mel features.
         hop_length (`int`, *optional*, defaults to 128):
             Samples between the frames of mel features.
+        floor_db (`float`, *optional*):
+            Level in decibels of `log_mel` that stands for everything softer. `None`: -100.
         codec_config (`dict`, *optional*):
             The configuration of the frozen codec inside the checkpoint. `None`: the checkpoint has no codec and takes
             `input_features` only.
@@ -88,6 +91,7 @@ class FeatureConfig(PreTrainedConfig):
     num_bands: int = 128
     n_fft: int = 512
     hop_length: int = 128
+    floor_db: float | None = None
     codec_config: dict | None = None
     codec_family: str = "encodec"
     codec_id: str | None = None
@@ -123,6 +127,8 @@ class FeatureConfig(PreTrainedConfig):
             )
         self._take_family()
         self.representation.validate(self)
+        if self.floor_db is not None and "floor_db" not in self.representation.options:
+            raise ValueError(f"floor_db is about log_mel and was given with {self.features}: leave it out")
         if self.codec_dtype not in PRECISIONS:
             raise ValueError(f"expected codec_dtype {', '.join(PRECISIONS)}, found {self.codec_dtype!r}")
         check_seconds("window_s", self.window_s)
@@ -150,8 +156,9 @@ class FeatureConfig(PreTrainedConfig):
 
     def identity(self) -> dict:
         """What makes features what they are: two with equal identities can be mixed."""
-        names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, "codec_family")]
-        other = {} if self.codec_family == "encodec" else {"codec_family": self.codec_family}
+        later = {"codec_family": "encodec", "floor_db": None}  # features that were made before have these values
+        names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, *later)]
+        other = {name: getattr(self, name) for name, value in later.items() if getattr(self, name) != value}
         return {name: getattr(self, name) for name in names} | {"features": self.feature_name} | other
 
     @property
@@ -224,8 +231,9 @@ class EnclsConfig(FeatureConfig):
             `band`: each band is shifted and scaled by statistics of the training windows. `none`: features as they are.
         head (`str`, *optional*, defaults to `"mnist"`):
             What classifies a window: `mnist` (the paper's network), `statistics` (a linear classifier of means, deviations
-            and covariance, fitted without epochs) or `conv` (a deeper network with fewer weights). The settings below are
-            those of heads; what is `None` becomes the head's own value, and stays `None` where it has no such setting.
+            and covariance, fitted without epochs), `modulation` (the same, of each band's changes by their rate too) or
+            `conv` (a deeper network with fewer weights). The settings below are those of heads; what is `None` becomes the
+            head's own value, and stays `None` where it has no such setting.
         conv_channels (`list[int]`, *optional*):
             Channels of the convolutions: of `mnist` two, `[32, 64]`; of `conv` two or more, `[32, 64, 128, 256]`.
         kernel_size (`int`, *optional*):
@@ -235,7 +243,7 @@ class EnclsConfig(FeatureConfig):
         dropout (`float`, *optional*):
             Dropout probability before the last layer: of `mnist` 0.5, of `conv` 0.2.
         num_directions (`int`, *optional*):
-            Directions in which `statistics` takes the covariance: 32; 0: none is taken.
+            Directions in which `statistics` and `modulation` take the covariance: 32; 0: none is taken.
         thresholds (`list[float]`, *optional*):
             With `problem_type="multi_label_classification"`: from which probability on each class counts as there.
         window_temperature (`float`, *optional*):

@@ -43,7 +43,6 @@ class EncodecAdapter(CodecAdapter):
         *("normalize", "chunk_length_s", "overlap", "use_causal_conv", "pad_mode", "norm_type"),
         "dilation_growth_rate",
     )
-    exports: ClassVar[bool] = True
 
     @staticmethod
     def check_limits(config: EncodecConfig) -> None:

@@ -20,6 +20,7 @@ NETWORK = {
     "num_bands": (1, 1 << 16),
     "n_fft": (2, 1 << 20),
     "hop_length": (1, 1 << 20),
+    "floor_db": (-100, 100),
     "frame_length": (1, 1 << 20),
     "kernel_size": (1, 1 << 10),
     "pool_size": (1, 1 << 10),

@@ -88,7 +88,7 @@ class Mel(Representation):
         return cls.levels(windows)
 
     @classmethod
-    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor, floor_db: float | None = None) -> torch.Tensor:
         return windows * 10 ** (gain_db / 10)
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -166,6 +166,7 @@ class LogMel(Mel):
     """The same in decibels, 10 log10 of the power: what is usual, and the honest baseline."""
 
     kind = "log_mel"
+    options = (*Mel.options, "floor_db")
     stored_dtype = "float16"
     text = "the mel spectrogram in decibels"
 
@@ -180,12 +181,13 @@ class LogMel(Mel):
         return windows
 
     @classmethod
-    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
-        floor = 10 * np.log10(MIN_POWER)
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor, floor_db: float | None = None) -> torch.Tensor:
+        floor = 10 * np.log10(MIN_POWER) if floor_db is None else floor_db
         return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
-        return power.clamp_min_(MIN_POWER).log10_().mul_(10)
+        floor_db = self.config.floor_db
+        return power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_().mul_(10)
 
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:

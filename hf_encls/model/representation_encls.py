@@ -119,8 +119,11 @@ class Representation(KeepsPrecision, ABC):
         """Fill buffers that follow from the settings, where they were made without values (on the meta device)."""
 
     @classmethod
-    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor) -> torch.Tensor:
-        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known."""
+    def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor, floor_db: float | None = None) -> torch.Tensor:
+        """Windows (W, C, T) of the same sounds made louder by `gain_db` (W, 1, 1); unchanged where that is not known.
+
+        `floor_db` is their configuration's.
+        """
         return windows
 
     @property

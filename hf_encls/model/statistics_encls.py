@@ -86,13 +86,15 @@ class StatisticsHead(KeepsPrecision, Head):
         with torch.autocast(windows.device.type, enabled=False):
             windows = windows.float()
             mean = windows.mean(-1)
-            centred = windows - mean[..., None]
-            change = windows[..., 1:] - windows[..., :-1] if windows.shape[-1] > 1 else torch.zeros_like(windows)
-            change = change - change.mean(-1, keepdim=True)
-            parts = [mean, deviation(centred), deviation(change)]
-            if self.num_directions:
-                parts.append(self._covariance(centred))
-            return torch.cat(parts, dim=-1)
+            return torch.cat(self._parts(windows, mean), dim=-1)
+
+    def _parts(self, windows: torch.Tensor, mean: torch.Tensor) -> list[torch.Tensor]:
+        """Windows (W, C, T), float32, and their means (W, C) -> the parts of their vectors, (W, ...) each."""
+        centred = windows - mean[..., None]
+        change = windows[..., 1:] - windows[..., :-1] if windows.shape[-1] > 1 else torch.zeros_like(windows)
+        change = change - change.mean(-1, keepdim=True)
+        parts = [mean, deviation(centred), deviation(change)]
+        return [*parts, self._covariance(centred)] if self.num_directions else parts
 
     def _covariance(self, centred: torch.Tensor) -> torch.Tensor:
         """Windows (W, C, T) less their means -> the logarithm of their covariance as vectors (W, k (k + 1) / 2)."""

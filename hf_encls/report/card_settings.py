@@ -10,6 +10,7 @@ WORDS = {
     "window and step": "length of a window, and from one to the next",
     "mel hop": "mel: from one frame to the next",
     "mel frame": "mel: length of a frame",
+    "mel floor": "mel: level that stands for everything softer",
     "codec id": "codec",
     "codec hash": "hash of the codec's encoder",
     "codec revision": "revision of the codec",
@@ -48,6 +49,7 @@ def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
         "window and step": f"{plain(config['window_s'])} s and {plain(config['step_s'])} s",
         **({"mel hop": f"{config['hop_length']} samples"} if not codec and config.get("hop_length") else {}),
         **({"mel frame": f"{config['n_fft']} samples"} if not codec and config.get("n_fft") else {}),
+        **({} if config.get("floor_db") is None else {"mel floor": f"{plain(config['floor_db'])} dB"}),
         **(
             {
                 f"codec {key}": markdown_code(value)

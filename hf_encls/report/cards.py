@@ -57,7 +57,7 @@ PROTOCOL_TEXTS = {
 }
 CONFIG_SHAPE = {
     **{"features": str, "sampling_rate": int, "window_s": float, "step_s": float, "hop_length?": (int, None)},
-    **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str},
+    **{"standardization?": (str, None), "codec_config?": (dict, None), "head?": str, "floor_db?": (float, None)},
 }
 
 

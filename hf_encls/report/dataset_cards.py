@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_encls.codec.facts import CodecFacts
+from hf_encls.codec.loading import UNTRAINED, bundled_codecs
 from hf_encls.data.facts import DatasetFacts, copy_text
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
@@ -91,15 +92,16 @@ def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData
         ),
         citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
-        # Only those of other people: the bundled ones are this project's own.
-        codecs=sorted(
-            {
-                f"{markdown_code(id)}: {markdown(entry['codec'].get('license') or 'unknown here')}"
-                for entry in entries
-                if "/" in (id := entry["config"].get("codec_id") or "")
-            }
-        ),
+        codecs=sorted(set(filter(None, map(_codec_licence, entries)))),
     )
+
+
+def _codec_licence(entry: Mapping) -> str | None:
+    """The codec of a configuration with its licence, where it is other people's: the bundled ones are this project's own."""
+    name, facts = entry["config"].get("codec_id"), entry["codec"] or {}
+    if not name or name in (UNTRAINED, *bundled_codecs()) or facts.get("untrained"):
+        return None
+    return f"{markdown_code(name)}: {markdown(facts.get('license') or 'unknown here')}"
 
 
 def copied_text(entry: Mapping) -> str:
@@ -121,7 +123,9 @@ def _describe(entry: Mapping) -> dict:
     config = entry["config"]
     codec = CodecFacts.from_dict(entry["codec"] | {"id": config["codec_id"]}) if config.get("codec_id") else None
     keys = ("features", "sampling_rate", "codec_id", "codec_revision", "codec_hash", "codebook_hash", "codec_policy")
-    keys += ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length")
+    keys += (
+        ("codec_dtype", "bandwidth") if config.get("codec_hash") else ("num_bands", "n_fft", "hop_length", "floor_db")
+    )
     settings = {key: markdown_code(config[key]) for key in keys if config.get(key) is not None}
     settings |= {f"version of {name}": version for name, version in entry["versions"].items()}
     return {

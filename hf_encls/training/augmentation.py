@@ -18,8 +18,14 @@ from hf_encls.training.recipe import Recipe
 Batch = dict[str, torch.Tensor]
 
 
-def augment(batch: Batch, recipe: Recipe, representation: type[Representation], key: Sequence[int]) -> Batch:
-    """A batch as the recipe changes it; `key` is what its random numbers are drawn from.
+def augment(
+    batch: Batch,
+    recipe: Recipe,
+    representation: type[Representation],
+    key: Sequence[int],
+    floor_db: float | None = None,
+) -> Batch:
+    """A batch as the recipe changes it; `key` is what its random numbers are drawn from, `floor_db` the features'.
 
     `batch` has `input_features` (B, C, T) and `labels` (B,); from a `NeighbourStore` also `following` (B, C, T) and
     `shift` (B,). Returns `input_features` (B, C, T) in float32 and `labels`; after mixup also `other_labels` (B,) and
@@ -39,7 +45,7 @@ def augment(batch: Batch, recipe: Recipe, representation: type[Representation], 
     windows = windows.float()
     if recipe.gain_db:
         gain = random.uniform(-recipe.gain_db, recipe.gain_db, count).astype(np.float32)
-        windows = representation.louder(windows, drawn(gain)[:, None, None])
+        windows = representation.louder(windows, drawn(gain)[:, None, None], floor_db)
     out = {"labels": labels}
     if recipe.mixup:
         share = random.beta(recipe.mixup, recipe.mixup, count).astype(np.float32)

@@ -87,7 +87,8 @@ class EnclsTrainer(Trainer):
             self._parts = self._parts + 1 if self._step == self.state.global_step else 0
             self._step = self.state.global_step
             key = (self.args.seed, self._step, self._parts, self.args.process_index)
-            inputs = augment(self._prepare_inputs(inputs), self.recipe, self.model.config.representation, key)
+            config = self.model.config
+            inputs = augment(self._prepare_inputs(inputs), self.recipe, config.representation, key, config.floor_db)
         if self._recorded is None:
             loss = super().training_step(model, inputs, *args, **kwargs)
             hits = self._batch_hits  # none of several labels

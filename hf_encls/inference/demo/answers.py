@@ -149,6 +149,7 @@ def mel_panel(piece: torch.Tensor, config: FeatureConfig, title: str) -> Panel:
     """The log-mel of samples (N,)."""
     if not config.representation.needs_codec:
         settings = {"num_bands": config.num_bands, "n_fft": config.n_fft, "hop_length": config.hop_length}
+        settings["floor_db"] = config.floor_db
     else:  # 43 ms: with less, the lowest of 128 bands would be empty
         n_fft = 1024 * max(1, config.sampling_rate // 24_000)
         settings = {"num_bands": 128, "n_fft": n_fft, "hop_length": n_fft // 4}
