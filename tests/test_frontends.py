@@ -180,7 +180,7 @@ def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path)
     sound = noise(44_100)
     sound[:12_000] *= 1e-3
     usual = feature_config("log_mel", window_s=0.5)
-    floored = feature_config("log_mel", window_s=0.5, floor_db=-60)
+    floored = feature_config("log_mel", window_s=0.5, floor_db=-60.0)
     (whole,), (cut,) = LogMel(usual).windows([sound]), LogMel(floored).windows([sound])
     assert whole.min() < -61 and cut.min() == pytest.approx(-60)
     torch.testing.assert_close(cut, whole.clamp_min(-60.0), atol=1e-4, rtol=0)
@@ -189,7 +189,7 @@ def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path)
     floored.save_pretrained(tmp_path)
     assert EnclsConfig.from_pretrained(tmp_path).identity() == floored.identity()
     # What was made before has no such setting, and keeps its name in caches.
-    assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60}
+    assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60.0}
 
 
 def test_a_floor_is_of_decibels_alone():
