@@ -1,5 +1,6 @@
 """Codecs of other families: their latents against the model's own `encode`, clip by clip."""
 
+import time
 from argparse import Namespace
 
 import torch
@@ -53,7 +54,7 @@ def _row(name: str, settings: dict, options: Namespace) -> Row:
         return adapter.latents(codec, waves, adapter.default_policy, torch.float32)
 
     with torch.inference_mode():
-        times = in_turns({"encode": plain, "ours": ours}, options.repeats)
+        times = in_turns({"encode": plain, "ours": ours}, options.repeats, clock=time.process_time)
         error = _error(adapter.encode(codec, waves[0][None])[0], ours()[0])
     details = {"seconds": {side: round(value, 3) for side, value in times.items()}, "largest_error": error}
     details["x_real_time"] = round(CLIPS * DURATION_S / times["ours"], 1)

@@ -10,6 +10,7 @@ of labels and copies that nobody planted.
 import argparse
 import csv
 import json
+import shlex
 import shutil
 import tempfile
 from collections import Counter
@@ -38,10 +39,9 @@ def main(args: list[str] | None = None) -> dict:
     parser.add_argument("--output", default=str(RESULTS), help="numbers as JSON")
     options = parser.parse_args(args)
     clips, _, _ = load_clips(options.data_dir)
-    found: dict = {
-        "command": f"python benchmarks/label_faults.py --data_dir {Path(options.data_dir).name}",
-        "folds": {},
-    }
+    command = ["python", "benchmarks/label_faults.py", "--data_dir", Path(options.data_dir).name]
+    command += ["--inputs", *options.inputs, "--folds", *map(str, options.folds)]
+    found: dict = {"command": shlex.join(command), "folds": {}}
     for fold in options.folds:
         with tempfile.TemporaryDirectory() as work:
             folder = Path(work) / "clips"

@@ -29,6 +29,7 @@ ROWS = {
     "workers": "workers",
     "reading": "training",
     "streaming": "training",
+    "stream_reading": "training",
     "trainer_step": "training",
     "cnn_step": "training",
     "allocator": "training",

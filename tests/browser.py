@@ -89,8 +89,12 @@ class Browser:
 
 
 @contextmanager
-def chromium(folder: Path) -> Iterator[Browser]:
-    """A browser with an empty profile in `folder`, where its downloads come too; it ends with the block."""
+def chromium(folder: Path, microphone: Path | None = None) -> Iterator[Browser]:
+    """A browser with an empty profile in `folder`, where its downloads come too; it ends with the block.
+
+    Its microphone hears the file `microphone` (WAV), again and again; without one it hears Chromium's own beeps.
+    """
+    heard = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
     log = (folder / "chromedriver.log").open("w+b")
     driver = subprocess.Popen([shutil.which("chromedriver"), "--port=0"], stdout=log, stderr=subprocess.STDOUT)
     session = None
@@ -98,7 +102,7 @@ def chromium(folder: Path) -> Iterator[Browser]:
         address = f"http://127.0.0.1:{_port(folder / 'chromedriver.log', driver)}"
         options = {
             "binary": shutil.which("chromium") or shutil.which("google-chrome"),
-            "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"],
+            "args": [*FLAGS, *heard, f"--user-data-dir={folder / 'profile'}"],
             "prefs": {"download.default_directory": str(folder / "downloads")},
         }
         logs = {"performance": "ALL"}

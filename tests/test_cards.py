@@ -298,6 +298,21 @@ def test_a_model_without_its_codec_does_not_claim_to_hold_it():
     assert 'pipeline("audio' in mel.text
 
 
+def test_a_data_set_says_the_family_and_the_licence_of_each_codec():
+    def made(features: str, codec_id: str, **codec) -> dict:
+        config = {"features": features, "sampling_rate": 16_000, "window_s": 1.0, "step_s": 1.0, "codec_id": codec_id}
+        counts = {"class_counts": [], "num_windows": 9, "num_clips": 9, "leaks": [], "versions": {}, "picture": False}
+        source = {"source": "sounds", "about_source": asdict(DataSource("sounds"))}
+        more = {"config_name": features, "shape": [8, 50], "dtype": "float16"}
+        return counts | source | more | {"config": config | {"codec_hash": "f" * 64}, "codec": codec}
+
+    rows = [made("dac_16khz", "my_dac", license="mit"), made("mimi_16khz_codes", "my_mimi")]
+    rows += [made("encodec_24khz", "mini", license="cc-by-3.0"), made("encodec_16khz", "untrained", untrained=True)]
+    card = dataset_card("user/sounds", rows, DatasetCardData())
+    assert "the codec's own licence (`my_dac`: mit, `my_mimi`: unknown here)" in " ".join(card.text.split())
+    assert all(f"16 kHz {family} encoder" in card.text for family in ("DAC", "Mimi", "EnCodec"))
+
+
 def test_strangers_are_not_sent_to_a_name_that_is_not_ours():
     assert not [path.name for path in TEMPLATES.iterdir() if "pip install hf_encls" in path.read_text()]
 

@@ -146,6 +146,45 @@ sys.exit(", ".join({{"torch", "transformers", "datasets", "numpy"}} & set(sys.mo
     assert "--adam_beta1" not in done.stdout and "--help_all" in done.stdout
 
 
+def test_classify_brings_nothing_heavy_beside_the_library(models, sounds):
+    """What transformers brings with a model and its pipeline is there before; of the rest, decoding alone is needed."""
+    heavy = [
+        "datasets",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+        "scipy",
+        "librosa",
+        "matplotlib",
+        "evaluate",
+        "onnx",
+        "gradio",
+    ]
+    heavy += [
+        "onnxruntime",
+        "openvino",
+        "tensorboard",
+        "torchaudio",
+        "torch._dynamo",
+        "torch.distributed",
+        "torch.onnx",
+    ]
+    heavy += ["transformers.trainer", "hf_encls.features", "hf_encls.training", "hf_encls.data", "hf_encls.report"]
+    script = f"""
+import sys
+from transformers import AudioClassificationPipeline
+before = set(sys.modules)
+from hf_encls.commands.cli import main
+status = main(["classify", {str(sounds / "cats" / "d.wav")!r}, "--model", {str(models / "mel")!r}])
+new = set(sys.modules) - before
+print(*sorted(name for name in new if name.startswith(tuple({heavy!r}))), file=sys.stderr)
+sys.exit(status)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "d.wav" in done.stdout, done.stderr[-500:]
+    assert done.stderr.split() == []
+
+
 def test_all_options_of_training_are_behind_help_all(capsys):
     status, out, _ = run(capsys, "train", "--help_all")
     assert status == 0 and out.index("--data_dir") < out.index("--output_dir") < out.index("--adam_beta1")

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -205,12 +207,26 @@ def test_stereo_48khz_with_chunks_and_normalization(tmp_path):
     assert load_codec(tmp_path / "out").config.normalize
 
 
-def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path):
+def test_numbers_beyond_any_machine_are_refused_by_name(tmp_path):
+    for name in ("a", "b"):
+        tone(tmp_path / f"sounds/{name}.wav")
+    args = ["--data_dir", str(tmp_path / "sounds"), "--num_filters", "2", "--cpu", "true"]
+    args += ["--output_dir", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="--batch_size of at most 65536 crops, found 9999999999999"):
+        pretrain_codec.main([*args, "--batch_size", "9999999999999"])
+    with pytest.raises(ValueError, match=r"at least two clips within --max_hours 1e-09, found one"):
+        pretrain_codec.main([*args, "--max_hours", "1e-9"])
+
+
+def test_any_nested_folder_is_read_and_broken_files_are_named(tmp_path, monkeypatch):
     tone(tmp_path / "a.wav")
     tone(tmp_path / "x/y/z/b.flac", channels=2)
     (tmp_path / "x/broken.wav").write_bytes(b"RIFFnot audio")
     (tmp_path / "x/notes.txt").write_text("no audio")
-    corpus = read_corpus([tmp_path], 24_000, 1)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    said = []
+    corpus = read_corpus([tmp_path], 24_000, 1, say=said.append)
+    assert said[-1] == "reading sounds: 3 of 3"
     assert [clip.shape for clip in corpus.clips] == [(1, 12_000)] * 2
     assert [row["file"].endswith("broken.wav") for row in corpus.left_out] == [True]
     assert read_corpus([tmp_path], 24_000, 2).clips[0].shape == (2, 12_000)
@@ -414,6 +430,28 @@ def test_every_slow_part_says_what_it_does_and_goes_on_saying_it(config_file, tm
     assert "encoding clips for the codebooks: 1 of 3" in lines
 
 
+def test_a_step_that_takes_long_is_not_silent(config_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY_S", 0.2)
+    monkeypatch.setattr(pretrain_codec, "read_sounds", lambda *_: time.sleep(1.0) or pytest.fail("enough"))
+    args = [*QUICK, "--config", config_file, "--max_steps", "1", "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(pytest.fail.Exception):
+        pretrain_codec.main(args)
+    lines = capsys.readouterr().out.splitlines()
+    meanwhile = [line for line in lines if re.fullmatch(r"still at work, \d+ s after: reading sounds", line)]
+    assert len(meanwhile) >= 2 and lines[-1] in meanwhile
+    assert not any(thread.name.endswith("(go_on)") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("name", ["data_dir", "measure_dir"])
+def test_no_name_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tone(tmp_path / "a.wav")
+    tone(tmp_path / "b.wav")
+    with pytest.raises(ValueError, match=f"expected a folder at --{name}, found no name"):
+        pretrain_codec.main([*QUICK, f"--{name}=", "--max_steps", "1", "--output_dir", "out"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_five_steps_end_in_a_process_of_their_own(config_file, tmp_path):
     script = str(Path(pretrain_codec.__file__).parents[2] / "scripts" / "pretrain_codec.py")
     command = [
@@ -427,5 +465,6 @@ def test_five_steps_end_in_a_process_of_their_own(config_file, tmp_path):
         "--output_dir",
         tmp_path / "o",
     ]
-    out = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, check=True).stdout
-    assert out.startswith("making the codec\n") and (tmp_path / "o" / "README.md").is_file()
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, check=True)
+    assert done.stderr.startswith("loading PyTorch")
+    assert done.stdout.startswith("making the codec\n") and (tmp_path / "o" / "README.md").is_file()

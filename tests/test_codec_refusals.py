@@ -1,6 +1,7 @@
 """Codecs that cannot be had, or not be built: each is refused with what was expected, and before anything is built."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,15 @@ import hf_encls
 from hf_encls.codec.loading import CodecNotFoundError, load_codec
 from hf_encls.model import codec_encls
 from hf_encls.model.codec_encls import codec_adapter
+
+
+@pytest.mark.parametrize("kind", [["encodec"], {}, 3, None])
+def test_a_model_type_that_is_no_text_is_no_family(kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(CodecNotFoundError, match="config.json"):
+        load_codec(tmp_path)
+    with pytest.raises(ValueError, match="expected a codec"):
+        codec_adapter({"model_type": kind})
 
 
 @pytest.mark.parametrize("kind", codec_encls.REFUSED)

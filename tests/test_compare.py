@@ -158,6 +158,13 @@ def test_results_of_another_program_are_no_run_of_ours(tmp_path, results):
     assert run_of(tmp_path).protocol == "clip"
 
 
+@pytest.mark.parametrize("auto_map", [0.5, [], {"AutoConfig": 3}])
+def test_a_damaged_map_of_classes_is_named(clips, tmp_path, auto_map):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "encls", "auto_map": auto_map}))
+    with pytest.raises(ValueError, match="config.json is damaged: expected auto_map"):
+        compare({"model": str(tmp_path)}, clips)
+
+
 def test_the_seed_without_any_run_is_that_of_training():
     from transformers import TrainingArguments
 

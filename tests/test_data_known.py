@@ -19,7 +19,7 @@ from hf_encls.data.facts import checksums
 from hf_encls.data.gtzan_genres import EQUAL_FILES, GTZAN_GENRES, load_gtzan_genres, official_lists
 from hf_encls.data.gtzan_genres import expected_clips as expected_genres
 from hf_encls.data.gtzan_music_speech import GTZAN_MUSIC_SPEECH, load_gtzan_music_speech
-from hf_encls.data.load import KNOWN, MODULES, load_clips, recognise
+from hf_encls.data.load import FOLDER, KNOWN, MODULES, load_clips, recognise
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, enforce, leak_check, make_splits
 from hf_encls.data.validate import validate
 
@@ -98,6 +98,13 @@ def test_esc50_archive_layout(tmp_path):
         row = clips[clips["clip_id"][:].index("audio/2-2001-B-0.wav")]
         assert (row["fold"], row["group"], row["label"]) == (2, "freesound-2001", 1)
         assert any("47 of 50 classes are not there" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("name", [".trash", "__MACOSX"])
+def test_a_copy_in_a_hidden_folder_is_none(name, tmp_path):
+    esc50_archive(tmp_path / name)
+    write_noise(tmp_path / "mine" / "a.wav")
+    assert recognise(tmp_path) == FOLDER
 
 
 def test_esc50_official_and_clip_protocols_run_on_it_without_a_leak(tmp_path):

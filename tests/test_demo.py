@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -174,14 +175,14 @@ def page(checkpoint, tmp_path_factory):
     with log.open("w") as out:
         server = subprocess.Popen([*command, "--max_mb", "1"], stdout=out, stderr=subprocess.STDOUT, env=offline)
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while not (address := re.search(r"http://\S+", log.read_text())):
             assert server.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
         yield address[0], log
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
     assert server.returncode == 0
     assert not list(log.parent.glob("hf_encls_*")), "uploads outlived the page"
 
@@ -270,6 +271,33 @@ def test_there_is_a_sound_to_try(page, tab):
     tab.click("#listen")
     tab.wait("return document.querySelector('#status').innerText.includes('1.0 s')")
     assert "The numbers say how probable each label is." in tab.text("#status") or "means over" in tab.text("#status")
+
+
+@pages
+@pytest.mark.browser
+@pytest.mark.timeout(900)  # Chromium, Gradio and PyTorch start on what may be a busy machine
+def test_a_microphone_is_heard_while_it_records(page, sound, tmp_path):
+    with browser.chromium(tmp_path, microphone=sound) as tab:
+        tab.open(page[0])
+        tab.wait("return document.querySelector('#live button')")
+        tab.click("#live button")
+        heard = "return parseFloat(/([0-9.]+) s heard/.exec(document.querySelector('#live-status').innerText)?.[1])"
+        press_button = "document.querySelector('#live .' + arguments[0])?.click()"
+        for patience_s in (10, 20, 40, 80):  # Gradio loads its recorder meanwhile, and hears nothing before
+            tab.wait("return document.querySelector('#live .record-button')")
+            tab.run(press_button, "record-button")
+            with suppress(TimeoutError):
+                tab.wait(f"{heard} > 0", timeout_s=patience_s)
+                break
+            tab.run(press_button, "stop-button")
+        tab.wait(f"{heard} > 2.5", timeout_s=240)
+        assert tab.wait("return document.querySelector('#live-scores h2')?.innerText").strip() in CLASSES
+        tab.run(press_button, "stop-button")
+        tab.wait("return document.querySelector('#live .record-button')")
+        lines = tab.wait("return [...document.querySelectorAll('#live-status li')].map(each => each.innerText)")
+        assert lines[-1].startswith("0.00 to ") and {line.rsplit(": ", 1)[1] for line in lines} <= set(CLASSES)
+        tab.screenshot(tmp_path / "live.png")
+    assert "Traceback" not in page[1].read_text()
 
 
 @pages

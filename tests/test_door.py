@@ -307,8 +307,10 @@ def test_a_service_that_is_not_installed_is_told_before_the_work(good, tmp_path,
         assert name in refused(capsys, call("train", good, tmp_path, more=more), "--report_to")
     (tmp_path / "list.json").write_text('{"report_to": [[]]}')
     refused(capsys, ["train", str(tmp_path / "list.json")], "--report_to")
-    for value in ("nan", "inf", "-1"):
+    for value in ("nan", "inf", "-1", "1e308"):
         refused(capsys, call("train", good, tmp_path, more=("--memory_limit_gb", value)), "--memory_limit_gb")
+    for value in ("nan", "inf"):
+        refused(capsys, call("train", good, tmp_path, more=("--warmup_steps", value)), "--warmup_steps")
     assert not (tmp_path / "c").exists()
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.features.extraction import feature_config, frontend_of
-from hf_encls.model import encoding_encls, layers_encls, tiles_encls, together_encls
+from hf_encls.model import encoding_encls, layers_encls, packed_encls, tiles_encls, together_encls
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.windows_encls import cut, cut_together, window_index
@@ -437,3 +437,33 @@ def test_windows_are_cut_as_their_index_says(length, window, step):
     units = torch.arange(2 * length).reshape(2, length)
     expected = units[:, window_index(length, window, step)].transpose(0, 1)
     assert torch.equal(cut(units, window, step), expected)
+
+
+@needs_packs
+@pytest.mark.parametrize(("mode", "left", "right"), [("reflect", 6, 0), ("reflect", 3, 2), ("constant", 4, 1)])
+def test_an_elu_leaves_the_room_that_a_padding_fills(mode, left, right):
+    values = torch.randn(1, 5_000, 8).transpose(1, 2)
+    elu = layers_encls.Elu(nn.ELU())
+    expected = nn.functional.pad(elu(values.clone()), (left, right), mode)
+    elu.room = (left, right)
+    hidden = elu(values)
+    padded = packed_encls.pad(hidden, (left, right), mode)
+    assert torch.equal(padded, expected)
+    assert padded.untyped_storage().data_ptr() == hidden.untyped_storage().data_ptr()  # nothing was copied
+    wider = packed_encls.pad(hidden, (left, right + 1), mode)  # a clip that ends within a step has no room
+    assert torch.equal(wider, nn.functional.pad(hidden, (left, right + 1), mode))
+
+
+@needs_packs
+def test_a_sum_that_is_wrong_in_bfloat16_is_taken_beside_the_convolution(monkeypatch):
+    codec, wave = small_codec(24), noise(30_000)
+    right = packed_encls.PackedConv1d.add_to
+
+    def wrong(conv, other, hidden):
+        return right(conv, other, hidden) if conv.dtype == torch.float32 else other
+
+    monkeypatch.setattr(packed_encls.PackedConv1d, "add_to", wrong)
+    expected = plain_latents(codec, wave, "whole")
+    for dtype in (torch.float32, torch.bfloat16):
+        found = encoding_encls.encode_causal(codec, [wave], dtype)[0]
+        assert (found - expected).norm() <= 0.05 * expected.norm()

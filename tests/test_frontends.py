@@ -141,6 +141,20 @@ def test_batches_and_streams_give_what_one_clip_gives(features, khz, policy):
         torch.testing.assert_close(pieces, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("num_samples", "policy"), [(1, "whole"), (1, "codec"), (48_001, "contiguous")])
+def test_a_chunk_of_one_sample_is_encoded(num_samples, policy, monkeypatch):
+    codec, clip = small_codec(48), noise(num_samples)
+    config = feature_config("encodec_48khz", codec=codec, codec_policy=policy)
+    found = frontend_of(config, codec).latents([clip])[0]
+    # PyTorch's layer of its norm refuses a single value, as if it were there to train.
+    monkeypatch.setattr(torch.nn.functional, "_verify_batch_size", lambda size: None)
+    last = clip[-1:] / (clip[-1:].abs() + 1e-8)
+    with torch.no_grad():
+        expected = codec.encoder(last.expand(1, 2, 1))[0]
+    assert found.shape[1] == -(-num_samples // 320) and expected.shape[1] == 1
+    torch.testing.assert_close(found[:, -1:], expected, atol=1e-5, rtol=1e-4)
+
+
 def test_windows_are_rounded_to_whole_frames_and_it_is_said(caplog):
     config = feature_config("encodec_24khz", codec=small_codec(24), window_s=0.9999, step_s=0.5)
     assert config.window_s == 1.0 and config.num_frames == 75

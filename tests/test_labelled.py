@@ -244,3 +244,15 @@ def test_mistakes_are_one_line(options, recordings, tmp_path, capsys):
     last = capsys.readouterr().err.strip().split("\n")[-1]
     assert last.startswith("error: ") and MISTAKES[options] in last
     assert not (tmp_path / "model" / "results.json").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--multi_label"]])
+def test_a_class_of_two_recordings_is_called_by_its_name(more, recordings, tmp_path, capsys):
+    audio, _, truth = recordings
+    called = {name: [dict(each) for each in segments] for name, segments in truth.items()}
+    for name in list(called)[:2]:
+        called[name][1]["label"] = "rare"
+    labels = write_labels(tmp_path / "labels", called)
+    command = ["train", "--data_dir", str(audio), "--labels", str(labels), "--output_dir", str(tmp_path / "model")]
+    assert cli([*command, *SMALL, *more]) == 2
+    assert "error: class 'rare' has 2 clips; it needs at least 3" in capsys.readouterr().err

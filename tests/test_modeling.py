@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_models import save_small_model, small_codec, small_model
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, pipeline
-from transformers.dynamic_module_utils import check_imports, get_relative_import_files
+from transformers.dynamic_module_utils import check_imports, get_imports, get_relative_import_files
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification, EnclsModel
 from hf_encls.model import precision_encls
@@ -292,6 +292,9 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in MODEL_ROOM.glob("*.py"):
         check_imports(str(file))
+        # Whoever loads a checkpoint must have every package that is imported, wherever in the file.
+        packages = set(get_imports(str(file))) - sys.stdlib_module_names
+        assert packages <= {"huggingface_hub", "numpy", "safetensors", "torch", "transformers"}, file
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 assert not any(name.name.split(".")[0] == "hf_encls" for name in node.names), file

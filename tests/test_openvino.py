@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_models import small_codec
 
 from hf_encls.data.folders import scan_folder
-from hf_encls.fast import openvino_tiles
+from hf_encls.fast import onednn_tiles, openvino_tiles
 from hf_encls.features.extraction import Extractor, extract_features, feature_config, frontend_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
@@ -46,9 +46,9 @@ def test_latents_are_the_encoders(by_openvino):
 @pytest.mark.slow
 def test_it_computes_the_usual_tiles_and_leaves_others(by_openvino):
     first, inner = openvino_tiles.tile_lengths(CODEC.config)
-    assert by_openvino.convolutions(torch.zeros(1, 1, first)).shape[-1] == 75
-    assert by_openvino.convolutions(torch.zeros(1, 1, inner)).shape[-1] > 75
-    assert by_openvino.convolutions(torch.zeros(1, 1, first + 1)) is None
+    assert by_openvino.convolutions(torch.zeros(1, 1, first), 0).shape[-1] == 75
+    assert by_openvino.convolutions(torch.zeros(1, 1, inner), 2).shape[-1] > 75
+    assert by_openvino.convolutions(torch.zeros(1, 1, first + 1), 0) is None
 
 
 @installed
@@ -68,7 +68,8 @@ def test_features_of_much_audio_are_those_of_little(tmp_path, monkeypatch):
 
 
 def test_little_audio_and_other_machines_do_without(monkeypatch):
-    assert Extractor(CONFIG, CODEC, audio_s=60.0).frontend.convolutions is None
+    assert Extractor(CONFIG, CODEC, audio_s=30.0).frontend.convolutions is None
+    monkeypatch.setattr(onednn_tiles, "ENOUGH_S", float("inf"))
     monkeypatch.setattr(openvino_tiles.importlib.util, "find_spec", lambda name: None)
     assert Extractor(CONFIG, CODEC, audio_s=1e6).frontend.convolutions is None
 
@@ -87,4 +88,4 @@ def test_in_bfloat16_it_is_near_and_left_alone_where_it_is_wrong(monkeypatch):
     assert (made.latents([wave])[0] - expected).norm() <= 0.05 * expected.norm()
     monkeypatch.setattr(openvino_tiles, "error_of", lambda *_: 1.0)
     refused = openvino_tiles.openvino_convolutions(made.codec, made.dtype)
-    assert refused(torch.zeros(1, 1, first)) is None
+    assert refused(torch.zeros(1, 1, first), 0) is None

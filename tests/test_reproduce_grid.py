@@ -202,6 +202,12 @@ def test_a_report_alone_has_the_settings_of_its_cells_and_refuses_others(quick):
     assert after["sizes"][0]["hop_length"] == 256 and after["presets"]["recommended"]["num_train_epochs"] == 2
     with pytest.raises(ValueError, match="`hop_length` 256, now 128"):
         main([*arguments, "--report_only", "--hop_length", "128"])
+    settings = next(folder.glob("cells/**/arguments.json"))
+    whole = settings.read_text()
+    settings.write_text(whole.replace('"hop_length": 256', '"hop_length": 256.0'))
+    with pytest.raises(ValueError, match=r"arguments.json is damaged: expected options.hop_length"):
+        main([*arguments, "--report_only"])
+    settings.write_text(whole)
 
 
 def test_a_report_alone_takes_the_data_from_wherever_it_is_now(quick, tmp_path, monkeypatch):

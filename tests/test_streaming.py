@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import ClassLabel, Dataset
+from datasets import Array2D, ClassLabel, Dataset, Features, load_dataset
 from hub_server import USER
 from huggingface_hub import HfApi
 
@@ -16,13 +16,16 @@ from hf_encls import EnclsConfig
 from hf_encls.commands.train import main
 from hf_encls.data.columns import SMALL
 from hf_encls.data.splits import make_splits
+from hf_encls.features import parquet_windows
 from hf_encls.features import streaming as streaming_module
 from hf_encls.features.extraction import feature_columns
+from hf_encls.features.parquet_windows import window_groups, write_windows
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import StreamedPart, small_table
 from hf_encls.hub.pull_features import FACTS, download, load_published
 from hf_encls.hub.push_features import FeatureSet, push_features
 from hf_encls.report.dataset_cards import DataSource
+from hf_encls.training.trainer import collate
 
 REPO = f"{USER}/many-windows"
 CLASSES = ["high", "low", "mid"]
@@ -84,6 +87,82 @@ def test_parts_of_a_stream_are_those_in_memory(published, monkeypatch):
         next(iter(torch.utils.data.DataLoader(part, num_workers=1)))
 
 
+def windows_of(count: int, dtype: str = "float16", shape=(8, 6)) -> Dataset:
+    """Numbers that tell windows apart, in clips of three."""
+    columns = feature_columns(EnclsConfig(features="log_mel"), ClassLabel(names=CLASSES))
+    numbers = np.arange(count * shape[0] * shape[1]).reshape(count, *shape)
+    rows = {
+        "input_features": (numbers % 2000).astype(dtype),
+        "label": np.arange(count) // 3 % 3,
+        "clip_id": [f"{number // 3}.wav" for number in range(count)],
+        "start": (np.arange(count) % 3).astype(np.float32),
+        "group": [f"{number // 3}" for number in range(count)],
+        "fold": [0] * count,
+        "silent": [False] * count,
+    }
+    return Dataset.from_dict(rows, features=Features({**columns, "input_features": Array2D(shape, dtype)}))
+
+
+def stream_of(files) -> tuple:
+    """A stream of parquet files, and its small columns."""
+    stream = load_dataset("parquet", data_files=[str(file) for file in files], split="train", streaming=True)
+    return stream, small_table(stream.select_columns(list(SMALL)))
+
+
+def batches_of(part: StreamedPart, size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    loader = torch.utils.data.DataLoader(part, batch_size=size, collate_fn=collate)
+    return [(batch["input_features"], batch["labels"]) for batch in loader]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint16"])
+def test_what_was_published_before_gives_the_same_batches(tmp_path, monkeypatch, dtype):
+    """Lists that are decoded, and numbers that are read from where they lie: files and row groups of uneven sizes."""
+    monkeypatch.setattr(streaming_module, "BUFFER_BYTES", 60_000)
+    windows, files = windows_of(1400, dtype), {"before": [], "now": []}
+    for first, last in ((0, 600), (600, 901), (901, 1400)):
+        part = windows.select(range(first, last))
+        for kind, places in files.items():
+            places.append(tmp_path / f"{kind}-{first}.parquet")
+            part.to_parquet(places[-1], batch_size=256) if kind == "before" else write_windows(part, places[-1])
+    rows, found = np.random.default_rng(0).permutation(1400)[:900], {}
+    for kind, places in files.items():
+        stream, table = stream_of(places)
+        assert stream.features == windows.features  # for every other reader they are what they were
+        assert (window_groups(stream) is not None) == (kind == "now" and dtype != "uint16")
+        part = StreamedPart(stream, table, rows, shuffle_seed=3)
+        found[kind] = [*batches_of(part.in_order(), 100), *part.statistics()]
+        for epoch in range(2):
+            part.set_epoch(epoch)
+            found[kind] += batches_of(part, 100)
+    assert len(found["now"]) == 3 * 9 + 2
+    for now, before in zip(found["now"], found["before"], strict=True):
+        assert all(torch.equal(*pair) for pair in zip(now, before, strict=True)), dtype
+    assert load_dataset("parquet", data_files=str(files["now"][0]), split="train")[:5] == windows[:5]
+
+
+def test_published_windows_are_neither_decoded_nor_batched_one_by_one(tmp_path, monkeypatch):
+    write_windows(windows_of(600), tmp_path / "windows.parquet")
+    stream, table = stream_of([tmp_path / "windows.parquet"])
+    part = StreamedPart(stream, table, np.arange(600), shuffle_seed=0)
+
+    def never(*args, **kwargs):
+        raise AssertionError("a window was decoded or copied alone")
+
+    monkeypatch.setattr(streaming_module, "readable", never)
+    monkeypatch.setattr(parquet_windows.pq, "ParquetFile", never)
+    monkeypatch.setattr(torch, "stack", never)
+    for of_part in (part, part.in_order()):
+        batches = batches_of(of_part, 128)
+        assert [len(labels) for _, labels in batches] == [128] * 4 + [88]
+        assert batches[0][0].untyped_storage().data_ptr() == batches[1][0].untyped_storage().data_ptr()  # of one block
+    rows = list(part.in_order())
+    assert set(rows[0]) == {"input_features", "labels"} and rows[0]["input_features"].shape == (8, 6)
+    chosen = [250, 3, 4, 5, 599, 255, 256]  # over the edges of blocks, and not in order
+    some = collate([rows[number] for number in chosen])
+    assert np.array_equal(some["input_features"].numpy(), np.asarray(windows_of(600)["input_features"][:])[chosen])
+    assert some["labels"].tolist() == [number // 3 % 3 for number in chosen]
+
+
 def folder_of(path, monkeypatch, change):
     """A folder of published windows, 3 row groups of 10, of which `change` changed the table's columns or the file."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", path / "cache")
@@ -129,6 +208,53 @@ def cell(column: str, value, row: int = 17):
         return table.set_column(at, field, array)
 
     return change
+
+
+def ragged(table: pa.Table) -> pa.Table:
+    """As many numbers as before, but two bands of the window 17 are of other lengths."""
+    at, values = table.column_names.index("input_features"), table["input_features"].to_pylist()
+    values[17][2].append(values[17][3].pop())
+    storage = pa.array(values, table["input_features"].type.storage_type)
+    field = table.schema.field(at)
+    return table.set_column(at, field, pa.ExtensionArray.from_storage(field.type, storage))
+
+
+def cut(file, table) -> None:
+    file.write_bytes(file.read_bytes()[:20_000])
+
+
+def null(file, table) -> None:
+    values = bytearray(file.read_bytes())
+    place = pq.read_metadata(file).row_group(1).column(0)
+    values[place.data_page_offset + 60 : place.data_page_offset + 90] = b"\xff" * 30
+    file.write_bytes(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "damage", "message"),
+    [
+        (cell("input_features", np.float16("nan"), 300), None, r"my windows, row 300 \(300.wav\) .* NaN or infinity"),
+        (cell("input_features", np.float16("-inf"), 299), None, r"my windows, row 299 \(299.wav\) .* NaN or infinity"),
+        (ragged, None, r"my windows, row 17 \(17.wav\) has a window that is not 32 x 16 numbers"),
+        (lambda table: table, cut, "my windows: a file of windows is damaged or out of reach"),
+        (lambda table: table, null, "my windows.* damaged"),
+    ],
+)
+def test_damage_in_numbers_that_lie_side_by_side_is_named(tmp_path, change, damage, message):
+    file, count = tmp_path / "windows.parquet", 520
+    windows = windows_of(count, shape=(32, 16))
+    table = windows.data.table.set_column(
+        windows.column_names.index("clip_id"), "clip_id", pa.array([f"{number}.wav" for number in range(count)])
+    )
+    write_windows(Dataset(change(table)), file)
+    stream, small = stream_of([file])
+    part = StreamedPart(stream, small, np.arange(count), shuffle_seed=1, where="my windows")
+    assert type(part._source).__name__ == "_Groups"
+    if damage:
+        damage(file, table)
+    with pytest.raises(ValueError, match=message) as error:
+        list(part)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -261,6 +387,18 @@ def test_training_on_a_stream_names_the_data_set(tmp_path, monkeypatch, change):
     folder_of(tmp_path, monkeypatch, change)
     args = ["--dataset", str(tmp_path), "--dataset_config", "log_mel", "--window_s", "0.5", "--streaming"]
     with pytest.raises(ValueError, match=rf"{tmp_path} \(log_mel\), row 17 .* these features are damaged"):
+        main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
+
+
+@pytest.mark.parametrize("more", [[], ["--streaming"]])
+def test_a_clip_of_two_groups_is_refused_with_its_row(tmp_path, monkeypatch, more):
+    from hf_encls.commands.train import main
+
+    folder_of(tmp_path, monkeypatch, cell("clip_id", "16.wav"))
+    args = ["--dataset", str(tmp_path), "--dataset_config", "log_mel", "--window_s", "0.5", *more]
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path} \(log_mel\), row 17: expected windows of the clip '16.wav' in one"
+    ):
         main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
 
 

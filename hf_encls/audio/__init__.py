@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,11 +115,14 @@ def load(source: Source, sampling_rate: int | None = None) -> np.ndarray:
     return resample(downmix(samples), own_rate, sampling_rate or own_rate)
 
 
-def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10.0) -> Iterator[np.ndarray]:
+def stream(
+    source: Source, sampling_rate: int | None = None, block_s: float = 10.0
+) -> Generator[np.ndarray, None, float]:
     """Decode a source block by block in constant memory: mono float32 blocks (n,) at `sampling_rate` hertz.
 
-    The blocks joined are what `load` returns (the resampler keeps its state between them). Raises `AudioError` when
-    the source turns out to be broken, which can be after some blocks.
+    The blocks joined are what `load` returns (the resampler keeps its state between them); the value of `yield from` is
+    the length of what was decoded, in seconds. Raises `AudioError` when the source turns out to be broken, which can be
+    after some blocks.
     """
     with _open(source) as file:
         rate = sampling_rate or file.samplerate
@@ -139,6 +142,7 @@ def stream(source: Source, sampling_rate: int | None = None, block_s: float = 10
             rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             if len(rest):
                 yield rest
+        return num_samples / file.samplerate
 
 
 def blocks(source: Source) -> Iterator[np.ndarray]:

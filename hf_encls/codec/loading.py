@@ -11,7 +11,7 @@ from transformers import EncodecConfig, EncodecModel, PreTrainedConfig, PreTrain
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.files.records import read_record
-from hf_encls.model.codec_encls import FAMILIES, codec_adapter, unknown_family
+from hf_encls.model.codec_encls import codec_adapter, is_known, unknown_family
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.identity_encls import codebook_hash as codebook_hash
 from hf_encls.model.identity_encls import codec_hash as codec_hash
@@ -100,7 +100,7 @@ def _read_config(source: str, revision: str | None) -> tuple[PreTrainedConfig, b
 
 def _checked(values: dict, file: Path) -> PreTrainedConfig:
     kind = values.get("model_type")  # none where there is no such file: the library then takes its defaults
-    if kind not in FAMILIES:
+    if not is_known(kind):
         advice = (
             "; a classifier is no codec: give it as `model`" if kind == EnclsConfig.model_type else f"; {_instead()}"
         )

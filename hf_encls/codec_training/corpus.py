@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
+from hf_encls.codec_training.progress import Pace, Say, silent
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.files.finding import FoundFiles, find_audio
 
@@ -72,7 +73,11 @@ def sounds_below(root: str | os.PathLike) -> FoundFiles:
 
 
 def read_corpus(
-    roots: Sequence[str | os.PathLike], sampling_rate: int, num_channels: int, max_hours: float | None = None
+    roots: Sequence[str | os.PathLike],
+    sampling_rate: int,
+    num_channels: int,
+    max_hours: float | None = None,
+    say: Say = silent,
 ) -> Corpus:
     """Decode and resample every file under `roots` to (channels, N) float32, in memory.
 
@@ -87,12 +92,17 @@ def read_corpus(
         below = sounds_below(root)
         paths += below.files
         corpus.left_out += [row | {"file": str(Path(root, row["file"]))} for row in below.left_out]
+    pace, done = Pace(), 0
     room = np.inf if max_hours is None else max_hours * 3600 * sampling_rate
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         block = 64  # decoded ahead, so that max_hours bounds the work too
         for start in range(0, len(paths), block):
             part = paths[start : start + block]
             for path, clip in zip(part, pool.map(lambda p: _read(p, sampling_rate, num_channels), part), strict=True):
+                done += 1
+                if pace.due:
+                    say(f"reading sounds: {done} of {len(paths)}")
+                    pace.said()
                 if isinstance(clip, str):
                     corpus.left_out.append({"file": str(path), "reason": clip})
                 elif room > 0:

@@ -90,7 +90,7 @@ def overview() -> str:
 
 def _run(name: str, args: list[str]) -> int:
     command = COMMANDS[name]
-    given, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
+    argv, sys.argv = sys.argv, [f"hf-encls {name}", *args]  # what argparse calls the program
 
     def call() -> int | None:
         if command.help_module and importlib.import_module(command.help_module).answered(args):
@@ -107,7 +107,7 @@ def _run(name: str, args: list[str]) -> int:
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
-        sys.argv = given
+        sys.argv = argv
     return status
 
 

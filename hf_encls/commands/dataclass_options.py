@@ -42,8 +42,8 @@ def dataclass_parser(kinds: Iterable[type], description: str, prog: str | None =
 
 def options_of(kind: type, names: Iterable[str] | None = None) -> list[tuple[Field, type]]:
     """Fields of a dataclass that are options, all or those named, each with its type."""
-    hints, found = get_type_hints(kind), {each.name: each for each in fields(kind) if each.init}
-    return [(found[name], hints[name]) for name in (found if names is None else names)]
+    hints, options = get_type_hints(kind), {each.name: each for each in fields(kind) if each.init}
+    return [(options[name], hints[name]) for name in (options if names is None else names)]
 
 
 def help_text(usage: str, description: str, groups: Mapping[str, list[tuple[Field, type]]], epilog: str = "") -> str:

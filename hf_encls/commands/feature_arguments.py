@@ -121,8 +121,8 @@ class FeatureArguments:
         if self.labels is None:
             if settings:
                 name = next(iter(settings))
-                about = "several labels at once" if name == "multi_label" else "labels in time"
-                raise ValueError(f"--{name} is about {about}: name them with --labels")
+                subject = "several labels at once" if name == "multi_label" else "labels in time"
+                raise ValueError(f"--{name} is about {subject}: name them with --labels")
             return None
         for name in {"min_overlap", "tier"} & settings.keys() if is_clip_table(self.labels) else ():
             raise ValueError(

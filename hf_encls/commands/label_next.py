@@ -128,13 +128,13 @@ def _of_labels(options) -> tuple[Inputs, list[tuple[str, dict]]]:
     there, labelled = clip_vectors(vectors.heard[number:], _ids(known.windows)[rows])
     label = dict(zip(known.windows["clip_id"][:], known.windows["label"][:]))
     # What is asked about may lie in the folder of labels; there its folder is no class.
-    asked = set(_paths(inputs).values())
-    own = [clip for clip, path in _paths(known).items() if path in asked]
-    kept = np.array([clip not in own and label[clip] >= 0 for clip in there.tolist()])
+    candidates = set(_paths(inputs).values())
+    shared = [clip for clip, path in _paths(known).items() if path in candidates]
+    kept = np.array([clip not in shared and label[clip] >= 0 for clip in there.tolist()])
     labels = np.array([label[clip] for clip in there[kept].tolist()], int)
     if len(set(labels.tolist())) < 2:
-        found = len(set(labels.tolist()))
-        raise ValueError(f"expected labels of two classes or more in {options.labelled}, found those of {found}")
+        count = len(set(labels.tolist()))
+        raise ValueError(f"expected labels of two classes or more in {options.labelled}, found those of {count}")
     probabilities = predicted(labelled[kept], labels, means, len(names))
     chosen = choose(means, options.count, probabilities, seed=options.seed)
     return inputs, [(str(ids[each.index]), _row(each, names)) for each in chosen]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 
 MOST_WEIGHT = 1e6  # of a part of the loss, whose others are about 3: beyond it float32 loses them
+MOST_CROPS = 1 << 16  # in a batch: far more than fit into a memory
 PRESETS = {f"{rate // 1000}khz": rate for rate in PUBLISHED_ENCODEC}
 
 
@@ -52,6 +53,9 @@ class SoundArguments:
 
     def __post_init__(self):
         _check(self, {"generated_share": (0, 1), "validation_share": (0, 1)})
+        for name, folders in (("data_dir", self.data_dir), ("measure_dir", [self.measure_dir])):
+            if "" in folders:  # which would be the current one
+                raise ValueError(f"expected a folder at --{name}, found no name")
 
 
 @dataclass
@@ -102,6 +106,8 @@ class PretrainingArguments:
         for name in ("batch_size", "log_steps", "eval_steps", "save_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected --{name} of 1 or more, found {getattr(self, name)}")
+        if self.batch_size > MOST_CROPS:
+            raise ValueError(f"expected --batch_size of at most {MOST_CROPS} crops, found {self.batch_size}")
         if self.crop_s is not None and not 0.01 <= self.crop_s <= 3600:
             raise ValueError(f"expected --crop_s from 0.01 to 3600 seconds, found {self.crop_s}")
         weights = dict.fromkeys(("mel_weight", "waveform_weight", "anchor_weight"), (0, MOST_WEIGHT))

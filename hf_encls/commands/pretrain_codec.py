@@ -22,6 +22,7 @@ from hf_encls.codec_training.checkpoints import STATE, STATE_SHAPE, list_checkpo
 from hf_encls.codec_training.corpus import TrainingSounds, generated_corpus, read_corpus, sounds_below
 from hf_encls.codec_training.finishing import finish_codec, loudest, save_example
 from hf_encls.codec_training.pretraining import Recipe, Schedule, check_same, train_codec
+from hf_encls.codec_training.progress import Say, never_silent, silent
 from hf_encls.commands.dataclass_options import parse_dataclasses
 from hf_encls.commands.door import run
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
@@ -48,11 +49,12 @@ def main(args: list[str] | None = None) -> dict:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=training_args.encoder_steps > 0)],
     )
 
-    def say(line: str) -> None:
+    def tell(line: str) -> None:
         if accelerator.is_main_process:
             print(line, flush=True)
 
-    with writing(training_args.output_dir), occupied(Path(training_args.output_dir)):
+    where = training_args.output_dir
+    with writing(where), occupied(Path(where)), never_silent(tell) as say:
         say("making the codec")
         codec = build_codec(codec_args, training_args.seed)
         say(_description(codec, codec_args.init))
@@ -60,7 +62,7 @@ def main(args: list[str] | None = None) -> dict:
         # Before the sounds are read, and again with them: what was begun with others is not gone on with.
         output_dir = _workplace(training_args, recipe)
         say("reading sounds")
-        sounds, facts = read_sounds(sound_args, codec.config, training_args.seed)
+        sounds, facts = read_sounds(sound_args, codec.config, training_args.seed, say)
         say(f"sounds: {json.dumps({name: value for name, value in facts.items() if name != 'left_out'})}")
         for row in facts["left_out"]:
             say(f"left out: {row['file']} {row['reason']}")
@@ -121,8 +123,8 @@ def _schedule(
 
 
 def _workplace(arguments: PretrainingArguments, recipe: Recipe) -> Path:
-    """The folder to train in. Raises `ValueError` where a finished codec would be replaced unasked, or where a checkpoint
-    is to be gone on from that was made with another recipe.
+    """The folder to train in. Raises `ValueError` where a finished codec would be replaced without `--overwrite`, or a
+    checkpoint that is to be gone on from was made with another recipe.
 
     A finished codec may be trained for more steps.
     """
@@ -209,12 +211,14 @@ def trained_on(codec: CodecArguments, sounds: SoundArguments, names: list[str] |
     return list(dict.fromkeys(names))
 
 
-def read_sounds(arguments: SoundArguments, config: EncodecConfig, seed: int) -> tuple[TrainingSounds, dict]:
+def read_sounds(
+    arguments: SoundArguments, config: EncodecConfig, seed: int, say: Say = silent
+) -> tuple[TrainingSounds, dict]:
     """The sounds, and what is known of them for the card. Raises `ValueError` for no sounds."""
     rate, channels = config.sampling_rate, config.audio_channels
     corpora, shares, left_out = [], [], []
     if arguments.data_dir:
-        real = read_corpus(arguments.data_dir, rate, channels, arguments.max_hours)
+        real = read_corpus(arguments.data_dir, rate, channels, arguments.max_hours, say)
         corpora.append(real)
         shares.append(1 - arguments.generated_share if arguments.generated_sounds else 1.0)
         left_out = real.left_out
@@ -226,7 +230,8 @@ def read_sounds(arguments: SoundArguments, config: EncodecConfig, seed: int) -> 
             "expected sounds to train on, found none: give --data_dir FOLDER, --generated_sounds N, or both"
         )
     if len(corpora[0].clips) < 2:
-        raise ValueError("expected at least two clips, found one: validation holds one out")
+        within = "" if arguments.max_hours is None else f" within --max_hours {arguments.max_hours}"
+        raise ValueError(f"expected at least two clips{within}, found one: validation holds one out")
     share = min(arguments.validation_share, arguments.max_validation_clips / len(corpora[0].clips))
     corpora[0], held_out = corpora[0].split(share, seed)
     facts = {

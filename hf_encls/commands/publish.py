@@ -150,18 +150,18 @@ def _push_features(arguments: FeatureArguments, options: PublishArguments) -> di
         panels=example_panels(inputs.windows, inputs.config, inputs.clips),
     )
     settings = {"replace": options.replace, "overwrite": options.overwrite}
-    found: dict = {"config_name": features.config_name}
+    result: dict = {"config_name": features.config_name}
     if options.output_dir is not None:
         from hf_encls.hub.save_features import save_features
 
         save_features(features, options.output_dir, repo_id=options.push_to_hub, **settings)
         _tell(features, options.output_dir, options.output_dir)
-        found["output_dir"] = options.output_dir
+        result["output_dir"] = options.output_dir
     if options.push_to_hub is not None:
         published = push_features(features, options.push_to_hub, private=options.private or None, **settings)
         _tell(features, published.url, published.repo_id)
-        found |= asdict(published)
-    return found
+        result |= asdict(published)
+    return result
 
 
 def _tell(features, where: str, dataset: str) -> None:

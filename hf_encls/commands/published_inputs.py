@@ -9,7 +9,7 @@ from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.columns import SMALL, UNKNOWN
-from hf_encls.features.checks import check_all_windows
+from hf_encls.features.checks import check_all_windows, check_groups
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -63,6 +63,7 @@ def published_inputs(args: DataArguments, network: dict) -> Inputs:
         windows = small_table(small.windows, where)
     elif config.representation.integers:
         check_all_windows(windows, where, codec_adapter(codec).codebook_size)
+    check_groups(windows, where)
     config = EnclsConfig.of(config, **network)
     dataset_id = None if Path(args.dataset).is_dir() else args.dataset
     return Inputs(

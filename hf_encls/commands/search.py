@@ -39,7 +39,7 @@ def main(args: list[str] | None = None) -> int:
     index = SoundIndex(inputs.windows, inputs.config, inputs.codec)
     itself = Path(options.sound).resolve()
     same = [] if inputs.clips is None else zip(inputs.clips["clip_id"], inputs.clips["audio"], strict=True)
-    found = index.search(
+    matches = index.search(
         options.sound, options.top_k, leave_out=[clip for clip, audio in same if Path(audio["path"]) == itself]
     )
     rows = [
@@ -49,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
             "similarity": round(each.similarity, 4),
             "label": each.label,
         }
-        for each in found
+        for each in matches
     ]
     with writing(options.output), output(options.output) as out:
         out.write(render(rows, options.format))

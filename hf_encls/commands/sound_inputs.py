@@ -39,7 +39,7 @@ def sounds_of(where: str, options: argparse.Namespace, **settings) -> Inputs:
     `settings` are others of their configuration, such as `sampling_rate`. What is told meanwhile goes to standard error:
     standard output is for answers. Raises `ValueError` where there is nothing of the kind.
     """
-    given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
+    chosen = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     folder = Path(where)
     show_warnings()
     with redirect_stdout(sys.stderr):
@@ -49,12 +49,12 @@ def sounds_of(where: str, options: argparse.Namespace, **settings) -> Inputs:
                     f"{where} is a folder of the cache, which does not say how its features were made: name the folder of "
                     "sounds, whose features are then taken from the cache, or what publish.py wrote with --output_dir"
                 )
-            return prepare(FeatureArguments(data_dir=where, **given), needs_classes=False, **settings)
+            return prepare(FeatureArguments(data_dir=where, **chosen), needs_classes=False, **settings)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"expected a folder of sounds or published features at {where!r}, found a file")
         if not folder.exists() and where.count("/") != 1:
             raise ValueError(f"expected a folder of sounds or published features at {where!r}, found nothing")
-        return _published(where, given)
+        return _published(where, chosen)
 
 
 def sounds_for(where: str, model: EnclsForAudioClassification, cache_dir: str | None) -> Inputs:
@@ -78,20 +78,20 @@ def sounds_for(where: str, model: EnclsForAudioClassification, cache_dir: str | 
     return Inputs(windows, config, title_of(facts, where), codec, clips=clips)
 
 
-def _published(where: str, given: dict) -> Inputs:
+def _published(where: str, chosen: dict) -> Inputs:
     from hf_encls.commands.published_inputs import codec_of, published_inputs
     from hf_encls.commands.train_arguments import DataArguments
     from hf_encls.hub.pull_features import load_facts
 
     names = sorted(path.parent.name for path in Path(where).glob(f"*/{FACTS}"))
-    if "features" not in given and len(names) > 1:
+    if "features" not in chosen and len(names) > 1:
         raise ValueError(f"{where} holds {', '.join(names)}: choose one with --features")
-    name = given.pop("features", names[0] if names else FeatureArguments.features)
+    name = chosen.pop("features", names[0] if names else FeatureArguments.features)
     _, config, _ = load_facts(where, name)
-    settings = {"window_s": config.window_s, "features": config.feature_name} | given
+    settings = {"window_s": config.window_s, "features": config.feature_name} | chosen
     inputs = published_inputs(DataArguments(dataset=where, dataset_config=name, **settings), {})
     if config.representation.needs_codec and inputs.codec is None:
-        inputs.codec = codec_of(inputs.config, given.get("codec"), given.get("codec_revision"))
+        inputs.codec = codec_of(inputs.config, chosen.get("codec"), chosen.get("codec_revision"))
     return inputs
 
 

@@ -66,14 +66,14 @@ def main(args: list[str] | None = None) -> Results:
     # Not the Trainer's business: its own push sends checkpoints and a pickle of the arguments.
     push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     network = model_args.network()
-    folder, asked = Path(training_args.output_dir), training_args.resume_from_checkpoint
+    folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
     with writing(folder), occupied(folder):
-        if asked in NOTHING and not training_args.overwrite:
+        if resume in NOTHING and not training_args.overwrite:
             refuse_unfinished_folds(folder)
-        place = workplace(folder, asked, training_args.overwrite)
+        place = workplace(folder, resume, training_args.overwrite)
         check_resumable(
             place,
-            asked,
+            resume,
             asked_settings(training_args, data_args.protocol, data_args.fold, network),
             anew=training_args.overwrite,
             folds=data_args.protocol == "official" and data_args.fold is None,
@@ -213,7 +213,7 @@ def _starts(
     inputs: Inputs, data_args: DataArguments, training_args: EnclsTrainingArguments, folds: list, place: Path
 ) -> dict[int | None, Start]:
     """How the run of each fold begins; a fold of None: the only one."""
-    asked, anew = training_args.resume_from_checkpoint, training_args.overwrite
+    resume, anew = training_args.resume_from_checkpoint, training_args.overwrite
     settings = {
         fold: run_settings(
             inputs.windows, inputs.config, training_args, data_args.protocol, data_args.fold if fold is None else fold
@@ -221,8 +221,8 @@ def _starts(
         for fold in folds
     }
     if len(folds) > 1:
-        return plan_folds(place, asked, settings, anew)
-    return {fold: plan_start(place, asked, wanted, anew=anew) for fold, wanted in settings.items()}
+        return plan_folds(place, resume, settings, anew)
+    return {fold: plan_start(place, resume, wanted, anew=anew) for fold, wanted in settings.items()}
 
 
 def _check_publishable(inputs: Inputs, folds: list) -> None:

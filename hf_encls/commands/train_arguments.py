@@ -1,7 +1,6 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
 import argparse
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
@@ -14,6 +13,8 @@ from hf_encls.files.records import read_record
 
 if TYPE_CHECKING:
     from hf_encls.training.arguments import EnclsTrainingArguments
+
+MOST_GB = 1e6  # of memory: more than a machine has
 
 # Nothing here brings PyTorch before a value is there to look at: `--help` is there at once.
 
@@ -55,8 +56,8 @@ class DataArguments(FeatureArguments):
         for name in ("dataset_config", "dataset_revision"):
             if getattr(self, name) is not None and self.dataset is None:
                 raise ValueError(f"--{name} is about published features: name them with --dataset")
-        if self.memory_limit_gb is not None and not 0 <= self.memory_limit_gb < math.inf:
-            raise ValueError(f"expected --memory_limit_gb of 0 or more, found {self.memory_limit_gb}")
+        if self.memory_limit_gb is not None and not 0 <= self.memory_limit_gb <= MOST_GB:
+            raise ValueError(f"expected --memory_limit_gb from 0 to {MOST_GB:g}, found {self.memory_limit_gb}")
         if self.streaming and self.memory_limit_gb is not None:
             raise ValueError(
                 "--memory_limit_gb is about features that are kept, --streaming keeps none: give one of them"
@@ -160,6 +161,6 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainin
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
         values = _settings(path, kinds)
-        own = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
-        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, own))
+        names_by_kind = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
+        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, names_by_kind))
     return parse_dataclasses(kinds, args, "Train a classifier.")

@@ -192,7 +192,7 @@ def _pipe(model: str, device: str | torch.device | None) -> Pipeline:
     """A pipeline of a folder or Hub id. Its parts are loaded singly: the library tells their errors as stacks of lines."""
     where = {"local_files_only": find_model(model)}
     if Path(model).is_dir():
-        read_record(Path(model, "config.json"), {"model_type?": str})
+        read_record(Path(model, "config.json"), {"model_type?": str, "auto_map?": {"*": (str, [(str, None)])}})
     try:
         network = AutoModelForAudioClassification.from_pretrained(model, **where)
         extractor = AutoFeatureExtractor.from_pretrained(model, **where)

@@ -47,18 +47,18 @@ def label_array(table: Dataset) -> np.ndarray:
 
 def label_rows(table: pa.Table, num_labels: int) -> np.ndarray:
     """The same of rows as they are stored (n, L)."""
-    found = np.zeros((len(table), num_labels), np.float32)
+    matrix = np.zeros((len(table), num_labels), np.float32)
     for name, value in (("label", 1.0), (UNKNOWN, np.nan)):
         if name in table.column_names:
             lists = table[name].to_pylist()
             rows = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
-            found[rows, np.array([label for each in lists for label in each], np.int64)] = value
-    return found
+            matrix[rows, np.array([label for each in lists for label in each], np.int64)] = value
+    return matrix
 
 
-def label_lists(found: np.ndarray) -> list[list[int]]:
+def label_lists(membership: np.ndarray) -> list[list[int]]:
     """Which classes each row has (n, L), bool -> lists of them."""
-    return [np.flatnonzero(row).tolist() for row in found]
+    return [np.flatnonzero(row).tolist() for row in membership]
 
 
 def require_one_label(table: Dataset, what: str) -> None:

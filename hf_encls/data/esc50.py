@@ -23,6 +23,7 @@ from datasets import Dataset
 
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
+from hf_encls.data.walk import roots
 from hf_encls.files.finding import find_audio
 
 # In the order of `target`, 0 to 49.
@@ -170,10 +171,7 @@ def expected_clips(facts: DatasetFacts) -> dict[str, str]:
 
 def _find_root(data_dir: Path) -> Path | None:
     """The folder that holds `meta/esc50.csv`: `data_dir` itself, or the one folder an unpacked archive has."""
-    for folder in (data_dir, *sorted(path for path in data_dir.glob("*") if path.is_dir())):
-        if (folder / META).is_file():
-            return folder
-    return None
+    return next((folder for folder in roots(data_dir) if (folder / META).is_file()), None)
 
 
 def _from_table(root: Path) -> tuple[list[dict], list[dict[str, str]]]:

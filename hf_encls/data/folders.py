@@ -82,8 +82,8 @@ def scan_sounds(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
     """
     root = Path(data_dir)
     if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
-        raise ValueError(f"expected a folder of audio at {str(root)!r}, found {found}: check the path")
+        kind = "a file" if root.exists() else "nothing"
+        raise ValueError(f"expected a folder of audio at {str(root)!r}, found {kind}: check the path")
     below = find_audio(root)
     if not below.files and not below.left_out:
         raise ValueError(f"expected audio in {root}, found none")
@@ -276,5 +276,5 @@ def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: b
 def _labels(records: Iterable[dict]) -> set[str]:
     """The names of all classes of clips or recordings."""
     timed = {segment["label"] for record in records for segment in record.get("segments", ())}
-    given = [record["label"] if isinstance(record["label"], list) else [record["label"]] for record in records]
-    return timed | {label for each in given for label in each if label is not None}
+    names = [record["label"] if isinstance(record["label"], list) else [record["label"]] for record in records]
+    return timed | {label for each in names for label in each if label is not None}

@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from hf_encls.data.facts import Archive, DatasetFacts, differences, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
+from hf_encls.data.walk import roots
 from hf_encls.files.finding import find_audio
 
 CLASSES = ("music", "speech")
@@ -52,7 +53,7 @@ NAME = None  # its files have names of their own: it is known by its folders
 
 def recognises(data_dir: Path) -> bool:
     """True for a folder with `music_wav` and `speech_wav`, directly or one level down."""
-    return any((root / "music_wav").is_dir() and (root / "speech_wav").is_dir() for root in _roots(data_dir))
+    return any((root / "music_wav").is_dir() and (root / "speech_wav").is_dir() for root in roots(data_dir))
 
 
 def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tuple[Dataset, ScanReport, DatasetFacts]:
@@ -64,7 +65,7 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
     data_dir = Path(data_dir)
     if not data_dir.is_dir():
         raise ValueError(f"expected GTZAN music/speech in {str(data_dir)!r}, which does not exist: check the path")
-    root = next((root for root in _roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
+    root = next((root for root in roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
     audio = find_audio(root)
     rows, left_out = [], audio.left_out
     for path in audio.files:
@@ -95,7 +96,3 @@ def clip_name(stem: str) -> str:
 def expected_clips(facts: DatasetFacts) -> dict[str, str]:
     """Empty: no list of this data set's file names is published."""
     return {}
-
-
-def _roots(data_dir: Path) -> list[Path]:
-    return [data_dir, *sorted(path for path in data_dir.glob("*") if path.is_dir() and not path.name.startswith("."))]

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -86,32 +87,32 @@ def scan_recordings(
         raise ValueError(
             f"expected a folder of recordings at {str(root)!r}, found {'a file' if root.exists() else 'nothing'}"
         )
-    found = find_audio(root)
-    if not found.files:
+    audio = find_audio(root)
+    if not audio.files:
         raise ValueError(f"expected recordings below {root}, found no file that is named like audio")
     if is_clip_table(rule.where):
-        return scan_listed(root, found, rule, strict)
+        return scan_listed(root, audio, rule, strict)
     files, base = label_files(rule.where)
-    tracks, strays = _assign(files, base, found.files, root, rule)
+    tracks, strays = _assign(files, base, audio.files, root, rule)
     unlabelled: str | list | None = None if rule.unlabelled == DROP else rule.unlabelled
     if rule.multi_label:
         unlabelled = [] if rule.unlabelled == KEEP else [unlabelled]
-    candidates, left_out = [], list(found.left_out)
-    for path in found.files:
+    candidates, left_out = [], list(audio.left_out)
+    for path in audio.files:
         if path in tracks:
-            own = {"segments": tracks[path], "min_overlap": rule.min_overlap}
-            candidates.append({"path": path, "label": unlabelled, **own})
+            timing = {"segments": tracks[path], "min_overlap": rule.min_overlap}
+            candidates.append({"path": path, "label": unlabelled, **timing})
         else:
             reason = f"no label of {rule.where} is of it: a file of labels is called like its recording, or names it"
             left_out.append({"file": clip_id(root, path), "kind": "unlabelled", "reason": reason})
     if not candidates:
         names = shorten([path.name for path in files], 3)
         raise ValueError(
-            f"expected labels of the recordings in {root} ({shorten([p.name for p in found.files], 3)}), found none in "
+            f"expected labels of the recordings in {root} ({shorten([p.name for p in audio.files], 3)}), found none in "
             f"{rule.where} ({names}): a file of labels is called like its recording, or names it in a column"
         )
     clips, report = inspect_clips(root, candidates, strict=strict, left_out=left_out)
-    report.warnings += found.warnings + _warnings(clips, strays)
+    report.warnings += audio.warnings + _warnings(clips, strays)
     return clips, report
 
 
@@ -129,12 +130,12 @@ def window_label_sets(
     row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same of several labels at once: which classes each window has (W, L), and which windows are kept (W,)."""
-    found = _shares(row, starts_s, window_s, num_labels) >= row["min_overlap"] - ROUNDING
-    bare = ~found.any(axis=1)
+    sets = _shares(row, starts_s, window_s, num_labels) >= row["min_overlap"] - ROUNDING
+    bare = ~sets.any(axis=1)
     if row["label"] == [-1]:
-        return found, ~bare
-    found[np.ix_(bare, row["label"])] = True
-    return found, np.ones(len(found), bool)
+        return sets, ~bare
+    sets[np.ix_(bare, row["label"])] = True
+    return sets, np.ones(len(sets), bool)
 
 
 def _shares(row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int) -> np.ndarray:
@@ -150,10 +151,14 @@ def _shares(row: Mapping, starts_s: np.ndarray, window_s: float, num_labels: int
     return filled / np.maximum(ends - starts, 1e-9)[:, None]
 
 
-def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[str, np.ndarray]:
-    """The columns by which windows are divided, before any is made: as the features' whole frames will round them."""
+def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[str, Any]:
+    """The columns by which windows are divided, before any is made: as the features' whole frames will round them.
+
+    With `class_names`, as `division_rows` has them.
+    """
     columns = {name: [] for name in ("clip_id", "group", "fold", "label", "start")}
-    count, several = len(class_names(clips.features)), several_labels(clips)
+    names, several = class_names(clips.features), several_labels(clips)
+    count = len(names)
     for row in clips.remove_columns("audio"):
         length, window, step = (max(1, round(1000 * value)) for value in (row["duration_s"], window_s, step_s))
         starts = np.arange(num_windows(length, window, step)) * step / 1000
@@ -166,7 +171,7 @@ def approximate_windows(clips: Dataset, window_s: float, step_s: float) -> dict[
             columns[name] += values[used].tolist()
         for name in ("clip_id", "group", "fold"):
             columns[name] += [row[name]] * int(used.sum())
-    return {name: np.asarray(values) for name, values in columns.items()}
+    return {name: np.asarray(values) for name, values in columns.items()} | {"class_names": names}
 
 
 def _seconds_before(pieces: Sequence[tuple[float, float]], times: np.ndarray) -> np.ndarray:
@@ -189,11 +194,11 @@ def _assign(
     strays = []
     for file in files:
         segments = read_timeline(file, tier=rule.tier, column=rule.column)
-        own = known.of_labels(file, base)
-        if own is None and len(files) == len(recordings) == 1 and not any("file" in each for each in segments):
-            own = recordings[0]
-        if own is not None:
-            tracks.setdefault(own, []).extend(segments)
+        recording = known.of_labels(file, base)
+        if recording is None and len(files) == len(recordings) == 1 and not any("file" in each for each in segments):
+            recording = recordings[0]
+        if recording is not None:
+            tracks.setdefault(recording, []).extend(segments)
             continue
         lost = set()
         for segment in segments:
@@ -207,9 +212,9 @@ def _assign(
 
 
 def _warnings(clips: Dataset, strays: Sequence[str]) -> list[str]:
-    found = []
+    warnings = []
     if strays:
-        found.append(f"labels of no recording here: {shorten(list(strays))}")
+        warnings.append(f"labels of no recording here: {shorten(list(strays))}")
     late, points = Counter(), 0
     for name, duration_s, segments in zip(
         clips["clip_id"][:], clips["duration_s"][:], clips["segments"][:], strict=True
@@ -218,7 +223,7 @@ def _warnings(clips: Dataset, strays: Sequence[str]) -> list[str]:
         points += sum(segment["start"] == segment["end"] for segment in segments)
     names = [f"{name} ({count})" for name, count in late.items() if count]
     if names:
-        found.append(f"labels begin after the end of their recording, are they of another one? {shorten(names)}")
+        warnings.append(f"labels begin after the end of their recording, are they of another one? {shorten(names)}")
     if points:
-        found.append(f"{points} labels are points in time: they fill no part of a window")
-    return found
+        warnings.append(f"{points} labels are points in time: they fill no part of a window")
+    return warnings

@@ -23,25 +23,25 @@ WORDS = {"train": TRAIN, "training": TRAIN, "dev": TRAIN, "val": VALIDATION, "va
 WORDS |= {"validation": VALIDATION, "test": TEST, "testing": TEST, "eval": TEST, "evaluation": TEST}
 
 
-def scan_listed(root: Path, found: FoundFiles, rule: "TimeLabels", strict: bool) -> tuple[Dataset, ScanReport]:
-    """The files `found` below `root` that the table of `rule` gives labels, as `scan_recordings` returns them.
+def scan_listed(root: Path, audio: FoundFiles, rule: "TimeLabels", strict: bool) -> tuple[Dataset, ScanReport]:
+    """The files `audio` below `root` that the table of `rule` gives labels, as `scan_recordings` returns them.
 
     Raises `ValueError` for a table that cannot be read, one that names none of these files, and several labels of a file
     where that was not asked for.
     """
     listed = read_clip_table(rule.where, rule.column)
-    known = RecordingNames(found.files, root)
+    known = RecordingNames(audio.files, root)
     places = [(clip, known.find(clip.file)) for clip in listed]
     if not any(path for _, path in places):
-        there, here = (shorten(names, 3) for names in ([each.file for each in listed], [p.name for p in found.files]))
+        there, here = (shorten(names, 3) for names in ([each.file for each in listed], [p.name for p in audio.files]))
         raise ValueError(
             f"expected labels of the files in {root} ({here}), found those of {there or 'none'} in {rule.where}"
         )
-    left_out = list(found.left_out)
+    left_out = list(audio.left_out)
     left_out += [
         _row(clip.file, "missing", f"{rule.where} names it, and it is not there") for clip, p in places if not p
     ]
-    candidates, bare, asked = {}, [], _asked(listed) if rule.multi_label else set()
+    candidates, bare, judged = {}, [], _asked(listed) if rule.multi_label else set()
     for clip, path in places:
         if path is None:
             continue
@@ -55,18 +55,18 @@ def scan_listed(root: Path, found: FoundFiles, rule: "TimeLabels", strict: bool)
         if label is None:
             left_out.append(_row(clip_id(root, path), "unlabelled", f"{rule.where} gives it no label"))
         candidates[path] = {"path": path, "label": label, "group": clip.group, "fold": _fold(clip, rule.where)}
-        if asked:
-            candidates[path][UNKNOWN] = sorted(asked - clip.asked)
+        if judged:
+            candidates[path][UNKNOWN] = sorted(judged - clip.asked)
     left_out += [
         _row(clip_id(root, path), "unlisted", f"{rule.where} does not name it")
-        for path in found.files
+        for path in audio.files
         if path not in candidates
     ]
     used = [each for each in candidates.values() if each["label"] is not None]
     if not used:
         raise ValueError(f"expected labels in {rule.where}, found none: every cell of them is empty")
     clips, report = inspect_clips(root, used, strict=strict, left_out=left_out)
-    report.warnings += found.warnings + (_warnings(listed, bare) if rule.multi_label else [])
+    report.warnings += audio.warnings + (_warnings(listed, bare) if rule.multi_label else [])
     return clips, report
 
 
@@ -105,23 +105,23 @@ def _asked(listed: list[ClipLabels]) -> set[str]:
 
     A table that only says what is there means that all else is not.
     """
-    asked = set().union(*(clip.asked for clip in listed))
+    judged = set().union(*(clip.asked for clip in listed))
     denies = any(set(clip.labels) != clip.asked for clip in listed)
-    return asked if denies and any(clip.asked != asked for clip in listed) else set()
+    return judged if denies and any(clip.asked != judged for clip in listed) else set()
 
 
 def _warnings(listed: list[ClipLabels], bare: list[str]) -> list[str]:
-    found = []
+    warnings = []
     if bare:
-        found.append(f"{len(bare)} files have none of the labels: {shorten(bare)}")
-    asked = set().union(*(clip.asked for clip in listed))
-    never = sorted(asked - {label for clip in listed for label in clip.labels})
+        warnings.append(f"{len(bare)} files have none of the labels: {shorten(bare)}")
+    judged = set().union(*(clip.asked for clip in listed))
+    never = sorted(judged - {label for clip in listed for label in clip.labels})
     if never:
-        found.append(f"no file has the label {shorten(never)}: not a class of this data set")
-    said, pairs = sum(len(clip.asked) for clip in listed), len(asked) * len(listed)
+        warnings.append(f"no file has the label {shorten(never)}: not a class of this data set")
+    said, pairs = sum(len(clip.asked) for clip in listed), len(judged) * len(listed)
     if _asked(listed):
-        found.append(
+        warnings.append(
             f"of {pairs} pairs of file and label the table says {said}: the others are unknown, and count neither in "
             "training nor in the scores"
         )
-    return found
+    return warnings

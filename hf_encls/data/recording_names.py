@@ -19,14 +19,14 @@ class RecordingNames:
         """The recording that is called `name`. Raises `ValueError` where there are several."""
         name = name.replace("\\", "/").removeprefix("./")
         for each in (name, name.rsplit("/", 1)[-1]):
-            found = sorted(self.by_name.get(each, ()))
-            if len(found) > 1:
+            paths = sorted(self.by_name.get(each, ()))
+            if len(paths) > 1:
                 raise ValueError(
-                    f"labels of {name!r} could be of {found[0]} or of {found[1]}: call the recordings by different names, "
+                    f"labels of {name!r} could be of {paths[0]} or of {paths[1]}: call the recordings by different names, "
                     "or put the labels into folders as the recordings are"
                 )
-            if found:
-                return found[0]
+            if paths:
+                return paths[0]
         return None
 
     def of_labels(self, file: Path, base: Path) -> Path | None:

@@ -8,10 +8,16 @@ from pathlib import Path
 from hf_encls.audio import EXTENSIONS
 from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.files import checksum
-from hf_encls.files.finding import find_files
+from hf_encls.files.finding import HIDDEN, find_files
 
 # Files that live beside audio and are nobody's clip: not worth a line in the report.
 COMPANIONS = frozenset(".txt .md .csv .tsv .json .yaml .yml .pdf .png .jpg .jpeg .gif .html .xml .m3u .log".split())
+
+
+def roots(data_dir: Path) -> list[Path]:
+    """Where a data set may lie: the folder itself, or one in it, as unpacked archives have; not in hidden ones."""
+    folders = sorted(path for path in data_dir.glob("*") if path.is_dir() and not path.name.startswith(HIDDEN))
+    return [data_dir, *folders]
 
 
 def clip_id(root: Path, path: Path) -> str:

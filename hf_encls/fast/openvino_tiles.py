@@ -26,8 +26,10 @@ def is_worth_it(audio_s: float) -> bool:
 
 def openvino_convolutions(
     codec: PreTrainedModel, dtype: torch.dtype = torch.float32
-) -> Callable[[torch.Tensor], torch.Tensor | None]:
-    """A function of tiles (1, channels, n) -> (1, H, f), float32; None for a tile of another length than the usual two.
+) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
+    """A function of tiles (1, channels, n) and of their frames of context -> (1, H, f), float32.
+
+    None for a tile of another length than the usual two.
 
     It computes in `dtype`, float32 or bfloat16; where a tile of noise shows that it is wrong in bfloat16 on this machine,
     it leaves tiles of that length to PyTorch. It takes as many threads as PyTorch has now.
@@ -54,7 +56,7 @@ def openvino_convolutions(
             if error > TOLERANCE:
                 del compiled[length]
 
-    def run(tiles: torch.Tensor) -> torch.Tensor | None:
+    def run(tiles: torch.Tensor, frames: int) -> torch.Tensor | None:
         model = compiled.get(tiles.shape[-1])
         if model is None or len(tiles) != 1:
             return None

@@ -57,6 +57,17 @@ def check_all_windows(windows: Dataset, where: str, codebook_size: int | None = 
         row += len(batch)
 
 
+def check_groups(windows: Dataset, where: str) -> None:
+    """Raise `ValueError` where windows of one clip are of several groups: no protocol could keep them together."""
+    groups: dict[str, str] = {}
+    for row, (clip, group) in enumerate(zip(windows["clip_id"][:], windows["group"][:], strict=True)):
+        if groups.setdefault(clip, group) != group:
+            raise ValueError(
+                f"{where}, row {row}: expected windows of the clip {clip!r} in one group, found {groups[clip]!r} and "
+                f"{group!r}: these features are damaged, take other ones"
+            )
+
+
 def check_windows(
     table: pa.Table, features: Features, where: str, first_row: int = 0, codebook_size: int | None = None
 ) -> None:
@@ -67,10 +78,7 @@ def check_windows(
     One pass over the values.
     """
 
-    def refuse(row: int, reason: str) -> None:
-        clip = f" ({table['clip_id'][row]})" if "clip_id" in table.column_names else ""
-        raise ValueError(f"{where}, row {first_row + row}{clip} {reason}: these features are damaged, take other ones")
-
+    refuse = _refusing(where, first_row, table["clip_id"] if "clip_id" in table.column_names else None)
     for name in table.column_names:
         if table[name].null_count:
             refuse(int(np.argmax(table[name].is_null().to_numpy())), f"has nothing in its column {name}")
@@ -97,6 +105,31 @@ def check_windows(
         _check_values(table["input_features"], tuple(features["input_features"].shape), refuse, codebook_size)
 
 
+def check_values(
+    windows: np.ndarray | pa.ChunkedArray, shape: tuple[int, int], where: str, first_row: int, clip_ids: Sequence
+) -> None:
+    """As `check_windows`, for windows alone: numbers (n, C, T), or a column of them; `clip_ids` (n,) are theirs."""
+    refuse = _refusing(where, first_row, clip_ids)
+    if isinstance(windows, np.ndarray):
+        _check_finite(windows, 0, refuse)
+    else:
+        _check_values(windows, shape, refuse, None)
+
+
+def _refusing(where: str, first_row: int, clip_ids: Sequence | pa.ChunkedArray | None) -> Callable[[int, str], None]:
+    def refuse(row: int, reason: str) -> None:
+        clip = "" if clip_ids is None else f" ({clip_ids[row]})"
+        raise ValueError(f"{where}, row {first_row + row}{clip} {reason}: these features are damaged, take other ones")
+
+    return refuse
+
+
+def _check_finite(windows: np.ndarray, first: int, refuse: Callable[[int, str], None]) -> None:
+    bad = _not_finite(windows)
+    if bad is not None:
+        refuse(first + bad, "has a window with NaN or infinity in it (too large for its precision?)")
+
+
 def _check_values(
     column: pa.ChunkedArray, shape: tuple[int, int], refuse: Callable[[int, str], None], codebook_size: int | None
 ) -> None:
@@ -108,9 +141,7 @@ def _check_values(
             wrong = 0 if lengths is None else int(np.argmax(lengths != size))
             refuse(row + wrong, f"has a window that is not {shape[0]} x {shape[1]} numbers")
         for view in arrow_windows(pa.chunked_array([chunk]), shape):
-            bad = _not_finite(view)
-            if bad is not None:
-                refuse(row + bad, "has a window with NaN or infinity in it (too large for its precision?)")
+            _check_finite(view, row, refuse)
             if codebook_size is not None and view.size and view.max() >= codebook_size:
                 wrong = int(np.argmax(view.reshape(len(view), -1).max(axis=1) >= codebook_size))
                 refuse(row + wrong, f"has the code {view[wrong].max()}, expected 0 to {codebook_size - 1}")
@@ -139,8 +170,11 @@ def _not_finite(windows: np.ndarray) -> int | None:
     """The first of the windows (n, C, T) that holds NaN or infinity."""
     if windows.dtype.kind != "f" or not windows.size:
         return None
-    if windows.dtype == np.float16:  # all exponent bits set
-        bad = ((windows.view(np.uint16) & 0x7FFF).reshape(len(windows), -1).max(axis=1)) >= 0x7C00
-    else:
-        bad = ~np.isfinite(windows.reshape(len(windows), -1)).all(axis=1)
-    return int(np.argmax(bad)) if bad.any() else None
+    # All exponent bits are set: as whole numbers they are the largest of those with their sign. Nothing is copied.
+    size = windows.dtype.itemsize
+    signed, unsigned = windows.view(f"i{size}"), windows.view(f"u{size}")
+    infinity = int(np.array(np.inf, windows.dtype).view(f"u{size}"))
+    negative = infinity | 1 << (8 * size - 1)
+    if signed.max() < infinity and unsigned.max() < negative:
+        return None
+    return int(np.argmin(np.isfinite(windows.reshape(len(windows), -1)).all(axis=1)))

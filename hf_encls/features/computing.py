@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
-from hf_encls.fast.openvino_tiles import is_worth_it, openvino_convolutions
-from hf_encls.features.contents import opened
+from hf_encls.fast import onednn_tiles, openvino_tiles
+from hf_encls.features.contents import broke, changed, opened
 from hf_encls.features.labelling import labelled
+from hf_encls.features.long_clips import LONG_S, in_pieces, read_in_pieces
 from hf_encls.features.progress import Progress
 from hf_encls.features.shards import Shard, Taken, taking
 from hf_encls.features.stages import Pace, in_stages, to_device, to_host
@@ -50,10 +51,12 @@ def compute(
     labels, audio_s = len(class_names(clips.features)), sum(clips["duration_s"])
     extractor = None
 
-    def windows_of(job: list[Piece], waveforms: list[np.ndarray]) -> list[Callable[[], tuple]]:
+    def windows_of(job: list[Piece], waveforms: list) -> Iterable[Callable[[], Written]]:
         nonlocal extractor  # made for the first shard: there may be none left for this process
         # The audio of all clips, whatever is missing, decides how they are computed.
         extractor = extractor or Extractor(config, codec, device, audio_s, labels)
+        if job[0].is_long:
+            return _written_in_pieces(job[0], waveforms[0], extractor)
         made, steps, first = extractor(waveforms), [], 0
         for piece in job:
             steps.append(partial(_write, piece, made, slice(first, first + len(piece)), waveforms, extractor))
@@ -66,10 +69,10 @@ def compute(
     ):
         jobs = _jobs(clips, columns, taken, whole_shards=device.type != "cpu")
         pace = ON_A_CPU if device.type == "cpu" else ON_AN_ACCELERATOR
-        for piece, windows in in_stages(jobs, partial(_reads, config), windows_of, pace):
-            if piece.is_last:
-                taken.release(piece.output.shard)
-            progress.add(sum(piece.clips["duration_s"]), windows)
+        for written in in_stages(jobs, partial(_reads, config), windows_of, pace):
+            if written.finished is not None:
+                taken.release(written.finished)
+            progress.add(written.duration_s, written.windows)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,20 @@ class Piece:
     def __len__(self) -> int:
         return len(self.clips["label"])
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it is one clip, whose samples are not in memory at once."""
+        return len(self) == 1 and self.clips["duration_s"][0] > LONG_S
+
+
+@dataclass(frozen=True)
+class Written:
+    """Windows that are in the file of their shard, how much audio they are of, and the shard if these were its last."""
+
+    finished: Shard | None
+    duration_s: float
+    windows: int
+
 
 def _jobs(clips: Dataset, columns: Features, taken: Taken, whole_shards: bool) -> Iterator[list[Piece] | None]:
     """What is computed at once: a batch of a shard, or several whole shards, whose clips the codec takes side by side."""
@@ -91,8 +108,8 @@ def _jobs(clips: Dataset, columns: Features, taken: Taken, whole_shards: bool) -
         if shard is not None:
             part, output = clips.select(shard.clips), ShardFile(shard, columns)
             per_batch = max(1, round(BATCH_S * len(part) / max(shard.duration_s, 1e-9)))
-            if whole_shards:
-                group.append(Piece(output, part[:], True))
+            if whole_shards and not (piece := Piece(output, part[:], True)).is_long:
+                group.append(piece)
             else:
                 for start in range(0, len(part), per_batch):
                     yield [Piece(output, part[start : start + per_batch], start + per_batch >= len(part))]
@@ -105,39 +122,61 @@ def _jobs(clips: Dataset, columns: Features, taken: Taken, whole_shards: bool) -
         yield group
 
 
-def _reads(config: FeatureConfig, job: list[Piece]) -> list[Callable[[], np.ndarray]]:
+def _reads(config: FeatureConfig, job: list[Piece]) -> list[Callable[[], np.ndarray | Iterator[np.ndarray]]]:
     columns = ("audio", "digest", "duration_s")
     clips = [clip for piece in job for clip in zip(*(piece.clips[name] for name in columns), strict=True)]
-    return [partial(_read, config.sampling_rate, *clip) for clip in clips]
+    how = read_in_pieces if job[0].is_long else _read
+    return [partial(how, config.sampling_rate, *clip) for clip in clips]
 
 
 def _read(sampling_rate: int, audio: dict, digest: str, duration_s: float) -> np.ndarray:
     """(N,) at the features' rate. What is decoded are the very bytes whose checksum is compared."""
-    name = audio["path"]
     with opened(audio) as file:
         data = file.read()
-    changed = f"{name} changed while features were made: leave the files as they are, and start again"
     if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(changed)
+        raise changed(audio)
     try:
         samples, rate = read(data)
     except AudioError as error:
-        raise ValueError(f"{name} {error}; it was fine when the folder was scanned") from error
+        raise broke(audio, error) from error
     if len(samples) / rate != duration_s:
-        raise ValueError(changed)
+        raise changed(audio)
     return resample(downmix(samples), rate, sampling_rate)
 
 
 def _write(
     piece: Piece, made: "Computed", clips: slice, waveforms: list[np.ndarray], extractor: "Extractor"
-) -> tuple[Piece, int]:
-    """Write the windows of some `clips` of what was made; returns how many there are."""
+) -> Written:
+    """Write the windows of some `clips` of what was made."""
     with writing(piece.output.shard.path):
-        rows = extractor.rows(piece.clips, waveforms[clips], made.of(clips))
+        counts, values = made.of(clips)
+        starts = [extractor.config.window_starts_s(count) for count in counts]
+        quiet = [extractor.silent(*each) for each in zip(waveforms[clips], starts, strict=True)]
+        rows = extractor.rows(piece.clips, starts, quiet, values)
         piece.output.add(rows)
         if piece.is_last:
             piece.output.publish()
-    return piece, len(rows["start"])
+    finished = piece.output.shard if piece.is_last else None
+    return Written(finished, sum(piece.clips["duration_s"]), len(rows["start"]))
+
+
+def _written_in_pieces(
+    piece: Piece, blocks: Iterator[np.ndarray], extractor: "Extractor"
+) -> Iterator[Callable[[], Written]]:
+    """Compute and write the windows of one long clip, some at a time, each behind those before.
+
+    Writing is nothing beside the computing here: the steps that are left only say what was done.
+    """
+    left_s = piece.clips["duration_s"][0]
+    for made in in_pieces(extractor, blocks, piece.clips["audio"][0]["path"]):
+        with writing(piece.output.shard.path):
+            rows = extractor.rows(piece.clips, [made.starts_s], [made.silent], made.values)
+            piece.output.add(rows)
+        left_s -= made.duration_s
+        yield partial(Written, None, made.duration_s, len(rows["start"]))
+    with writing(piece.output.shard.path):
+        piece.output.publish()
+    yield partial(Written, piece.output.shard, max(0.0, left_s), 0)
 
 
 class ShardFile:
@@ -195,18 +234,25 @@ class Extractor:
         self.frontend = frontend_of(config, codec).to(self.device).eval()
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
-        if self.device.type == "cpu" and self.frontend.takes_convolutions and is_worth_it(audio_s):
-            self.frontend.convolutions = openvino_convolutions(self.frontend.codec, self.frontend.dtype)
+        if self.device.type == "cpu" and self.frontend.takes_convolutions:
+            frontend = self.frontend
+            if openvino_tiles.is_worth_it(audio_s):
+                frontend.convolutions = openvino_tiles.openvino_convolutions(frontend.codec, frontend.dtype)
+            elif onednn_tiles.is_worth_it(audio_s):
+                frontend.convolutions = onednn_tiles.onednn_convolutions(frontend.codec, frontend.dtype)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Computed:
         """Waveforms (N,) -> their windows, in the precision that is stored."""
         with torch.inference_mode():
             windows = self.frontend.stored_windows(to_device(waveforms, self.device))
-            counts, values = [len(clip) for clip in windows], torch.cat(windows)
-            if not values.is_floating_point():
-                return Computed(counts, to_host(values))
-            largest = values.abs().amax(dim=(1, 2))  # NaN where any is
-            return Computed(counts, to_host(values.to(getattr(torch, self.dtype.name)), largest))
+            return self.kept(torch.cat(windows), [len(clip) for clip in windows])
+
+    def kept(self, windows: torch.Tensor, counts: list[int]) -> Computed:
+        """Windows (W, C, T), `counts` of each clip, in the precision that is stored."""
+        if not windows.is_floating_point():
+            return Computed(counts, to_host(windows))
+        largest = windows.abs().amax(dim=(1, 2))  # NaN where any is
+        return Computed(counts, to_host(windows.to(getattr(torch, self.dtype.name)), largest))
 
     def of_sound(self, waveform: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """One sound (N,) at the features' rate -> its windows as they are kept (W, C, T), and which are silence (W,)."""
@@ -215,23 +261,28 @@ class Extractor:
             self._check(each, np.repeat("the sound", len(each)))
         kept = values.astype(self.dtype, copy=False)
         kept = torch.from_numpy(kept.view(np.int16) if kept.dtype == np.uint16 else kept)
-        return kept, self._silent(waveform, len(values))
+        return kept, self.silent(waveform, self.config.window_starts_s(len(values)))
 
-    def rows(self, clips: dict, waveforms: Sequence[np.ndarray], made: tuple[list[int], list[np.ndarray]]) -> dict:
-        """The columns of the windows of some clips. Raises `ValueError` for windows that cannot be trained on."""
-        counts, (values, *largest) = made
+    def rows(
+        self, clips: dict, starts_s: Sequence[np.ndarray], silent: Sequence[np.ndarray], made: list[np.ndarray]
+    ) -> dict:
+        """The columns of windows that were `made` (`Computed.of`) of some clips, from when each starts and which are silent.
+
+        Raises `ValueError` for windows that cannot be trained on.
+        """
+        values, *largest = made
         rows = {
-            "start": np.concatenate([self.config.window_starts_s(count) for count in counts]),
-            "silent": np.concatenate([self._silent(w, count) for w, count in zip(waveforms, counts, strict=True)]),
+            "start": np.concatenate(starts_s),
+            "silent": np.concatenate(silent),
             **{
-                name: [value for value, count in zip(clips[name], counts, strict=True) for _ in range(count)]
+                name: [value for value, starts in zip(clips[name], starts_s, strict=True) for _ in range(len(starts))]
                 for name in (*DIVISION, UNKNOWN)
                 if name in clips
             },
         }
         used = slice(None)
         if "segments" in clips:
-            used, rows = labelled(clips, counts, rows, self.config, self.num_labels)
+            used, rows = labelled(clips, starts_s, rows, self.config, self.num_labels)
         for each in largest:
             self._check(each[used], np.asarray(rows["clip_id"]))
         return {"input_features": values[used].astype(self.dtype, copy=False), **rows}
@@ -256,10 +307,10 @@ class Extractor:
                 "within -1 to 1, and is this codec trained and loaded whole?"
             )
 
-    def _silent(self, waveform: np.ndarray, count: int) -> np.ndarray:
-        """Which windows (count,) hold pure silence, the mirrored end of the last one included."""
+    def silent(self, waveform: np.ndarray, starts_s: np.ndarray) -> np.ndarray:
+        """Which windows (W,) that start there hold pure silence, the mirrored end of the last one included."""
         length, size = len(waveform), self.config.window_samples
-        starts = np.round(self.config.window_starts_s(count) * self.config.sampling_rate).astype(int)
+        starts = np.round(starts_s * self.config.sampling_rate).astype(int)
         beyond = np.maximum(0, starts + size - length)
         first = np.maximum(0, np.minimum(starts, length - 1 - beyond))
         return np.array([np.abs(waveform[a : b + size]).max() < SILENCE for a, b in zip(first, starts, strict=True)])

@@ -30,10 +30,15 @@ def _digest(audio: dict, known: KnownFiles) -> str:
 
 def _sha256(audio: dict) -> str:
     with opened(audio) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()
+        return digest_of(file)
+
+
+def digest_of(file: BinaryIO) -> str:
+    """The checksum of an open file, from its beginning on; it is left there."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256")
+    file.seek(0)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -46,6 +51,16 @@ def opened(audio: dict) -> Iterator[BinaryIO]:
         with open(audio["path"], "rb") as file:
             yield file
     except OSError as error:
-        raise ValueError(
-            f"{audio['path']} cannot be read ({error.strerror}); it was fine when the folder was scanned"
-        ) from error
+        raise broke(audio, f"cannot be read ({error.strerror})") from error
+
+
+def broke(audio: dict, reason: object) -> ValueError:
+    """The error that the file of a clip cannot be used any more."""
+    return ValueError(f"{audio['path']} {reason}; it was fine when the folder was scanned")
+
+
+def changed(audio: dict) -> ValueError:
+    """The error that the file of a clip is another one than it was."""
+    return ValueError(
+        f"{audio['path']} changed while features were made: leave the files as they are, and start again"
+    )

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the rows of one identity change
 # The same for this precision alone; in 1 some processors computed whole layers wrong, in 2 the LSTM was in float32.
-BFLOAT16_FORMAT = 3
+BFLOAT16_FORMAT = 4
 
 
 def feature_config(

@@ -23,13 +23,13 @@ def labels_identity(clips: Dataset) -> list:
 
 
 def labelled(
-    batch: dict, counts: Sequence[int], rows: dict, config: FeatureConfig, num_labels: int
+    batch: dict, starts_s: Sequence[np.ndarray], rows: dict, config: FeatureConfig, num_labels: int
 ) -> tuple[np.ndarray, dict]:
-    """Which windows of a batch of recordings, `counts` of each, have a label (W,), and their rows with it or several."""
+    """Which windows of recordings have a label (W,), and their rows with it or several; `starts_s` are those of each."""
     recordings = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     labels, used = [], []
-    for recording, count in zip(recordings, counts, strict=True):
-        where = (recording, config.window_starts_s(count), config.window_s, num_labels)
+    for recording, starts in zip(recordings, starts_s, strict=True):
+        where = (recording, starts, config.window_s, num_labels)
         if isinstance(recording["label"], list):
             found, kept = window_label_sets(*where)
             labels += label_lists(found[kept])

@@ -28,8 +28,9 @@ class Progress:
         took_s = max(time.monotonic() - self.started, 1e-9)
         rates = f"{self.done_s / took_s:.1f}x real time, {self.windows / took_s:.0f} windows/s"
         self.bar.set_postfix_str(rates, refresh=False)
-        self.bar.update(duration_s)
+        self.skip(duration_s)
 
     def skip(self, duration_s: float) -> None:
         """Count a shard that another process computed."""
-        self.bar.update(duration_s)
+        # Sums of parts are not the sum of all to the last bit; a bar that is more than full warns.
+        self.bar.update(max(0.0, min(duration_s, self.bar.total - self.bar.n)))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 Job = TypeVar("Job")
+Read = TypeVar("Read")
 Made = TypeVar("Made")
 
 
@@ -33,8 +34,8 @@ class Pace:
 
 def in_stages(
     jobs: Iterable[Job | None],
-    read: Callable[[Job], Sequence[Callable[[], np.ndarray]]],
-    compute: Callable[[Job, list[np.ndarray]], Iterable[Callable[[], Made]]],
+    read: Callable[[Job], Sequence[Callable[[], Read]]],
+    compute: Callable[[Job, list[Read]], Iterable[Callable[[], Made]]],
     pace: Pace,
 ) -> Iterator[Made]:
     """Each job read, computed and written; what the writing returns, in the order of the jobs.
@@ -43,6 +44,7 @@ def in_stages(
         jobs: what is to be done; None where nothing is to be had now: then nobody waits for more.
         read: the steps that read a job; they run in threads, before its turn.
         compute: what is read of a job -> the steps that write it; it runs in the caller's thread, one job after the other.
+            Of steps that come one by one, no more are asked for while too much waits to be written.
         pace: how far the stages may be apart.
 
     An error of any stage ends all of them, and is raised here when nothing runs any more.
@@ -51,9 +53,11 @@ def in_stages(
         waiting: deque[tuple[Job, list[Future]]] = deque()
         writing: deque[Future] = deque()
 
-        def forward() -> None:
+        def forward() -> Iterator[Made]:
             job, reads = waiting.popleft()
-            writing.extend(writers.submit(step) for step in compute(job, [each.result() for each in reads]))
+            for step in compute(job, [each.result() for each in reads]):
+                writing.append(writers.submit(step))
+                yield from written(pace.behind)
 
         def written(left: int) -> Iterator[Made]:
             while writing and (len(writing) > left or writing[0].done()):
@@ -63,14 +67,21 @@ def in_stages(
             if job is not None:
                 waiting.append((job, [readers.submit(step) for step in read(job)]))
             while waiting and (job is None or len(waiting) > pace.ahead):
-                forward()
-                yield from written(pace.behind)
+                yield from forward()
             if job is None:
                 yield from written(pace.behind)
         while waiting:
-            forward()
-            yield from written(pace.behind)
+            yield from forward()
         yield from written(0)
+
+
+def one_ahead(items: Iterator[Read]) -> Iterator[Read]:
+    """Each of the items, while a thread makes the next one."""
+    with _threads(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 @contextmanager

@@ -5,19 +5,21 @@ themselves then pass by in row groups; each part keeps its own.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, Features, IterableDataset
 
 from hf_encls.data.columns import label_array, label_rows
-from hf_encls.features.checks import check_windows
+from hf_encls.features.checks import check_values, check_windows
+from hf_encls.features.mixing import ROWS_PER_READ, Block, StreamedRow, mixed
+from hf_encls.features.parquet_windows import WindowGroup, window_groups
 from hf_encls.features.store import arrow_windows, embed
 
 BUFFER_BYTES = 256 << 20  # of windows that are mixed with each other
-ROWS_PER_READ = 256
 STREAM = "the stream of windows"  # what errors call a data set whose name was not given
 
 
@@ -40,11 +42,18 @@ def readable(
     Raises `ValueError` for damaged files and windows, with `where`, the name of the data set.
     """
     row = 0
-    try:
+    with _naming(where):
         for table in stream.with_format("arrow").iter(batch_size=batch_size):
             check_windows(table, stream.features, where, row, codebook_size)
             yield table
             row += len(table)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Inside, files that are damaged or out of reach raise `ValueError` with the name of the data set."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the system's: it names the file itself
             raise
@@ -77,15 +86,19 @@ class StreamedPart(torch.utils.data.IterableDataset):
         where: str = STREAM,
     ):
         self.where = where
-        self.stream = stream.reshard()  # a shard for each row group
         rows = np.sort(rows)
-        self.labels = label_array(table)[rows]
-        self.clip_ids = np.asarray(table["clip_id"][:])[rows]
+        labels, clip_ids = label_array(table), np.asarray(table["clip_id"][:])
+        self.labels, self.clip_ids = labels[rows], clip_ids[rows]
         self.silent = np.asarray(table["silent"][:])[rows] if "silent" in table.column_names else None
         self.shuffle_seed, self.codebooks = shuffle_seed, codebooks
         self.epoch = 0
-        # A window is known by its clip and start, wherever it comes by.
-        self._keys = np.sort(_keys(self.clip_ids, np.asarray(table["start"][:], np.float32)[rows]))
+        with _naming(where):
+            groups = window_groups(stream)
+        if groups is not None and sum(group.rows for group in groups) == len(table):
+            self._source = _Groups(stream.features, groups, np.isin(np.arange(len(table)), rows), labels, clip_ids)
+        else:
+            keys = _keys(self.clip_ids, np.asarray(table["start"][:], np.float32)[rows])
+            self._source = _Tables(stream.reshard(), np.sort(keys), self.labels, codebooks)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,29 +113,17 @@ class StreamedPart(torch.utils.data.IterableDataset):
         part.shuffle_seed = None
         return part
 
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+    def __iter__(self) -> Iterator[StreamedRow]:
         """The windows one by one. Raises `ValueError` in a worker of a `DataLoader`: each would yield all of them."""
         if torch.utils.data.get_worker_info() is not None:
             raise ValueError("expected a DataLoader with num_workers=0, found workers: each would yield every window")
         if self.shuffle_seed is None:
-            for windows, labels in self._blocks(self.stream):
+            for windows, labels in self._blocks(None):
                 yield from self._rows(windows, labels)
             return
-        # buffer_size=1: the library mixes the order of the row groups; single windows are mixed below, without copies
-        # into Python objects. One row group at a time: several ended each epoch with a pause of five seconds.
-        seed = self.shuffle_seed + self.epoch
-        stream = self.stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
         random = np.random.default_rng([self.shuffle_seed, self.epoch])
-        blocks: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for block in self._blocks(stream):
-            blocks.append(block)
-            if sum(windows.nbytes for windows, _ in blocks) >= BUFFER_BYTES:
-                windows, labels = self._mixed(blocks, random)
-                half = len(windows) // 2
-                yield from self._rows(windows[:half], labels[:half])
-                blocks = [(windows[half:], labels[half:])]
-        if blocks:
-            yield from self._rows(*self._mixed(blocks, random))
+        for windows, labels in mixed(self._blocks(self.shuffle_seed + self.epoch), random, BUFFER_BYTES):
+            yield from self._rows(windows, labels)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation (C,) of each band, as `FeatureStore.statistics`, in one pass.
@@ -130,7 +131,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
         Blocks are joined by Chan, Golub and LeVeque's formula: sums of squares would drown small deviations.
         """
         count, mean, square = 0, 0.0, 0.0
-        for windows, _ in self._blocks(self.stream):
+        for windows, _ in self._blocks(None):
             windows = self._embedded(windows).double()
             added = windows.shape[0] * windows.shape[2]
             if not added:
@@ -146,34 +147,102 @@ class StreamedPart(torch.utils.data.IterableDataset):
             count += added
         return mean.float(), (square / count).sqrt().float()
 
-    def _blocks(self, stream: IterableDataset) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Windows of this part (n, C, T) as they are stored, and their labels (n,), block by block."""
-        shape = tuple(stream.features["input_features"].shape)
-        size = None if self.codebooks is None else self.codebooks.shape[1]
-        for table in readable(stream, ROWS_PER_READ, self.where, size):
-            keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
-            ours = self._keys[np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)] == keys
-            if not ours.any():
-                continue
-            windows = np.concatenate(arrow_windows(table["input_features"], shape))[ours]
-            if self.labels.ndim == 2:
-                labels = label_rows(table, self.labels.shape[1])[ours]
-            else:
-                labels = table["label"].to_numpy()[ours]
-            yield torch.from_numpy(windows), torch.from_numpy(labels)
+    def _blocks(self, seed: int | None) -> Iterator[Block]:
+        """The windows of this part as they are stored; with a seed, row groups come in another order."""
+        with _naming(self.where):
+            yield from self._source.blocks(seed, self.where)
 
-    def _mixed(self, blocks: list, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        windows, labels = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        order = torch.from_numpy(random.permutation(len(windows)))
-        return windows[order], labels[order]
-
-    def _rows(self, windows: torch.Tensor, labels: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+    def _rows(self, windows: torch.Tensor, labels: torch.Tensor) -> Iterator[StreamedRow]:
         for some, those in zip(windows.split(ROWS_PER_READ), labels.split(ROWS_PER_READ)):
-            for window, label in zip(self._embedded(some), those):
-                yield {"input_features": window, "labels": label}
+            block = {"input_features": self._embedded(some), "labels": those}
+            for at in range(len(those)):
+                yield StreamedRow(block, at)
 
     def _embedded(self, windows: torch.Tensor) -> torch.Tensor:
         return windows if self.codebooks is None else embed(windows, self.codebooks)
+
+
+class _Tables:
+    """Blocks as `datasets` decodes them. A window is known by its clip and start, wherever it comes by."""
+
+    def __init__(self, stream: IterableDataset, keys: np.ndarray, labels: np.ndarray, codebooks: torch.Tensor | None):
+        self.stream = stream  # a shard for each row group
+        self.keys, self.several = keys, labels.shape[1] if labels.ndim == 2 else None
+        self.codebook_size = None if codebooks is None else codebooks.shape[1]
+
+    def blocks(self, seed: int | None, where: str) -> Iterator[Block]:
+        shape = tuple(self.stream.features["input_features"].shape)
+        stream = self.stream if seed is None else in_another_order(self.stream, seed)
+        for table in readable(stream, ROWS_PER_READ, where, self.codebook_size):
+            keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
+            ours = self.keys[np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)] == keys
+            if not ours.any():
+                continue
+            windows = np.concatenate(arrow_windows(table["input_features"], shape))[ours]
+            labels = table["label"].to_numpy() if self.several is None else label_rows(table, self.several)
+            yield torch.from_numpy(windows), torch.from_numpy(labels[ours])
+
+
+class _Groups:
+    """The same blocks, from where they lie in their files. `ours` says which rows are taken (n,)."""
+
+    def __init__(
+        self,
+        features: Features,
+        groups: Sequence[WindowGroup],
+        ours: np.ndarray,
+        labels: np.ndarray,
+        clip_ids: np.ndarray,
+    ):
+        self.shape, self.dtype = tuple(features["input_features"].shape), features["input_features"].dtype
+        self.groups, self.ours, self.labels, self.clip_ids = groups, ours, labels, clip_ids
+        self.starts = np.cumsum([0, *(group.rows for group in groups)])
+
+    def blocks(self, seed: int | None, where: str) -> Iterator[Block]:
+        numbers = range(len(self.groups))
+        if seed is not None:
+            # The library draws the order, as it does for what it reads itself.
+            listed = IterableDataset.from_generator(_each, gen_kwargs={"numbers": list(numbers)})
+            numbers = (row["number"] for row in in_another_order(listed, seed))
+        rest, rows = np.empty((0, *self.shape), self.dtype), np.empty(0, np.int64)
+        for number in numbers:
+            first, last = self.starts[number : number + 2]
+            windows, at = self._read(number, where), np.arange(first, last)
+            if len(rest):
+                windows, at = np.concatenate([rest, windows]), np.concatenate([rows, at])
+            # Blocks are of `ROWS_PER_READ` rows, whatever the row groups are.
+            whole = len(at) // ROWS_PER_READ * ROWS_PER_READ
+            for start in range(0, whole, ROWS_PER_READ):
+                yield from self._taken(windows[start : start + ROWS_PER_READ], at[start : start + ROWS_PER_READ])
+            rest, rows = windows[whole:], at[whole:]
+        yield from self._taken(rest, rows)
+
+    def _read(self, number: int, where: str) -> np.ndarray:
+        windows, first = self.groups[number].read(self.shape, self.dtype), self.starts[number]
+        clips = self.clip_ids[first : first + self.groups[number].rows]
+        check_values(windows, self.shape, where, first, clips)
+        return windows if isinstance(windows, np.ndarray) else np.concatenate(arrow_windows(windows, self.shape))
+
+    def _taken(self, windows: np.ndarray, rows: np.ndarray) -> Iterator[Block]:
+        ours = self.ours[rows]
+        if not ours.any():
+            return
+        if not ours.all():
+            windows, rows = windows[ours], rows[ours]
+        yield torch.from_numpy(windows), torch.from_numpy(self.labels[rows])
+
+
+def _each(numbers: list[int]) -> Iterator[dict[str, int]]:
+    for number in numbers:
+        yield {"number": number}
+
+
+def in_another_order(stream: IterableDataset, seed: int) -> IterableDataset:
+    """Its shards mixed; single windows are mixed elsewhere, without copies into Python objects.
+
+    One shard at a time: several ended each epoch with a pause of five seconds.
+    """
+    return stream.shuffle(seed=seed, buffer_size=1, max_buffer_input_shards=1)
 
 
 def _keys(clip_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.columns import UNKNOWN, WINDOW, class_names, label_array
 from hf_encls.data.splits import PROTOCOLS, LeakError, division_rows, enforce, leak_check, make_splits, official_folds
 from hf_encls.features.extraction import feature_identity
+from hf_encls.features.parquet_windows import write_windows
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS
 from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
@@ -45,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 VERSIONS_OF = ("transformers", "torch", "datasets", "soundfile", "soxr")
 SHARD_BYTES = 256 << 20
-ROWS_PER_GROUP = 256  # what a reader of one parquet row group holds in memory at least
 
 
 def config_name_of(config: EnclsConfig) -> str:
@@ -256,7 +256,7 @@ def check_protocols(windows: Dataset) -> list[dict]:
 
 
 def _what(facts: Mapping) -> dict:
-    """What must be the same for features to be replaced unasked: how they were made, and of what."""
+    """What must be the same for features to be replaced without `replace`: how they were made, and of what."""
     return facts["identity"] | {"source": facts["source"], "classes": facts["classes"]}
 
 
@@ -281,7 +281,7 @@ def _joined(published: Sequence[Mapping], facts: Mapping, source: DataSource) ->
     for entry in published:
         source = source.completed(DataSource.of_facts(entry))
     entry = {**facts, "about_source": asdict(source)}
-    kept = [other for other in published if other["config_name"] != entry["config_name"]]
+    kept = [earlier for earlier in published if earlier["config_name"] != entry["config_name"]]
     return entry, sorted([*kept, entry], key=lambda each: each["config_name"])
 
 
@@ -293,7 +293,7 @@ def _write_files(features: FeatureSet, work: Path) -> dict[str, Path]:
     files = {}
     for index in range(count):
         file = work / f"train-{index:05d}-of-{count:05d}.parquet"
-        windows.shard(count, index, contiguous=True).to_parquet(file, batch_size=ROWS_PER_GROUP)
+        write_windows(windows.shard(count, index, contiguous=True), file)
         files[f"{name}/{file.name}"] = file
     panels = features.panels or [window_panel(windows, features.config)]
     return files | {f"{name}/picture.png": save_feature_picture(panels, work / "picture.png")}

@@ -34,7 +34,7 @@ MODEL_NEEDS = ("config.json", "model.safetensors", "preprocessor_config.json", "
 MODEL_FILES = (
     *MODEL_NEEDS,
     "*_encls.py",
-    "results.json",
+    RESULTS,
     "curves.png",
     "confusion_matrix.png",
     ATTRIBUTION,
@@ -113,10 +113,13 @@ def _finished(folder: Path) -> tuple[Results | None, dict]:
     results = Results.of(folder) if (folder / RESULTS).is_file() else None
     if results and results.leak:
         enforce(results.leak, results.protocol)
-    config = read_record(
-        folder / "config.json", {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)}
-    )
-    if lacks_codec(results, config):
+    file = folder / "config.json"
+    config = read_record(file, {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)})
+    try:
+        without_codec = lacks_codec(results, config)
+    except ValueError as error:
+        raise PublishError(f"{file}: {error}") from error
+    if without_codec:
         raise PublishError(
             f"expected a model that holds its codec, found one in {folder} that was saved without "
             f"{config.get('codec_id')}: nobody could run it on audio. Train again where that codec can be loaded (a "

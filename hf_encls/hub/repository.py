@@ -43,17 +43,17 @@ class Repository:
     @classmethod
     def look_into(cls, folder: Path) -> "Repository":
         """As `look`, for a folder, which need not be there; of the folders in it the files, and not those of deeper ones."""
-        found = [*folder.glob("*"), *folder.glob("*/*")] if folder.is_dir() else []
-        paths = sorted(path.relative_to(folder).as_posix() for path in found if path.is_file() and _is_meant(path))
+        entries = [*folder.glob("*"), *folder.glob("*/*")] if folder.is_dir() else []
+        paths = sorted(path.relative_to(folder).as_posix() for path in entries if path.is_file() and _is_meant(path))
         return cls._of(str(folder), paths, lambda path: (folder / path).read_bytes(), OTHER_FOLDER)
 
     @classmethod
-    def _of(cls, name: str, paths: Sequence[str], read: Callable[[str], bytes], other: str) -> "Repository":
+    def _of(cls, name: str, paths: Sequence[str], read: Callable[[str], bytes], alternative: str) -> "Repository":
         try:
             page = read_page(read(CARD), f"{CARD} of {name}") if CARD in paths else Page()
         except ValueError as error:
             raise PublishError(str(error)) from error
-        return cls(name, paths, page, read, other)
+        return cls(name, paths, page, read, alternative)
 
     @property
     def advice(self) -> str:

@@ -67,10 +67,10 @@ def explain(
     targets, heats = [], []
     for some in windows.split(TOGETHER):
         with torch.no_grad():
-            own = pipe.model.classify(some).argmax(-1)
-        own = own if target is None else torch.full_like(own, labels.index(target))
-        targets += [labels[index] for index in own.tolist()]
-        heats.append(occlusion(pipe.model, some, own).float().cpu())
+            predicted = pipe.model.classify(some).argmax(-1)
+        predicted = predicted if target is None else torch.full_like(predicted, labels.index(target))
+        targets += [labels[index] for index in predicted.tolist()]
+        heats.append(occlusion(pipe.model, some, predicted).float().cpu())
     heat, step_s = _joined(torch.cat(heats).numpy(), pipe.grid, duration_s)
     row_name = pipe.model.config.representation.axes[0]
     return Explanation(heat, step_s, duration_s, targets, row_name)
@@ -105,9 +105,9 @@ def log_odds(logits: torch.Tensor, targets: torch.Tensor, several: bool = False)
 
     A probability near 1 hardly moves, whatever is hidden; its log-odds do.
     """
-    own = targets[:, None]
-    others = 0.0 if several or logits.shape[1] == 1 else logits.scatter(1, own, -math.inf).logsumexp(1)
-    return logits.gather(1, own)[:, 0] - others
+    columns = targets[:, None]
+    others = 0.0 if several or logits.shape[1] == 1 else logits.scatter(1, columns, -math.inf).logsumexp(1)
+    return logits.gather(1, columns)[:, 0] - others
 
 
 def _windows(pipe: EnclsPipeline, source, settings: SourceSettings) -> tuple[torch.Tensor, float]:

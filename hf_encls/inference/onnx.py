@@ -42,8 +42,6 @@ def export_onnx(model: EnclsForAudioClassification, path: str | os.PathLike) -> 
 
     if model.frontend is None:
         raise ExportError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
-    if model.config.representation.needs_codec:
-        model.frontend.adapter.check_exports()
     model = plain_copy(model)
     config = model.config
     example = {"waveform": 0.1 * torch.randn(trial_length(model))}
@@ -132,7 +130,7 @@ def plain_copy(model: EnclsForAudioClassification) -> EnclsForAudioClassificatio
     out.load_state_dict(model.state_dict())
     out = out.cpu().float().eval()
     if config.representation.needs_codec:
-        for module in out.frontend.codec.encoder.modules():
+        for module in out.frontend.codec.modules():
             if parametrize.is_parametrized(module):
                 for name in list(module.parametrizations):
                     parametrize.remove_parametrizations(module, name)

@@ -86,8 +86,8 @@ def runtime_files(archive: Path) -> dict[str, bytes]:
         raise ValueError(
             f"expected `runtime` to be {RUNTIME}-{VERSION}.tgz, found {archive}: {error.strerror}"
         ) from error
-    found = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-    if found != INTEGRITY:
-        raise ValueError(f"{archive}: expected {RUNTIME} {VERSION} with integrity {INTEGRITY}, found {found}")
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+    if integrity != INTEGRITY:
+        raise ValueError(f"{archive}: expected {RUNTIME} {VERSION} with integrity {INTEGRITY}, found {integrity}")
     with tarfile.open(archive) as file:
         return {each: file.extractfile(f"package/dist/{each}").read() for each in RUNTIME_FILES}

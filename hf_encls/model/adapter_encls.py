@@ -10,11 +10,11 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from .encoding_encls import Tiling, convolve_in_tiles, encode_by_length, piece_in_context, stream_in_context
-from .export_encls import ExportError
+from .export_encls import any_length
 
 ORIGIN = ("architectures", "transformers_version", "dtype", "_name_or_path")  # of a codec's configuration
 LONG_S = 60.0  # a clip longer than this goes through the codec in pieces, where a frame sees a bounded context
-Convolutions = Callable[[torch.Tensor], torch.Tensor | None]
+Convolutions = Callable[[torch.Tensor, int], torch.Tensor | None]
 
 
 class CodecAdapter(ABC):
@@ -50,8 +50,6 @@ class CodecAdapter(ABC):
     """Settings that change the latents without changing the shape of a weight."""
     fills: ClassVar[bool] = False
     """Whether a clip is filled up to whole frames with zeros."""
-    exports: ClassVar[bool] = False
-    """Whether its graph can be drawn, for `torch.export` and what is built on it."""
 
     def __init__(self, config: PreTrainedConfig):
         self.config = config
@@ -186,18 +184,10 @@ class CodecAdapter(ABC):
             nn.functional.pad(waveforms, (0, missing)) if isinstance(missing, torch.SymInt) or missing else waveforms
         )
 
-    def check_exports(self) -> None:
-        """Raise `ExportError` for a family of which no graph is known."""
-        if not self.exports:
-            raise ExportError(f"expected a codec whose graph can be drawn, found {self.name}: take another or mel")
-
     def latents_in_graph(self, codec: nn.Module, waveforms: torch.Tensor, policy: str) -> torch.Tensor:
-        """Waveforms of one length (B, N) -> latents (B, C, F), as `latents`, in operations of a graph for any N.
-
-        Raises `ExportError` for a family of which no such graph is known.
-        """
-        self.check_exports()
-        return self.encode(codec, waveforms)
+        """Waveforms of one length (B, N) -> latents (B, C, F), as `latents`, in operations of a graph for any N."""
+        with any_length(codec):
+            return self.encode(codec, waveforms)
 
     def tiles(self, codec: nn.Module) -> tuple[Sequence[nn.Module], Tiling] | None:
         """The layers with which `encode` begins, where they are causal and faster in tiles, and how those are cut."""
@@ -243,11 +233,12 @@ class CodecAdapter(ABC):
         policy: str,
         dtype: torch.dtype,
         piece_s: float | None = None,
+        convolutions: Convolutions | None = None,
     ) -> Iterator[torch.Tensor]:
         """Blocks (n,) of one clip -> its latents (C, f) piece by piece.
 
         In constant memory where a frame sees so far and no farther; else there is no other way than to keep the clip.
-        `piece_s` asks for pieces of about that length, for live sound; None: of the quickest.
+        `piece_s` asks for pieces of about that length, for live sound; None: of the quickest. `convolutions`: see `latents`.
         """
         if not self._is_bounded:
             yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]

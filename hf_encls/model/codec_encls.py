@@ -32,7 +32,7 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
     """
     config = codec.config if isinstance(codec, nn.Module) else codec
     kind = config.get("model_type", EncodecAdapter.model_type) if isinstance(config, Mapping) else config.model_type
-    if kind not in FAMILIES:
+    if not is_known(kind):
         raise ValueError(unknown_family(kind))
     family = FAMILIES[kind]
     if not isinstance(config, Mapping):
@@ -49,9 +49,14 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
     return family(codec_config)
 
 
-def unknown_family(kind: str | None) -> str:
+def is_known(kind: object) -> bool:
+    """Whether a `model_type`, as a file has it, is that of a codec family."""
+    return isinstance(kind, str) and kind in FAMILIES
+
+
+def unknown_family(kind: object) -> str:
     """What is wrong with a model type that is no codec's that is known here."""
-    why = f": {REFUSED[kind]}" if kind in REFUSED else ""
+    why = f": {REFUSED[kind]}" if isinstance(kind, str) and kind in REFUSED else ""
     return f"expected a codec (model_type {', '.join(FAMILIES)}), found {kind!r}{why}"
 
 

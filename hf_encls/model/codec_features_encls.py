@@ -1,6 +1,6 @@
 """Features of a frozen neural codec: its latents before the quantizer, and the embeddings of its codes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -116,16 +116,24 @@ class Latents(Representation):
         clips = frames.unflatten(1, (latents.shape[0], latents.shape[2])).transpose(0, 1)
         return cut_in_graph(clips, self.config.window_units, self.config.step_units)
 
-    @torch.no_grad()
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
-        cutter = WindowStream(self.config.window_units, self.config.step_units)
-        encoded = self.adapter.stream(self.codec, blocks, self.config.codec_policy, self.dtype, piece_s)
+        return self._stream(blocks, self.from_latents, piece_s)
+
+    @torch.no_grad()
+    def _stream(
+        self,
+        blocks: Iterator[torch.Tensor],
+        made_of: Callable[[torch.Tensor], torch.Tensor],
+        piece_s: float | None = None,
+    ) -> Iterator[torch.Tensor]:
+        cutter, policy = WindowStream(self.config.window_units, self.config.step_units), self.config.codec_policy
+        encoded = self.adapter.stream(self.codec, blocks, policy, self.dtype, piece_s, self.convolutions)
         while True:
             with precision(self.config.codec_dtype, self.codec.device):  # not while others compute
                 latents = next(encoded, None)
             if latents is None:
                 break
-            pieces = cutter.push(self.from_latents(latents))
+            pieces = cutter.push(made_of(latents))
             if len(pieces):
                 yield pieces
         pieces = cutter.finish()
@@ -176,6 +184,9 @@ class Codes(Latents):
     def stored_windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Waveforms of shapes (N,) -> windows of their codes (W, K, T), int64: what `embed` makes `windows` of."""
         return [self._cut(self.codes(clip)) for clip in self.latents(waveforms)]
+
+    def stored_stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        return self._stream(blocks, self.codes)
 
     @torch.no_grad()
     def codes(self, latents: torch.Tensor) -> torch.Tensor:

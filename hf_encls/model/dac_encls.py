@@ -31,7 +31,6 @@ class DacAdapter(CodecAdapter):
     model_class: ClassVar[str] = "DacModel"
     config_name: ClassVar[str] = "DacConfig"
 
-    exports: ClassVar[bool] = True
     fills: ClassVar[bool] = True
 
     @staticmethod

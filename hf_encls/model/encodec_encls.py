@@ -11,6 +11,7 @@ from .adapter_encls import CodecAdapter, Convolutions, differing
 from .encoding_encls import can_fill, encode_causal, encode_chunks, live_piece, stream_causal
 from .export_encls import any_length
 from .limits_encls import check_encodec
+from .tiles_encls import side_by_side
 from .together_encls import encode_together
 
 # The architectures of the published codecs by their rate in hertz, where they differ from the library's default.
@@ -42,7 +43,6 @@ class EncodecAdapter(CodecAdapter):
         *("normalize", "chunk_length_s", "overlap", "use_causal_conv", "pad_mode", "norm_type"),
         "dilation_growth_rate",
     )
-    exports: ClassVar[bool] = True
 
     @staticmethod
     def check_limits(config: EncodecConfig) -> None:
@@ -145,22 +145,23 @@ class EncodecAdapter(CodecAdapter):
         policy: str,
         dtype: torch.dtype,
         piece_s: float | None = None,
+        convolutions: Convolutions | None = None,
     ) -> Iterator[torch.Tensor]:
         if policy == "whole":
             if self.has_tiles:
-                yield from stream_causal(codec, blocks, dtype, piece_s=piece_s)
+                yield from stream_causal(codec, blocks, dtype, piece_s=piece_s, convolutions=convolutions)
             else:
                 yield self.latents(codec, [torch.cat(list(blocks))], policy, dtype)[0]
             return
-        stride = self._stride(policy)
-        buffer = None
-        for block in blocks:
-            buffer = block if buffer is None else torch.cat([buffer, block])
-            while len(buffer) > self.config.chunk_length:
-                yield encode_chunks(codec, [buffer[: self.config.chunk_length]], dtype)[0]
-                buffer = buffer[stride:]
-        for chunk in self._chunks(buffer, policy) if buffer is not None else ():
-            yield encode_chunks(codec, [chunk], dtype)[0]
+        # Live sound waits for no more than a chunk; of a recording as many share a pass as `encode_chunks` lets.
+        waiting, together = [], 1 if piece_s is not None else side_by_side(codec.device)
+        for chunk in self._chunks_of(blocks, policy):
+            waiting.append(chunk)
+            if len(waiting) == together:
+                yield torch.cat(encode_chunks(codec, waiting, dtype), dim=-1)
+                waiting = []
+        if waiting:
+            yield torch.cat(encode_chunks(codec, waiting, dtype), dim=-1)
 
     def num_codebooks(self, codec: nn.Module, bandwidth: float) -> int:
         if bandwidth not in self.bandwidths:
@@ -200,6 +201,17 @@ class EncodecAdapter(CodecAdapter):
 
     def _stride(self, policy: str) -> int:
         return self.config.chunk_stride if policy == "codec" else self.config.chunk_length
+
+    def _chunks_of(self, blocks: Iterator[torch.Tensor], policy: str) -> Iterator[torch.Tensor]:
+        """The chunks of a clip that comes in blocks (n,)."""
+        size, stride, buffer = self.config.chunk_length, self._stride(policy), None
+        for block in blocks:
+            buffer = block if buffer is None else torch.cat([buffer, block])
+            while len(buffer) > size:
+                yield buffer[:size]
+                buffer = buffer[stride:]
+        if buffer is not None:
+            yield from self._chunks(buffer, policy)
 
     def _chunks(self, waveform: torch.Tensor, policy: str) -> Iterator[torch.Tensor]:
         size, stride = len(waveform), len(waveform)

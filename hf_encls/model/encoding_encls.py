@@ -146,13 +146,13 @@ def encode_causal(
     codec: nn.Module,
     waveforms: Sequence[torch.Tensor],
     dtype: torch.dtype,
-    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+    convolutions: Callable[[torch.Tensor, int], torch.Tensor | None] | None = None,
 ) -> list[torch.Tensor]:
     """A causal encoder over whole clips (N,), fast: the same latents (C, F) as `codec.encoder` to rounding.
 
     The convolutions see tiles with enough left context, so that their activations stay in cache and tiles of many
-    clips share a pass; the LSTM then sees each clip whole. `convolutions` is another runtime for a tile (1, channels, n);
-    where it returns None the tile goes through PyTorch.
+    clips share a pass; the LSTM then sees each clip whole. `convolutions` is another runtime for a tile (1, channels, n)
+    behind so many frames of context, which need not be right; where it returns None the tile goes through PyTorch.
     """
     layers = encoder_layers(codec, dtype)
     tiles = [list(_tiling(codec.config).cut(waveform)) for waveform in waveforms]
@@ -181,6 +181,7 @@ def stream_causal(
     dtype: torch.dtype,
     segment_s: float = SEGMENT_S,
     piece_s: float | None = None,
+    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory.
 
@@ -208,7 +209,7 @@ def stream_causal(
         while len(buffer) - position > enough or (not more and len(buffer) > position):
             end = position + segment if len(buffer) - position > enough else len(buffer)
             tiles = list(tiling.cut(buffer[:end], position))
-            hidden = _convolve(layers[: lstm_position(layers)], tiles, config.audio_channels, dtype)
+            hidden = _convolve(layers[: lstm_position(layers)], tiles, config.audio_channels, dtype, convolutions)
             hidden = torch.cat(hidden, dim=-1)  # (H, f)
             out, state = lstm.lstm(hidden.T[:, None], state)
             hidden = elu((out[:, 0] + hidden.T).T[None])
@@ -246,7 +247,7 @@ def _convolve(
     tiles: Sequence[tuple[torch.Tensor, int]],
     channels: int,
     dtype: torch.dtype = torch.float32,
-    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+    convolutions: Callable[[torch.Tensor, int], torch.Tensor | None] | None = None,
     tiling: Tiling | None = None,
 ) -> list[torch.Tensor]:
     """Tiles -> what the layers make of them, (H, f) each, without the context.
@@ -268,7 +269,7 @@ def _convolve(
             else:
                 batch = torch.stack([tiles[i][0] for i in part])
             batch = batch[:, None].expand(-1, channels, -1)
-            hidden = convolutions(batch) if convolutions and not is_filled else None
+            hidden = convolutions(batch, frames) if convolutions and not is_filled else None
             if hidden is None:
                 batch = batch.to(dtype)
                 hidden = (through_filled(layers, batch, own) if is_filled else through(layers, batch)).float()

@@ -1,4 +1,4 @@
-"""EnCodec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
+"""A codec's encoder in a graph that is exported for every length: `torch.export`, and whatever is built on it.
 
 The layers are the library's. What it computes with tensors, or decides by the length that the export is tried with, is
 said here in whole numbers that may be symbols, while a graph is drawn and no longer.
@@ -6,11 +6,14 @@ said here in whole numbers that may be symbols, while a graph is drawn and no lo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 import torch
 from torch import nn
 from torch._decomp import decompositions
 from torch.fx.experimental import _config as symbols
+
+LSTM_LAYER = torch.ops.aten.mkldnn_rnn_layer.default
 
 
 class ExportError(ValueError):
@@ -24,12 +27,18 @@ def any_size():
 
 @contextmanager
 def any_length(encoder: nn.Module) -> Iterator[None]:
-    """While it is open, layers built as EnCodec's take inputs (B, C, n) of an n that is a symbol."""
+    """While it is open, layers built as EnCodec's, as Mimi's are, take inputs (B, C, n) of an n that is a symbol.
+
+    Raises `ExportError` for an LSTM that goes to ExecuTorch.
+    """
+    layer = decompositions.select_one_layer_lstm_function
+    if layer is _none_in_executorch and any(isinstance(module, nn.LSTM) for module in encoder.modules()):
+        _none_in_executorch()
     convolutions = [module for module in encoder.modules() if hasattr(module, "_pad1d")]
     for module in convolutions:
         module._get_extra_padding_for_conv1d = lambda hidden: 0  # a part of what `_padding` says
         module._pad1d = _padding(module)
-    layer, decompositions.select_one_layer_lstm_function = decompositions.select_one_layer_lstm_function, _lstm
+    decompositions.select_one_layer_lstm_function = _lstm
     try:
         yield
     finally:
@@ -56,7 +65,7 @@ def _padding(module: nn.Module) -> Callable[..., torch.Tensor]:
         end = torch.maximum(length, right.clamp(min=left) + 1)  # where the zeros end
         before = torch.arange(left, 0, -1, device=hidden.device)
         after = length + torch.arange(most, device=hidden.device)
-        after = end - 1 - (end - 1 - after).abs()
+        after = torch.minimum(after, 2 * (end - 1) - after)  # mirrored; OpenVINO leaves whole numbers below 0 in abs()
         return torch.cat([_at(hidden, before), hidden, _at(hidden, after)], dim=-1)
 
     return pad
@@ -81,14 +90,72 @@ def _lstm(input: torch.Tensor, hx: tuple, params: list) -> Callable:
     return decompositions.mkldnn_one_layer_lstm
 
 
+def _none_in_executorch(*_) -> None:
+    """Stands for PyTorch's choice of an LSTM while a graph is drawn for ExecuTorch."""
+    raise ExportError(
+        "ExecuTorch has no LSTM: expected mel or log-mel features, found a codec whose encoder holds one: export this model "
+        "to ONNX or OpenVINO"
+    )
+
+
 def _register() -> None:
     """Have the library's exporters keep the LSTM whole, also where they draw the graph a second time."""
     try:
-        from transformers.exporters.utils import register_patch
+        from transformers.exporters.utils import register_fx_node_fix, register_patch
     except ImportError:  # a version without them
         return
+    chosen = "torch._decomp.decompositions.select_one_layer_lstm_function"
     for backend in ("onnx", "openvino"):
-        register_patch(backend, "torch._decomp.decompositions.select_one_layer_lstm_function")(lambda original: _lstm)
+        register_patch(backend, chosen)(lambda original: _lstm)
+    register_patch("executorch", chosen)(lambda original: _none_in_executorch)
+    register_fx_node_fix("openvino")(_keep_outputs_alone)
+    register_patch("openvino", "transformers.exporters.exporter_openvino._OV_CONVERSION_EXTENSIONS")(_with_lstm)
+
+
+def _keep_outputs_alone(graph_module: torch.fx.GraphModule, node: torch.fx.Node) -> bool:
+    """Make an LSTM a node with one result, its outputs: of several OpenVINO would take the first row for the first."""
+    if node.target is not LSTM_LAYER:
+        return False
+    backwards, biases = node.args[7], node.args[12]
+    if backwards or not biases or any(user.args[1] != 0 and user.users for user in node.users):
+        raise ExportError(
+            "OpenVINO: expected an LSTM that runs forwards, has biases and is asked for its outputs alone"
+        )
+    for user in list(node.users):
+        user.replace_all_uses_with(node)
+        graph_module.graph.erase_node(user)
+    return True
+
+
+def _with_lstm(conversions: list) -> list:
+    """Ways to say PyTorch's operators in OpenVINO's, and one for the LSTM."""
+    # By its name: what this file imports would have to be installed wherever a checkpoint is loaded.
+    extension = import_module("openvino.frontend.pytorch").ConversionExtension
+    return [*conversions, extension(str(LSTM_LAYER), _lstm_in_openvino)]
+
+
+def _lstm_in_openvino(context) -> list:
+    """One layer, forwards: values (T, B, C) and PyTorch's weights -> outputs (T, B, H), by OpenVINO's own LSTM."""
+    ops = import_module("openvino.opset14")
+    values, inner, outer, bias_in, bias_out, hidden, cell = (context.get_input(place) for place in range(7))
+
+    def swapped(each):
+        return ops.transpose(each, ops.constant([1, 0, 2]))
+
+    def gates(weights):  # PyTorch's order is input, forget, cell, output
+        first, forget, *rest = ops.split(weights, 0, 4).outputs()
+        return ops.unsqueeze(ops.concat([forget, first, *rest], 0), ops.constant(0))
+
+    shape = ops.shape_of(values, output_type="i64")
+    length, batch = (ops.gather(shape, ops.constant([place]), ops.constant(0)) for place in (0, 1))
+    made = ops.lstm_sequence(
+        *(swapped(each) for each in (values, hidden, cell)),
+        ops.broadcast(length, batch),
+        *(gates(each) for each in (inner, outer, ops.add(bias_in, bias_out))),
+        outer.get_partial_shape()[1].get_length(),
+        "forward",
+    )
+    return [swapped(ops.squeeze(made.output(0), ops.constant(1))).output(0)]
 
 
 _register()

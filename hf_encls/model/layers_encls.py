@@ -10,14 +10,16 @@ import copy
 import math
 import platform
 import threading
+from functools import partial
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
+from .packed_encls import Elu, Norm, PackedConv1d, adds_itself, leave_room, pad, residual
 from .precision_encls import LOUDNESS, TOLERANCE, error_of, noise, warn_of
 
-ELU_VALUES = 1 << 15  # that go through an ELU's four steps together: they stay in the cache of a core
 CHECKED_S = (1.0, 0.1)  # audio for which a reduced precision is compared: a tile or chunk, and a short end of a clip
 
 # Per encoder: what its layers were made of, and the layers for each precision. Never part of a checkpoint.
@@ -88,17 +90,23 @@ def _prepare(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype, packs: 
             module.conv, error = _convolution(plain.conv, dtype_here, packs, lengths)
             if error > TOLERANCE:
                 errors[".".join(filter(None, ("encoder.layers", str(position), name)))] = error
+            if hasattr(plain, "norm"):
+                module.norm = Norm(module.norm)
             if packs:
-                module._pad1d = _pad
-                if hasattr(plain, "norm"):
-                    module.norm = Norm(module.norm)
+                module._pad1d = pad
         for steps in (getattr(layer, "block", ()), [layer]):
             for i, elu in enumerate(steps):
                 if isinstance(elu, nn.ELU):
                     # All but a residual block's first have an input that nobody else uses.
                     elu.inplace = steps[0] is layer or i > 0
                     steps[i] = Elu(elu) if packs else elu
+            for elu, conv in pairwise(steps):
+                leave_room(elu, conv)
+        if packs and adds_itself(layer) and _adds_right(layer.block[-1].conv, lengths):
+            layer.forward = partial(residual, layer)
         layers.append(steps[0])
+    for elu, conv in pairwise(layers[:lstm_at]):
+        leave_room(elu, conv)
     warn_of(errors, dtype)
     return layers
 
@@ -141,6 +149,23 @@ def _convolution(conv: nn.Conv1d, dtype: torch.dtype, packs: bool, frames: list[
         for count in frames
     ]
     return (reduced if max(errors) <= TOLERANCE else InFloat32(exact)), max(errors)
+
+
+def _adds_right(conv: PackedConv1d, frames: list[int]) -> bool:
+    """Whether a convolution that is right by itself is so when it adds its result to another: that may be other code."""
+    if conv.dtype == torch.float32:
+        return True
+    inputs = conv.weight.shape[1]
+    others = {count: noise(1, conv.bias.shape[0], count, seed=1).to(conv.dtype) for count in frames}
+    errors = [
+        error_of(
+            lambda sample, other=other: [conv.add_to(other.clone(), sample)],
+            lambda sample, other=other: [(conv(sample) + other).float()],
+            noise(1, inputs, count),
+        )
+        for count, other in others.items()
+    ]
+    return max(errors) <= TOLERANCE
 
 
 def _fix_padding(module: nn.Module) -> None:
@@ -186,61 +211,6 @@ def _fold(conv: nn.Conv1d) -> nn.Conv1d:
     return folded.requires_grad_(False)
 
 
-class PackedConv1d(nn.Module):
-    """A convolution without padding whose weight lies as oneDNN wants it: (B, C, n) -> (B, C', n'), channels-last.
-
-    PyTorch's own packs the weight anew in every call, and takes a slower road for kernels of size 1 (measured: 2 to 3
-    times in these shapes).
-    """
-
-    def __init__(self, conv: nn.Conv1d, dtype: torch.dtype):
-        super().__init__()
-        self.kernel_size = conv.kernel_size
-        self.stride, self.dilation = [1, conv.stride[0]], [1, conv.dilation[0]]
-        self.bias = conv.bias.to(dtype)
-        self.dtype = dtype
-        weight = conv.weight.to(dtype)[:, :, None].contiguous().to_mkldnn()
-        shape = (1, conv.in_channels, 1, 8192)  # only a hint
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            weight, (0, 0), self.stride, self.dilation, conv.groups, shape
-        )
-        self.groups = conv.groups
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        image = hidden.to(self.dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
-        out = torch.ops.mkldnn._convolution_pointwise(
-            image, self.weight, self.bias, [0, 0], self.stride, self.dilation, self.groups, "none", [], ""
-        )
-        return out[:, :, 0]
-
-
-class Elu(nn.Module):
-    """An ELU of activations (B, C, n) that are channels-last, as the larger of x and e^min(x, 0) - 1.
-
-    PyTorch's own asks for e^x - 1 without cancellation, which takes four times as long; here it costs at most 6e-8 where
-    values are that small, far below the rounding of what follows.
-    """
-
-    def __init__(self, elu: nn.ELU):
-        super().__init__()
-        self.plain = elu
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        values = hidden.transpose(1, 2)
-        if self.plain.alpha != 1 or hidden.requires_grad or not values.is_contiguous():
-            return self.plain(hidden)
-        out = hidden if self.plain.inplace else torch.empty_like(values).transpose(1, 2)
-        results = out.transpose(1, 2)
-        for part, result in zip(values.view(-1).split(ELU_VALUES), results.view(-1).split(ELU_VALUES)):
-            exact = part.float()
-            below = exact.clamp_max(0).exp_().sub_(1)
-            if part.dtype == torch.float32:
-                torch.maximum(exact, below, out=result)
-            else:
-                result.copy_(torch.maximum(exact, below, out=below))
-        return out
-
-
 class ReducedLSTM(nn.Module):
     """An LSTM in a reduced precision between activations in float32; its state stays reduced."""
 
@@ -263,32 +233,3 @@ class InFloat32(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.conv(hidden.float()).to(hidden.dtype)
-
-
-class Norm(nn.Module):
-    """A group norm that keeps activations (B, C, n) channels-last, as PyTorch's does for images only."""
-
-    def __init__(self, norm: nn.GroupNorm):
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.norm(hidden[:, :, None])[:, :, 0]
-
-
-def _pad(hidden: torch.Tensor, paddings: tuple, mode: str = "zero", value: float = 0.0) -> torch.Tensor:
-    """`EncodecConv1d._pad1d` that keeps activations (B, C, n) channels-last."""
-    left, right = (int(padding) for padding in paddings)
-    length = hidden.shape[-1]
-    if not left and not right:
-        return hidden
-    if mode == "constant":
-        return nn.functional.pad(hidden.transpose(1, 2), (0, 0, left, right), value=value).transpose(1, 2)
-    if mode != "reflect":
-        return nn.functional.pad(hidden, (left, right), mode, value)
-    # A signal shorter than its reflection is filled up with zeros first, as the codec does.
-    extra = max(0, max(left, right) - length + 1)
-    frames = nn.functional.pad(hidden, (0, extra)).transpose(1, 2)
-    parts = [frames[:, 1 : left + 1].flip(1), frames, frames[:, -right - 1 : -1].flip(1)]
-    padded = torch.cat([part for part, size in zip(parts, (left, 1, right)) if size], dim=1)
-    return padded[:, : padded.shape[1] - extra].transpose(1, 2)

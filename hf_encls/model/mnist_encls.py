@@ -1,5 +1,7 @@
 """The paper's head: the MNIST convnet on windows as pictures of one colour."""
 
+from functools import reduce
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
@@ -50,8 +52,18 @@ class MnistHead(Head):
             # Channels-last from the start. Of one channel both orders are the same in memory: only strides say which.
             hidden = hidden[:, 0, :, :, None].permute(0, 3, 1, 2)
         # ReLU after the pooling is the same, on a quarter of the values.
-        hidden = self.pool(convolve("conv1", self.conv1, hidden)).relu()
-        return self.pool(convolve("conv2", self.conv2, hidden)).relu().flatten(1)
+        hidden = self._pooled(convolve("conv1", self.conv1, hidden)).relu()
+        return self._pooled(convolve("conv2", self.conv2, hidden)).relu().flatten(1)
+
+    def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
+        graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if graph or maps.device.type != "cpu" or maps.stride(1) != 1:
+            return self.pool(maps)
+        # PyTorch's own also notes where each maximum was, which only a gradient asks for.
+        size = self.pool.kernel_size
+        height, width = (length // size * size for length in maps.shape[2:])
+        rows = reduce(torch.maximum, [maps[:, :, i:height:size] for i in range(size)])
+        return reduce(torch.maximum, [rows[..., i:width:size] for i in range(size)])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.dropout(features))

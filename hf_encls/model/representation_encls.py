@@ -157,6 +157,10 @@ class Representation(KeepsPrecision, ABC):
         """Waveforms of shapes (N,) -> windows as they are kept: (W, C, T), or integers that `embed` reads."""
         return self.windows(waveforms)
 
+    def stored_stream(self, blocks: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """As `stream`, of windows as they are kept."""
+        return self.stream(blocks)
+
     def embed(self, stored: torch.Tensor) -> torch.Tensor:
         """Stored windows (W, K, T) -> features (W, C, T)."""
         return stored

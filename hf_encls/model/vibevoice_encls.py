@@ -36,7 +36,6 @@ class VibeVoiceAdapter(CodecAdapter):
     quantizer_part: ClassVar[str | None] = None
     silent_settings: ClassVar[tuple[str, ...]] = ("rms_norm_eps", "hidden_act")
 
-    exports: ClassVar[bool] = True
     fills: ClassVar[bool] = True
 
     @staticmethod

@@ -32,16 +32,16 @@ def calibration_table(results: Results, markdown: bool = False) -> str:
 
 def calibration_text(results: Results) -> str:
     """What a reader of a card must know of the probabilities, in Markdown; nothing for results of earlier versions."""
-    found, table = results.calibration or {}, calibration_table(results, markdown=True)
+    fitted, table = results.calibration or {}, calibration_table(results, markdown=True)
     if not table:
         return ""
     said = ["ECE is the expected calibration error over 15 equal bins: how far confidence and accuracy are apart."]
-    temperatures = _by_unit(found, "temperature", "{:.3g} for {}")
+    temperatures = _by_unit(fitted, "temperature", "{:.3g} for {}")
     if temperatures:
         said.append(f"Temperatures were fitted on the validation part ({temperatures}); they change no answer.")
     else:
         said.append("Probabilities are as they were trained: no temperature was fitted.")
-    thresholds = _by_unit(found, "unknown_below", "{:.3f} for {}")
+    thresholds = _by_unit(fitted, "unknown_below", "{:.3f} for {}")
     if thresholds:
         said.append(
             f"hf_encls answers `{UNKNOWN}` where no class has a probability of {thresholds}: by the validation part, that "
@@ -64,7 +64,7 @@ def limit_text(results: Results) -> str:
     )
 
 
-def _by_unit(found: Mapping[str, float], name: str, text: str) -> str:
+def _by_unit(fitted: Mapping[str, float], name: str, text: str) -> str:
     """The numbers of windows and of clips, those that are there."""
     keys = {"windows": f"window_{name}", "clips": f"clip_{name}"}
-    return " and ".join(text.format(found[key], unit) for unit, key in keys.items() if key in found)
+    return " and ".join(text.format(fitted[key], unit) for unit, key in keys.items() if key in fitted)

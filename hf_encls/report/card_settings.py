@@ -35,9 +35,9 @@ SCALES = {"band": "each band by the mean and deviation of the training windows",
 
 def in_words(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings under names that say what they are."""
-    told = {WORDS.get(key, key): value for key, value in settings.items()}
+    named = {WORDS.get(key, key): value for key, value in settings.items()}
     scale = WORDS["standardisation"]
-    return told | ({scale: SCALES.get(told[scale], told[scale])} if scale in told else {})
+    return named | ({scale: SCALES.get(named[scale], named[scale])} if scale in named else {})
 
 
 def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:

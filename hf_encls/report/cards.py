@@ -117,7 +117,7 @@ def cards_as_made(page: Page, results: Results | None, config: object, files: Se
     names = {"name": title[1] if title else "model", "model": model[1] if model else "model"}
     try:
         beside = Beside([name for name in PICTURES if name in files])
-        return [str(made(results, config, **names, beside=beside)) for made in (model_card, _card_0_1)]
+        return [str(make_card(results, config, **names, beside=beside)) for make_card in (model_card, _card_0_1)]
     except (ValueError, KeyError, TypeError, AttributeError):
         return []
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from hf_encls.codec.facts import CodecFacts
+from hf_encls.codec.loading import UNTRAINED, bundled_codecs
 from hf_encls.data.facts import DatasetFacts, copy_text
 from hf_encls.files.escapes import markdown, markdown_block, markdown_code, python
 from hf_encls.report.cards import TEMPLATES, codec_name, feature_text, plain
@@ -40,14 +41,14 @@ class DataSource:
         """From what a configuration's `encls_features.json` says; older ones say the name alone."""
         return cls(**entry.get("about_source") or {"name": entry["source"]})
 
-    def completed(self, other: "DataSource") -> "DataSource":
-        """With what `other` says and this leaves open, where both are of the same name."""
-        if other.name != self.name:
+    def completed(self, source: "DataSource") -> "DataSource":
+        """With what `source` says and this leaves open, where both are of the same name."""
+        if source.name != self.name:
             return self
         open_fields = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
         if self.licence != DataSource.licence or self.licence_id != DataSource.licence_id:
             open_fields = [name for name in open_fields if not name.startswith("licence")]  # they belong together
-        return replace(self, **{name: getattr(other, name) for name in open_fields})
+        return replace(self, **{name: getattr(source, name) for name in open_fields})
 
 
 def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData) -> DatasetCard:
@@ -91,15 +92,16 @@ def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData
         ),
         citations=list(dict.fromkeys(source["citation"] for source in sources if source["citation"])),
         configs=configs,
-        # Only those of other people: the bundled ones are this project's own.
-        codecs=sorted(
-            {
-                f"{markdown_code(id)}: {markdown(entry['codec'].get('license') or 'unknown here')}"
-                for entry in entries
-                if "/" in (id := entry["config"].get("codec_id") or "")
-            }
-        ),
+        codecs=sorted(set(filter(None, map(_codec_licence, entries)))),
     )
+
+
+def _codec_licence(entry: Mapping) -> str | None:
+    """The codec of a configuration with its licence, where it is other people's: the bundled ones are this project's own."""
+    name, facts = entry["config"].get("codec_id"), entry["codec"] or {}
+    if not name or name in (UNTRAINED, *bundled_codecs()) or facts.get("untrained"):
+        return None
+    return f"{markdown_code(name)}: {markdown(facts.get('license') or 'unknown here')}"
 
 
 def copied_text(entry: Mapping) -> str:

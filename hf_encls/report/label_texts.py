@@ -20,10 +20,10 @@ SEVERAL_TEXT = (
 def labels_text(results: Results) -> str:
     """How windows got labels in time, and what several labels at once are, for people; nothing where clips have classes."""
     rule, several = results.labels, results.problem_type == SEVERAL_LABELS
-    found = [SEVERAL_TEXT] if several else []
+    sentences = [SEVERAL_TEXT] if several else []
     if rule is not None:
         others = {"drop": "others are left out"} | ({"keep": "others have none"} if several else {})
         others = others.get(rule["unlabelled"], f"others are {markdown(rule['unlabelled'])}")
         text = SETS_TEXT if several else LABELS_TEXT
-        found.append(text.format(min_overlap=rule["min_overlap"], others=others))
-    return " ".join(found)
+        sentences.append(text.format(min_overlap=rule["min_overlap"], others=others))
+    return " ".join(sentences)

@@ -39,11 +39,11 @@ class CellResults(Results):
     def from_dict(cls, values: Mapping, where: str | os.PathLike = "the results") -> Self:
         """As of any record, with a row of `history` for each of its one or more epochs. Raises `RecordError`."""
         results = super().from_dict(values, where)
-        found = [row["epoch"] for row in results.history]
-        if results.epochs < 1 or found != list(range(1, results.epochs + 1)):
+        epochs = [row["epoch"] for row in results.history]
+        if results.epochs < 1 or epochs != list(range(1, results.epochs + 1)):
             raise RecordError(
                 f"{where} is damaged: expected a history of the epochs 1 to {max(1, results.epochs)}, "
-                f"found {', '.join(map(str, found[:10])) or 'none'}{', ...' if len(found) > 10 else ''}"
+                f"found {', '.join(map(str, epochs[:10])) or 'none'}{', ...' if len(epochs) > 10 else ''}"
             )
         return results
 

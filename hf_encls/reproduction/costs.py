@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import torch
 from torch import nn
@@ -55,16 +56,9 @@ def size_rows(cells: Sequence[Cell]) -> list[dict]:
 
 def mel_readings() -> list[dict]:
     """Frames of one second of mel in every reading of the paper: rate, hop, equation (1) or half a window of padding."""
-    return [
-        {
-            "sampling_rate": rate,
-            "hop_length": hop,
-            "frames": (rate - N_FFT) // hop + 1,
-            "frames_centred": rate // hop + 1,
-        }
-        for rate in RATES
-        for hop in paper.MEL_HOPS
-    ]
+    names = ("sampling_rate", "hop_length", "frames", "frames_centred")
+    pairs = product(RATES, paper.MEL_HOPS)
+    return [dict(zip(names, (rate, hop, (rate - N_FFT) // hop + 1, rate // hop + 1))) for rate, hop in pairs]
 
 
 def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
@@ -98,14 +92,9 @@ def multiply_adds(config: EnclsConfig) -> dict[str, int]:
     height, width = height // config.pool_size, width // config.pool_size
     linear = second * height * width * config.num_labels
     forward = conv1 + conv2 + linear
-    return {
-        "conv1": conv1,
-        "conv2": conv2,
-        "linear": linear,
-        "forward": forward,
-        "training": 3 * forward - conv1,
-        "parameters": (kernel + 1) * first + (first * kernel + 1) * second + linear + config.num_labels,
-    }
+    parameters = (kernel + 1) * first + (first * kernel + 1) * second + linear + config.num_labels
+    counts = {"conv1": conv1, "conv2": conv2, "linear": linear, "forward": forward, "training": 3 * forward - conv1}
+    return counts | {"parameters": parameters}
 
 
 def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:

@@ -103,17 +103,11 @@ class Cell:
         _, rate = parse_features(self.input.features)
         names = ("window_s", "step_s", "hop_length")
         options = {name: self.preset.options[name] for name in names if name in self.preset.options}
-        labels = dict(enumerate(self.dataset.classes))
-        return EnclsConfig(
-            features=self.input.features,
-            sampling_rate=rate or self.dataset.sampling_rate,
-            id2label=labels,
-            label2id={name: index for index, name in labels.items()},
-            **options,
-        )
+        options |= {"sampling_rate": rate or self.dataset.sampling_rate, "num_labels": len(self.dataset.classes)}
+        return EnclsConfig(features=self.input.features, **options)
 
 
-OPTIONS_SHAPE = {"*": (str, float, bool, None)}
+OPTIONS_SHAPE = {"hop_length?": (int, None), "*": (str, float, bool, None)}
 
 
 @dataclass(kw_only=True)

@@ -103,16 +103,11 @@ def provenance(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
     features = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
     devices = ", ".join(sorted({run.results.device for run in runs})) or "none"
-    machine = {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": devices,
-    }
+    machine = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
         "versions": versions(),
-        "machine": machine,
+        "machine": machine | {"device": devices},
         "seeds": list(grid.seeds),
         "epochs": epochs,
         "paper_epochs": paper.EPOCHS,
@@ -132,20 +127,15 @@ def provenance(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
 def dataset_rows(grid: Grid) -> list[dict]:
     """The data sets in the paper's order, then the user's own; missing ones with the reason."""
     titles = {key: place["title"] for key, place in paper.DATASETS.items()}
-    rows = [
-        {
-            **{name: getattr(dataset, name) for name in ("key", "label", "name", "clips", "seconds", "sampling_rate")},
-            "status": "used",
-            "stand_in_for": None if dataset.is_original else titles.get(dataset.key),
-            "classes": len(dataset.classes),
-            "left_out": dataset.left_out,
-        }
-        for dataset in grid.datasets
-    ]
+    rows = []
+    for dataset in grid.datasets:
+        row = {name: getattr(dataset, name) for name in ("key", "label", "name", "clips", "seconds", "sampling_rate")}
+        row |= {"status": "used", "stand_in_for": None if dataset.is_original else titles.get(dataset.key)}
+        rows.append(row | {"classes": len(dataset.classes), "left_out": dataset.left_out})
     for key, reason in grid.missing_datasets.items():
         rows.append({"key": key, "label": titles.get(key, key), "status": "missing", "reason": reason})
-    order = list(titles)
-    return sorted(rows, key=lambda row: order.index(row["key"]) if row["key"] in order else len(order))
+    order = [*titles, *(row["key"] for row in rows)]
+    return sorted(rows, key=lambda row: order.index(row["key"]))
 
 
 def input_rows(grid: Grid) -> list[dict]:
@@ -154,17 +144,12 @@ def input_rows(grid: Grid) -> list[dict]:
     for entry in (*grid.inputs, *grid.missing_inputs):
         original, is_missing = paper.CODECS.get(entry.features), entry in grid.missing_inputs
         facts = codec_facts(entry.codec) if entry.codec and not is_missing else None
-        rows.append(
-            {
-                **{name: getattr(entry, name) for name in ("key", "label", "features", "untrained")},
-                "codec": entry.codec_name,
-                "trained_on": facts and facts.trained_on,
-                "heard": [dataset.label for dataset in grid.datasets if has_heard(facts, dataset.name)],
-                "stand_in_for": original if entry.codec not in (None, original) else None,
-                "status": "missing" if is_missing else "used",
-                "reason": grid.missing_inputs.get(entry),
-            }
-        )
+        row = {name: getattr(entry, name) for name in ("key", "label", "features", "untrained")}
+        row |= {"codec": entry.codec_name, "trained_on": facts and facts.trained_on}
+        row["heard"] = [dataset.label for dataset in grid.datasets if has_heard(facts, dataset.name)]
+        row["stand_in_for"] = original if entry.codec not in (None, original) else None
+        row["status"] = "missing" if is_missing else "used"
+        rows.append(row | {"reason": grid.missing_inputs.get(entry)})
     return rows
 
 

@@ -13,7 +13,6 @@ from hf_encls.audio import read, resample
 from hf_encls.comparison.turns import in_turns
 from hf_encls.files import write_json
 from hf_encls.files.records import read_record
-from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.reproduction.cells import FinishedCell
 
@@ -107,7 +106,8 @@ def inference_times(
     leader: dict[str, str] = {}
     works: dict[tuple[str, str], Callable[[], object]] = {}
     for name, model in models.items():
-        leader[name] = first_of_shape.setdefault((*network(model.config), *map(len, windows[name])), name)
+        shapes = (str(model.head), *(each.shape for each in windows[name]))
+        leader[name] = first_of_shape.setdefault(shapes, name)
         works[name, "representation"] = partial(_represent, model, audio, device)
         if leader[name] == name:
             works[name, "classification"] = partial(_classify, model, windows[name])
@@ -120,12 +120,6 @@ def inference_times(
         rounds = [{part: each[index] / seconds for part, each in parts.items()} for index in range(repeats)]
         measured[name] = {"rounds": rounds, "classification_of": leader[name], **conditions}
     return {name: (lacking | measured)[name] for name in folders}
-
-
-def network(config: EnclsConfig) -> tuple:
-    """What the time of the network hangs on: the shapes of its layers and of a window."""
-    layers = (*config.conv_channels, config.kernel_size, config.pool_size, config.num_labels)
-    return config.num_bands, config.num_frames, *layers
 
 
 def _represent(model: EnclsForAudioClassification, audio: Sequence[tuple], device: str) -> list[torch.Tensor]:

@@ -93,7 +93,7 @@ def _read(rows: Sequence[tuple[int, list[str]]], column: str | None) -> list[Cli
     classes = [i for i in range(len(head)) if i not in used] if places["label"] is None else []
     if places["label"] is None and not classes:
         raise ValueError(f"expected a column of labels, or one for each class, found {', '.join(head)}")
-    found: dict[str, ClipLabels] = {}
+    clips: dict[str, ClipLabels] = {}
     for line, row in rows[1:]:
         if len(row) > len(head):
             raise ValueError(
@@ -105,7 +105,7 @@ def _read(rows: Sequence[tuple[int, list[str]]], column: str | None) -> list[Cli
             raise ValueError(
                 f"line {line}: expected the name of a file in the column {head[places['file']]}, found none"
             )
-        clip = found.setdefault(name, ClipLabels(name))
+        clip = clips.setdefault(name, ClipLabels(name))
         if places["label"] is None:
             shares = {csv_text(head[i]).strip(): _share(row[i], line, head[i]) for i in classes}
         else:
@@ -116,7 +116,7 @@ def _read(rows: Sequence[tuple[int, list[str]]], column: str | None) -> list[Cli
         for name_of in ("fold", "part", "group"):
             if places[name_of] is not None:
                 _set(clip, name_of, row[places[name_of]], line)
-    return list(found.values())
+    return list(clips.values())
 
 
 def split_labels(cell: str) -> list[str]:

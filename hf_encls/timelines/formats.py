@@ -126,8 +126,8 @@ def to_textgrid(segments: Sequence[dict], duration_s: float | None = None) -> st
             tiers.setdefault(segment["label"], []).append(segment)
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {_seconds(end)}"]
     lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
-    for place, (name, own) in enumerate(tiers.items(), start=1):
-        intervals = _without_gaps(own, end)
+    for place, (name, spans) in enumerate(tiers.items(), start=1):
+        intervals = _without_gaps(spans, end)
         lines += [
             f"    item [{place}]:",
             '        class = "IntervalTier"',

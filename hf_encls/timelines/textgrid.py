@@ -81,7 +81,7 @@ class _Tokens:
     """The row of values in a text file of Praat, one after the other."""
 
     def __init__(self, text: str):
-        self.found: Iterator[re.Match] = (found for found in TOKEN.finditer(text) if found.lastgroup)
+        self.tokens: Iterator[re.Match] = (match for match in TOKEN.finditer(text) if match.lastgroup)
 
     def text(self) -> str:
         return self._next("text", "a text in quotes").replace('""', '"')
@@ -99,7 +99,7 @@ class _Tokens:
         return self._next("flag", "<exists>")
 
     def _next(self, kind: str, expected: str) -> str:
-        token = next(self.found, None)
+        token = next(self.tokens, None)
         if token is None:
             raise ValueError(f"ends too early: expected {expected}")
         if token.lastgroup != kind:

@@ -40,6 +40,8 @@ class EnclsTrainingArguments(TrainingDefaults, TrainingArguments):
             raise ValueError(f"expected `seed` from 0 to {(1 << 32) - 1}, found {self.seed}")
         if not 0 <= self.learning_rate < math.inf:
             raise ValueError(f"expected a finite `learning_rate` of 0 or more, found {self.learning_rate}")
+        if not math.isfinite(self.warmup_steps):
+            raise ValueError(f"expected finite `warmup_steps`, found {self.warmup_steps}")
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             if not 1 <= getattr(self, name) <= MOST:
                 raise ValueError(f"expected `{name}` from 1 to {MOST}, found {getattr(self, name)}")

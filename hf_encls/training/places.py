@@ -16,8 +16,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 
+from hf_encls.codec.facts import TRAINING_FACTS
 from hf_encls.files import move_into_place, write_json
-from hf_encls.training.results import RESULTS
+from hf_encls.training.results import CLIPS, RESULTS
 
 SETTINGS = "run.json"  # what a run is, so that another one is never resumed by mistake
 LOCK = ".run.lock"
@@ -26,16 +27,15 @@ DONE = ".replacement.finished"  # the same, finished: it only has to be moved ou
 CONTENTS = ".contents.json"  # what a finished replacement holds, while it is moved out
 LAST = ("last", "true")
 NOTHING = (None, False, "false")
-CODEC = "codec_training.json"  # what a finished training of a codec leaves
 # What else those two leave in their folder; anything else is somebody's own.
 OF_A_RUN = (
-    *(RESULTS, SETTINGS, "results.previous.json", "clips.json", "left_out.json", "curves.png", "confusion_matrix.png"),
+    *(RESULTS, SETTINGS, "results.previous.json", CLIPS, "left_out.json", "curves.png", "confusion_matrix.png"),
     *("config.json", "model.safetensors", "preprocessor_config.json", "*_encls.py", "README.md", "ATTRIBUTION.md"),
     *(".eval_results", "checkpoint-[0-9]*", "fold-[0-9]*"),
 )
 OF_A_CODEC = (
     *(
-        CODEC,
+        TRAINING_FACTS,
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
@@ -80,7 +80,7 @@ def occupied(folder: Path) -> Iterator[None]:
 
 def is_finished(folder: Path) -> bool:
     """Whether a folder holds a finished model or codec, one finished fold of several, or a model that is no run's."""
-    if (folder / RESULTS).is_file() or (folder / CODEC).is_file() or any(folder.glob(f"fold-*/{RESULTS}")):
+    if (folder / RESULTS).is_file() or (folder / TRAINING_FACTS).is_file() or any(folder.glob(f"fold-*/{RESULTS}")):
         return True
     begun = (folder / SETTINGS).is_file() or (folder / "checkpoints").is_dir()
     return not begun and any((folder / name).is_file() for name in ("config.json", "model.safetensors"))
@@ -140,11 +140,11 @@ def settle(folder: Path) -> None:
     if (done / CONTENTS).is_file():
         contents = json.loads((done / CONTENTS).read_text(encoding="utf-8"))
         # The results come last, and those of the old run go first: in between, the folder does not look finished.
-        for name in (RESULTS, CODEC):
+        for name in (RESULTS, TRAINING_FACTS):
             if (done / name).exists():
                 (folder / name).unlink(missing_ok=True)
         _remove(folder / name for name in contents["old"])
-        for name in sorted(contents["new"], key=lambda name: (name in (RESULTS, CODEC), name)):
+        for name in sorted(contents["new"], key=lambda name: (name in (RESULTS, TRAINING_FACTS), name)):
             if (done / name).exists():
                 _move(done / name, folder / name)
     shutil.rmtree(done)
@@ -183,7 +183,7 @@ def _left_by_ours(folder: Path) -> list[str]:
     patterns: list[str] = []
     if (folder / SETTINGS).is_file() or any(folder.glob(f"fold-*/{SETTINGS}")):
         patterns += OF_A_RUN
-    if (folder / CODEC).is_file():
+    if (folder / TRAINING_FACTS).is_file():
         patterns += OF_A_CODEC
     return sorted({path.name for pattern in patterns for path in folder.glob(pattern)})
 

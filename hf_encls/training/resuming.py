@@ -1,4 +1,4 @@
-"""How a run begins: anew, from a checkpoint, or not at all. Nothing unfinished is lost unasked, no two runs are mixed."""
+"""How a run begins: anew, from a checkpoint, or not at all. Unfinished work goes only on request; runs never mix."""
 
 import math
 import shutil

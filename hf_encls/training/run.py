@@ -1,6 +1,7 @@
 """train(): windows of features in, a trained model and its scores out."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +96,7 @@ def train(
         protocol: `clip` (60/20/20 of the clips), `official` (the data set's own folds or lists; `fold` says which one
             tests) or `paper` (60/20/20 of the windows: it leaks).
         codec: it is put into the finished checkpoint, which takes sounds then; needed for windows of codes.
-        args: of the Trainer, with the recipe. Checkpoints go into `args.output_dir`, from which
-            `args.resume_from_checkpoint` goes on.
+        args: of the Trainer, with the recipe; `resume_from_checkpoint` goes on from checkpoints in their `output_dir`.
         execution: how the run is carried out; in memory, and without a word, where nothing is said.
 
     Every process of a distributed run calls this; each gets the same results. Raises `ValueError` where the protocol
@@ -115,13 +115,10 @@ def train(
         True
         >>> run.save(folder)
     """
-    args = EnclsTrainingArguments() if args is None else args
-    execution = execution or Execution()
+    args, execution = args or EnclsTrainingArguments(), execution or Execution()
     say = execution.say if args.process_index == 0 else lambda line: None
     start = execution.start or _plan(args, run_settings(windows, config, args, protocol, fold))
-    keep_freed_memory()
-    set_seed(args.seed)
-    torch.backends.cudnn.deterministic = True  # one seed gives one model, and a broken run ends like a whole one
+    _make_repeatable(args.seed)
     config = _for_labels(config, windows)
     check_unknown(args.unknown, config, protocol, class_names(windows.features))
     splits, leak = _divide(windows, protocol, fold, args.seed, say)
@@ -130,15 +127,13 @@ def train(
     stores = _stores(windows, config, splits, codec, args, execution)
     model = _network(config, stores["train"])
     _announce(windows, config, args, say)
-    as_trained = hindrance(config, protocol)
-    if as_trained and args.calibrate:
-        say(f"probabilities stay as trained: {as_trained}")
+    scaled = _will_calibrate(config, protocol, args, say)
     _begin(start)
     train_windows = _training_windows(stores["train"], splits["train"], model, args.recipe, say)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
     learned = _learn(trainer, start)
-    scores = score_parts(trainer, stores, args.calibrate and not as_trained)
+    scores = score_parts(trainer, stores, scaled)
     _complete(model, codec)
     settings = _settings(config, protocol, fold, args)
     results = Results(**settings, leak=leak, **scores, **learned, holds_codec=model.frontend is not None)
@@ -183,6 +178,21 @@ def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_si
             scores = model.eval().classify(batch["input_features"].to(model.device)).float()
             rows.append(model.probabilities(scores).cpu())
     return torch.cat(rows).numpy()
+
+
+def _make_repeatable(seed: int) -> None:
+    """One seed gives one model, and a broken run ends like a whole one."""
+    keep_freed_memory()
+    set_seed(seed)
+    torch.backends.cudnn.deterministic = True
+
+
+def _will_calibrate(config: EnclsConfig, protocol: str, args: EnclsTrainingArguments, say: Callable) -> bool:
+    """Whether temperatures are fitted after training; where they cannot be, says why."""
+    obstacle = hindrance(config, protocol)
+    if obstacle and args.calibrate:
+        say(f"probabilities stay as trained: {obstacle}")
+    return args.calibrate and not obstacle
 
 
 def _plan(args: EnclsTrainingArguments, settings: dict[str, object]) -> Start:
@@ -316,7 +326,10 @@ def _learn(trainer: EnclsTrainer, start: Start) -> dict:
         windows = trainer.train_dataset, trainer.eval_dataset
         facts["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
     else:
-        trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
+        with warnings.catch_warnings():
+            # Several processes: gradients lie in memory as images do (channels last), which costs a copy at most.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
     return facts | {

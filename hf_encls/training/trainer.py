@@ -15,6 +15,7 @@ from transformers import EvalPrediction, PrinterCallback, Trainer
 from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, SaveStrategy
 
+from hf_encls.features.mixing import StreamedRow, joined
 from hf_encls.features.store import FeatureStore
 from hf_encls.files import hand_to_disk, writing
 from hf_encls.model.problem_encls import has_several_labels, probabilities
@@ -36,9 +37,11 @@ MOST_CHECKPOINTS = 200  # in a run of more epochs they are short, and writing on
 
 
 def collate(batch: dict[str, torch.Tensor] | list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """A batch as it is; rows of a streamed data set are stacked."""
+    """A batch as it is; rows of a streamed data set are joined, those of somebody's own data set stacked."""
     if isinstance(batch, dict):
         return batch
+    if isinstance(batch[0], StreamedRow):
+        return joined(batch)
     return {name: torch.stack([torch.as_tensor(row[name]) for row in batch]) for name in ("input_features", "labels")}
 
 

@@ -164,7 +164,9 @@ def broken_json(random: Random, text: bytes) -> bytes:
         return json.dumps(broken_value(random, json.loads(text)), indent=2).encode("utf-8", "surrogatepass")
     if kind < 0.85:
         whole = [b"", b"null", b"[]", b"{}", b"3", b'"x"', b"NaN", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000]
-        return random.choice([*whole, b"\xff\xfe", text.decode().encode("utf-16"), b"\xef\xbb\xbf" + text])
+        return random.choice(
+            [*whole, b"\xff\xfe", text.decode(errors="replace").encode("utf-16"), b"\xef\xbb\xbf" + text]
+        )
     return broken_bytes(random, text, b'{"a": 1}')[0]
 
 

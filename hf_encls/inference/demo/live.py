@@ -12,7 +12,6 @@ from hf_encls.inference.pipeline import EnclsPipeline
 
 logger = logging.getLogger(__name__)
 
-STREAM_S = 0.5  # of sound that a browser sends at a time
 SHOWN = 8  # segments
 
 
@@ -29,7 +28,7 @@ def add_live(gradio: ModuleType, pipe: EnclsPipeline, limits: Limits) -> None:
         session = gradio.State(None, time_to_live=60 * limits.max_minutes, delete_callback=end)
         private = {"api_visibility": "private"}
         hear, stop = hearer(pipe, limits), stopper()
-        sound.stream(hear, [sound, session], [scores, status, session], stream_every=STREAM_S, **private)
+        sound.stream(hear, [sound, session], [scores, status, session], **private)
         sound.stop_recording(stop, [session], [status, session], **private)
         sound.clear(stop, [session], [status, session], **private)
 

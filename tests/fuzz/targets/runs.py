@@ -149,10 +149,23 @@ class Settings:
             text = json.dumps(settings) if path.suffix == ".json" else _yaml(yaml, settings)
             data = text.encode("utf-8", "surrogatepass")
         else:
-            name, data = path.name, broken_json(random, json.dumps(settings).encode())
+            name, data = path.name, _no_longer(broken_json(random, json.dumps(settings).encode()), settings)
         path.write_bytes(data)
-        names = (path.name, *settings, *map(str, settings.values()), "--", "model")
+        # The system names what it is asked for.
+        names = (path.name, *settings, *map(str, settings.values()), "--", "model", "file name too long")
         return Case(["train", path], names, _scored, f"{path.name}: {name} = {settings.get(name)!r:.80}")
+
+
+def _no_longer(data: bytes, settings: dict) -> bytes:
+    """Settings that train as long as they did, whatever else was broken in them."""
+    try:
+        broken = json.loads(data)
+    except (ValueError, RecursionError):
+        return data
+    if not isinstance(broken, dict):
+        return data
+    lengths = {name: settings[name] for name in ("max_steps", "num_train_epochs") if name in broken}
+    return json.dumps(broken | lengths, indent=2).encode("utf-8", "surrogatepass")
 
 
 def _yaml(yaml, settings: dict) -> str:
