@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import check_options
 from hf_encls.features.extraction import checked_config, feature_config, frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.mel_encls import LogMel, mel_filters
@@ -211,3 +213,7 @@ def test_a_floor_is_of_decibels_alone():
         checked_config(features="mel", floor_db=-50.0)
     with pytest.raises(ValueError, match="expected floor_db from -100 to 100, found -200"):
         checked_config(features="log_mel", floor_db=-200.0)
+    with pytest.raises(ValueError, match="expected floor_db from -100 to 100"):  # before a file is read
+        check_options(FeatureArguments(data_dir="nowhere", features="log_mel", floor_db=-200.0))
+    with pytest.raises(ValueError, match="--floor_db is about log_mel and was given, but not with mel"):
+        check_options(FeatureArguments(data_dir="nowhere", features="mel", floor_db=-50.0))
