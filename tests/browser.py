@@ -107,6 +107,7 @@ def chromium(folder: Path, microphone: Path | None = None) -> Iterator[Browser]:
         }
         logs = {"performance": "ALL"}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        wanted["timeouts"] = {"script": 240_000}  # milliseconds; half a minute is little on a busy machine
         capabilities = {"alwaysMatch": wanted}
         made = _ask("POST", f"{address}/session", {"capabilities": capabilities})
         session = f"{address}/session/{made['sessionId']}"
@@ -135,7 +136,7 @@ def _ask(method: str, address: str, body: dict | None = None) -> Any:
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
     try:
-        with opener.open(request, timeout=120) as response:
+        with opener.open(request, timeout=300) as response:
             return json.load(response)["value"]
     except urllib.error.HTTPError as error:
         raise RuntimeError(f"{method} {address}: {error.read().decode(errors='replace')[:800]}") from error
