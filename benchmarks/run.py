@@ -34,6 +34,7 @@ ROWS = {
     "cnn_step": "training",
     "allocator": "training",
     "checkpoints": "training",
+    "startup": "startup",
     "pipeline_clip": "inference",
     "pipeline_hour": "inference",
     "cnn": "inference",

@@ -185,6 +185,21 @@ sys.exit(status)
     assert done.stderr.split() == []
 
 
+def test_what_the_library_brings_is_not_looked_through_for_garbage(models):
+    script = f"""
+import gc, sys
+from argparse import Namespace
+from hf_encls.commands.classify import load_pipe
+collected = []
+gc.callbacks.append(lambda phase, info: collected.append({{"torch", "hf_encls.inference.pipeline"}} & set(sys.modules)))
+load_pipe(Namespace(model={str(models / "mel")!r}, device=None, revision=None))
+assert gc.isenabled()
+print(sum(names == {{"torch"}} for names in collected))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and done.stdout.split() == ["0"], done.stdout + done.stderr[-500:]
+
+
 def test_all_options_of_training_are_behind_help_all(capsys):
     status, out, _ = run(capsys, "train", "--help_all")
     assert status == 0 and out.index("--data_dir") < out.index("--output_dir") < out.index("--adam_beta1")

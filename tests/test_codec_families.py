@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -286,6 +287,23 @@ def test_the_published_ones_need_these_windows():
             checked_config(features=name, window_s=9 * hop / rate, **settings)
         assert checked_config(features=name, window_s=10 * hop / rate, **settings).feature_name == name
     assert set(DEFAULT_CODECS) == {24_000, 48_000}
+
+
+def test_the_how_to_says_what_each_family_gives():
+    text = (Path(__file__).parents[1] / "docs" / "howto" / "codecs.md").read_text()
+    rows = {}
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            rows[cells[0].split("`")[1]] = cells[1:]
+    settings = {"dac": {"downsampling_ratios": [2, 4, 8, 8], "sampling_rate": 44_100}}  # as the page says
+    for kind, known in codec_encls.FAMILIES.items():
+        one = known(known.class_of_config()(**settings.get(kind, {})))
+        second, _, codes, window = rows[known.model_class]
+        assert second == f"{one.latent_size} x {round(one.sampling_rate / one.hop_length, 1):g}"
+        assert codes == ("yes" if one.bandwidths else "no")
+        least = 10 * one.hop_length / one.sampling_rate
+        assert least <= float(window) <= least + 0.0011
 
 
 @pytest.mark.parametrize(("kind", "features"), [("dac", "latents"), ("mimi", "codes")])

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from small_models import small_codec
 from transformers import EncodecConfig, EncodecModel
 
+from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.inputs import check_options
 from hf_encls.features.extraction import checked_config, feature_config, frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.mel_encls import LogMel, mel_filters
@@ -194,7 +196,7 @@ def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path)
     sound = noise(44_100)
     sound[:12_000] *= 1e-3
     usual = feature_config("log_mel", window_s=0.5)
-    floored = feature_config("log_mel", window_s=0.5, floor_db=-60)
+    floored = feature_config("log_mel", window_s=0.5, floor_db=-60.0)
     (whole,), (cut,) = LogMel(usual).windows([sound]), LogMel(floored).windows([sound])
     assert whole.min() < -61 and cut.min() == pytest.approx(-60)
     torch.testing.assert_close(cut, whole.clamp_min(-60.0), atol=1e-4, rtol=0)
@@ -203,7 +205,7 @@ def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path)
     floored.save_pretrained(tmp_path)
     assert EnclsConfig.from_pretrained(tmp_path).identity() == floored.identity()
     # What was made before has no such setting, and keeps its name in caches.
-    assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60}
+    assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60.0}
 
 
 def test_a_floor_is_of_decibels_alone():
@@ -211,3 +213,7 @@ def test_a_floor_is_of_decibels_alone():
         checked_config(features="mel", floor_db=-50.0)
     with pytest.raises(ValueError, match="expected floor_db from -100 to 100, found -200"):
         checked_config(features="log_mel", floor_db=-200.0)
+    with pytest.raises(ValueError, match="expected floor_db from -100 to 100"):  # before a file is read
+        check_options(FeatureArguments(data_dir="nowhere", features="log_mel", floor_db=-200.0))
+    with pytest.raises(ValueError, match="--floor_db is about log_mel and was given, but not with mel"):
+        check_options(FeatureArguments(data_dir="nowhere", features="mel", floor_db=-50.0))

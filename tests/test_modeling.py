@@ -288,6 +288,7 @@ def test_published_files_import_each_other_flat_and_nothing_of_ours():
         "export",
         "together",
         "tiles",
+        "packed",
     )
     assert travelling == {f"{name}_encls.py" for name in names}
     for file in MODEL_ROOM.glob("*.py"):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from hf_encls.commands.door import importing
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_model_options, as_options
 from hf_encls.files import new_file, writing
@@ -95,9 +96,10 @@ def expand(sources: Sequence[str], suffixes: Collection[str] | None = None) -> l
 
 def load_pipe(options):
     """The pipeline that `add_model_options` describes. Raises `ValueError` where there is no such checkpoint."""
-    import transformers
+    with importing():
+        import transformers
 
-    from hf_encls.inference.pipeline import EnclsPipeline
+        from hf_encls.inference.pipeline import EnclsPipeline
 
     name = options.model
     transformers.utils.logging.set_verbosity_error()

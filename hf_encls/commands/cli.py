@@ -8,7 +8,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 
-from hf_encls.commands.door import guarded
+from hf_encls.commands.door import guarded, importing
 from hf_encls.commands.parser import near
 
 
@@ -96,7 +96,8 @@ def _run(name: str, args: list[str]) -> int:
         if command.help_module and importlib.import_module(command.help_module).answered(args):
             return 0
         # Its imports take seconds, and may fail or be interrupted as its work may.
-        program = importlib.import_module(command.module).main
+        with importing():
+            program = importlib.import_module(command.module).main
         status = program([name, *args] if name in ("encode", "decode") else args)
         if isinstance(status, dict):  # the comparison of `validate` says whether all is well
             return 0 if status.get("ok", True) else 1

@@ -158,6 +158,7 @@ def check_options(args: FeatureArguments, **network) -> tuple[PreTrainedModel, E
     lengths = {"window_s": args.window_s, "step_s": args.window_s if args.step_s is None else args.step_s}
     if name is None:  # the rate of mel is that of the sounds: what is too short at any rate is told now
         rate = {"sampling_rate": HIGHEST_HZ, "hop_length": args.hop_length or 128, "n_fft": args.n_fft or 512}
+        rate |= {"floor_db": args.floor_db}
         checked_config(features=args.features, **lengths, **rate | network)
     else:
         precision = {"codec_policy": args.codec_policy, "codec_dtype": args.codec_dtype or "float32"}

@@ -31,7 +31,8 @@ class _Kept:
 
     def __init__(self, windows: torch.Tensor, labels: torch.Tensor, most_bytes: int):
         self.window_bytes = windows[0].nbytes
-        most = -(-most_bytes // self.window_bytes) + ROWS_PER_READ
+        # Half of them stay: of windows so large that a block is more than all, that is up to one block.
+        most = max(-(-most_bytes // self.window_bytes), ROWS_PER_READ) + ROWS_PER_READ
         windows, labels = windows.numpy(), labels.numpy()
         # The system gives memory as it is filled.
         self.windows = np.empty((most, *windows.shape[1:]), windows.dtype)

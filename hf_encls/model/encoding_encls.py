@@ -181,7 +181,7 @@ def stream_causal(
     dtype: torch.dtype,
     segment_s: float = SEGMENT_S,
     piece_s: float | None = None,
-    convolutions: Callable[[torch.Tensor], torch.Tensor | None] | None = None,
+    convolutions: Callable[[torch.Tensor, int], torch.Tensor | None] | None = None,
 ) -> Iterator[torch.Tensor]:
     """As `encode_causal` for one clip that arrives in blocks (n,): latents (C, f) piece by piece, in constant memory.
 

@@ -51,19 +51,20 @@ class MnistHead(Head):
         if hidden.device.type == "cpu":
             # Channels-last from the start. Of one channel both orders are the same in memory: only strides say which.
             hidden = hidden[:, 0, :, :, None].permute(0, 3, 1, 2)
-        # ReLU after the pooling is the same, on a quarter of the values.
-        hidden = self._pooled(convolve("conv1", self.conv1, hidden)).relu()
-        return self._pooled(convolve("conv2", self.conv2, hidden)).relu().flatten(1)
+        hidden = self._pooled(convolve("conv1", self.conv1, hidden))
+        return self._pooled(convolve("conv2", self.conv2, hidden)).flatten(1)
 
     def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
+        # ReLU after the pooling is the same, on a quarter of the values.
         graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
         if graph or maps.device.type != "cpu" or maps.stride(1) != 1:
-            return self.pool(maps)
+            return self.pool(maps).relu()
         # PyTorch's own also notes where each maximum was, which only a gradient asks for.
         size = self.pool.kernel_size
         height, width = (length // size * size for length in maps.shape[2:])
         rows = reduce(torch.maximum, [maps[:, :, i:height:size] for i in range(size)])
-        return reduce(torch.maximum, [rows[..., i:width:size] for i in range(size)])
+        largest = reduce(torch.maximum, [rows[..., i:width:size] for i in range(size)])
+        return largest.relu_() if size > 1 else largest.relu()  # of one by one, the maps are somebody else's too
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.dropout(features))
