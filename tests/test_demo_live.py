@@ -54,6 +54,7 @@ def test_the_page_hears_and_stops(pipe):
     text, gone = stop(session)
     assert gone is None and "3.3 s heard" in text and "0.00 to " in text
     assert threading.active_count() == before and stop(None) == ("", None)
+    assert stopper("as it was")(None) == ("as it was", None)  # the clearing that follows a stop
 
 
 def test_what_is_no_sound_is_said_and_ends_the_session(pipe):

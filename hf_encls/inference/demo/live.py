@@ -27,7 +27,7 @@ def add_live(gradio: ModuleType, pipe: EnclsPipeline, limits: Limits) -> None:
         status = gradio.Markdown("", elem_id="live-status")
         session = gradio.State(None, time_to_live=60 * limits.max_minutes, delete_callback=end)
         private = {"api_visibility": "private"}
-        hear, stop = hearer(pipe, limits), stopper()
+        hear, stop = hearer(pipe, limits), stopper(gradio.skip())
         sound.stream(hear, [sound, session], [scores, status, session], **private)
         sound.stop_recording(stop, [session], [status, session], **private)
         sound.clear(stop, [session], [status, session], **private)
@@ -52,12 +52,16 @@ def hearer(pipe: EnclsPipeline, limits: Limits) -> Callable:
     return hear
 
 
-def stopper() -> Callable:
-    """What is done at the end: the session -> the text with its last windows, and no session."""
+def stopper(unchanged: object = "") -> Callable:
+    """What is done at the end: the session -> the text with its last windows, and no session.
 
-    def stop(session: LiveSession | None) -> tuple[str, None]:
+    Gradio tells of an end twice, as of a stop and as of a clearing: the second time there is no session any more, and the
+    text stays as it is (`unchanged`).
+    """
+
+    def stop(session: LiveSession | None) -> tuple[object, None]:
         end(session)
-        return text_of(session), None
+        return unchanged if session is None else text_of(session), None
 
     return stop
 
