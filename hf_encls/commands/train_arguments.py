@@ -82,7 +82,8 @@ class ModelArguments:
         default="mnist",
         metadata={
             "help": "What classifies a window. mnist: the paper's network. conv: a deeper one with fewer weights. "
-            "statistics: a linear classifier of means, deviations and covariance, fitted in seconds, without epochs."
+            "statistics: a linear classifier of means, deviations and covariance, fitted in seconds, without epochs. "
+            "modulation: the same, and how fast each band changes."
         },
     )
     dropout: float | None = field(

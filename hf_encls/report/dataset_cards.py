@@ -98,7 +98,7 @@ def dataset_card(repo_id: str, entries: Sequence[Mapping], data: DatasetCardData
 
 def _codec_licence(entry: Mapping) -> str | None:
     """The codec of a configuration with its licence, where it is other people's: the bundled ones are this project's own."""
-    name, facts = entry["config"].get("codec_id"), entry["codec"] or {}
+    name, facts = entry["config"].get("codec_id"), entry.get("codec") or {}
     if not name or name in (UNTRAINED, *bundled_codecs()) or facts.get("untrained"):
         return None
     return f"{markdown_code(name)}: {markdown(facts.get('license') or 'unknown here')}"
