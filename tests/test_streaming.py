@@ -18,6 +18,7 @@ from hf_encls.data.columns import SMALL
 from hf_encls.data.splits import make_splits
 from hf_encls.features import parquet_windows
 from hf_encls.features import streaming as streaming_module
+from hf_encls.features.checks import check_values
 from hf_encls.features.extraction import feature_columns
 from hf_encls.features.parquet_windows import window_groups, write_windows
 from hf_encls.features.store import FeatureStore, Windows
@@ -141,6 +142,41 @@ def test_what_was_published_before_gives_the_same_batches(tmp_path, monkeypatch,
     for now, before in zip(found["now"], found["before"], strict=True):
         assert all(torch.equal(*pair) for pair in zip(now, before, strict=True)), dtype
     assert load_dataset("parquet", data_files=str(files["now"][0]), split="train")[:5] == windows[:5]
+
+
+@pytest.mark.parametrize("of_the_numbers", ["BYTE_STREAM_SPLIT", "large"])
+def test_numbers_that_do_not_lie_as_they_are_are_decoded(tmp_path, monkeypatch, of_the_numbers):
+    """Other encodings take as many bytes; and of large groups the lengths would take more memory than they are worth."""
+    windows, file = windows_of(520), tmp_path / "windows.parquet"
+    if of_the_numbers == "large":
+        monkeypatch.setattr(parquet_windows, "LARGEST_GROUP", 1000)
+        write_windows(windows, file)
+    else:
+        split = {"use_dictionary": False, "compression": "none", "use_byte_stream_split": [parquet_windows.LEAF]}
+        pq.write_table(windows.data.table, file, row_group_size=256, data_page_size=1 << 30, **split)
+    stream, table = stream_of([file])
+    assert window_groups(stream) is None
+    ((first, _), *_) = batches_of(StreamedPart(stream, table, np.arange(520)), 300)
+    assert np.array_equal(first.numpy(), np.asarray(windows["input_features"][:300], np.float16))
+
+
+def test_a_part_without_windows_and_a_stream_of_none(tmp_path):
+    windows = windows_of(20, "uint16")
+    write_windows(windows, tmp_path / "windows.parquet")
+    stream, table = stream_of([tmp_path / "windows.parquet"])
+    assert list(StreamedPart(stream, table, np.arange(0))) == []
+    write_windows(windows.select(range(0)), tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match="expected windows in the stream of windows, found none"):
+        stream_of([tmp_path / "none.parquet"])
+
+
+def test_bands_and_frames_that_were_exchanged_are_named():
+    column = pa.chunked_array([pa.array(np.zeros((3, 4, 8)).tolist())])
+    with pytest.raises(ValueError, match=r"mine, row 0 \(a\) has a window that is not 8 x 4 numbers"):
+        check_values(column, (8, 4), "mine", 0, list("abcd"))
+    column = pa.chunked_array([pa.array([*np.zeros((3, 8, 4)).tolist(), None])])
+    with pytest.raises(ValueError, match=r"mine, row 3 \(d\) has no window"):
+        check_values(column, (8, 4), "mine", 0, list("abcd"))
 
 
 def test_published_windows_are_neither_decoded_nor_batched_one_by_one(tmp_path, monkeypatch):

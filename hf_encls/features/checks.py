@@ -135,7 +135,9 @@ def _check_values(
 ) -> None:
     row = 0
     for chunk in column.chunks:
-        lengths = _lengths(chunk)
+        if chunk.null_count:
+            refuse(row + int(np.argmax(chunk.is_null().to_numpy(zero_copy_only=False))), "has no window")
+        lengths = _lengths(chunk, shape[0])
         size = shape[0] * shape[1]
         if lengths is None or (lengths != size).any():
             wrong = 0 if lengths is None else int(np.argmax(lengths != size))
@@ -148,8 +150,8 @@ def _check_values(
         row += len(chunk)
 
 
-def _lengths(chunk: pa.Array) -> np.ndarray | None:
-    """Values in each window (n,); None where there is nothing in one of its cells."""
+def _lengths(chunk: pa.Array, num_bands: int) -> np.ndarray | None:
+    """Values in each window (n,), -1 where its bands are others or not alike; None where there is nothing in a cell."""
     storage = chunk.storage if hasattr(chunk, "storage") else chunk
     bands = storage.flatten()
     if bands.null_count or bands.flatten().null_count:
@@ -158,11 +160,12 @@ def _lengths(chunk: pa.Array) -> np.ndarray | None:
     outer = storage.value_lengths().to_numpy(zero_copy_only=False)
     if outer.min(initial=len(inner)) == 0:
         return np.zeros(len(storage), np.int64)
-    # All bands of a window alike, and as many as it says: a ragged one counts as none.
+    # All bands of a window alike, and as many as it says.
     starts = np.r_[0, outer.cumsum()[:-1]]
     even = (
         np.maximum.reduceat(inner, starts) == np.minimum.reduceat(inner, starts) if len(starts) else np.zeros(0, bool)
     )
+    even &= outer == num_bands
     return np.where(even, np.add.reduceat(inner, starts) if len(starts) else 0, -1)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,13 +61,14 @@ def in_pieces(extractor: "Extractor", blocks: Iterator[np.ndarray], name: str) -
     at_once = max(1, min(ROWS, ROWS_BYTES // size))
     values: list[np.ndarray] | None = None  # that wait for their samples, or for others to be written with
     first = 0  # the number of the first of them
-    for made in _computed(extractor, heard.passing(one_ahead(blocks)), name):
-        values = made if values is None else [np.concatenate(each) for each in zip(values, made, strict=True)]
-        ready = min(len(values[0]), heard.complete(first + len(values[0])) - first)
-        ready -= ready % at_once
-        if ready:
-            yield heard.piece([each[:ready] for each in values], first)
-            values, first = [each[ready:] for each in values], first + ready
+    with closing(one_ahead(blocks)) as ahead:  # its thread ends here also where an error is kept
+        for made in _computed(extractor, heard.passing(ahead), name):
+            values = made if values is None else [np.concatenate(each) for each in zip(values, made, strict=True)]
+            ready = min(len(values[0]), heard.complete(first + len(values[0])) - first)
+            ready -= ready % at_once
+            if ready:
+                yield heard.piece([each[:ready] for each in values], first)
+                values, first = [each[ready:] for each in values], first + ready
     if values is not None and len(values[0]):
         yield heard.piece(values, first)
 

@@ -14,13 +14,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Array2D, Dataset, DownloadConfig, Features, IterableDataset
+from datasets import Array2D, Dataset, DownloadConfig, IterableDataset
 from datasets.utils.file_utils import xopen
 
 ROWS_PER_GROUP = 256  # what a reader of one row group holds in memory at least
 COLUMN = "input_features"
 LEAF = f"{COLUMN}.list.element.list.element"  # the name of its numbers in parquet
-PAGE_BYTES = 1 << 30  # a row group is one page: no lengths lie between its numbers
+# A row group is one page: no lengths lie between its numbers.
+PLAIN = {
+    "data_page_size": 1 << 30,
+    "data_page_version": "1.0",
+}
+LARGEST_GROUP = 64 << 20  # bytes of numbers: in larger ones Arrow finds out how long lists are
 STORED = {"float16": ("FIXED_LEN_BYTE_ARRAY", "FLOAT16"), "float32": ("FLOAT", "NONE")}  # codes are smaller packed
 LONGEST_HEADER = 4096  # bytes of what parquet says of a page; it holds the least and the largest number
 
@@ -32,7 +37,7 @@ def write_windows(windows: Dataset, file: Path | io.BytesIO) -> None:
         # Numbers of this kind hardly shrink, and a dictionary of them takes three times as long to read.
         others = [name for name in schema.names if name != COLUMN]
         packed = dict.fromkeys(others, "snappy") | {LEAF: "none"}
-        options = {"use_dictionary": others, "compression": packed, "data_page_size": PAGE_BYTES}
+        options = PLAIN | {"use_dictionary": others, "compression": packed}
     with pq.ParquetWriter(file, schema, write_page_index=True, **options) as writer:
         arrow = windows.with_format("arrow")
         for start in range(0, len(windows), ROWS_PER_GROUP):
@@ -100,7 +105,7 @@ def _files(stream: IterableDataset) -> Sequence[str]:
     if type(settings).__name__ != "ParquetConfig" or settings.filters is not None:
         return ()
     groups = source.kwargs.get("row_groups_list")
-    return source.kwargs["files"] if groups is not None and set(groups) <= {None} else ()
+    return source.kwargs.get("files", ()) if groups is not None and set(groups) <= {None} else ()
 
 
 def _place(facts: pq.FileMetaData, number: int, shape: tuple[int, int], dtype: str) -> tuple[int, int] | None:
@@ -118,20 +123,27 @@ def _place(facts: pq.FileMetaData, number: int, shape: tuple[int, int], dtype: s
     as_stored = (numbers.physical_type, logical) == STORED[dtype] and 1 <= group.num_rows <= ROWS_PER_GROUP
     if not as_stored or numbers.num_values != group.num_rows * shape[0] * shape[1]:
         return None
-    place = numbers.data_page_offset, numbers.total_compressed_size
-    return place if place[0] > 0 and place[1] > numbers.num_values * np.dtype(dtype).itemsize else None
+    if not {"PLAIN"} <= set(numbers.encodings) <= {"PLAIN", "RLE"}:  # lengths are RLE's; other numbers are no numbers
+        return None
+    place, size = (
+        (numbers.data_page_offset, numbers.total_compressed_size),
+        numbers.num_values * np.dtype(dtype).itemsize,
+    )
+    return place if place[0] > 0 and size < place[1] and size <= LARGEST_GROUP else None
 
 
 @functools.lru_cache(maxsize=16)
 def _lengths(rows: int, shape: tuple[int, int]) -> bytes:
     """What a row group says of the lengths of its lists, where it holds `rows` windows of this shape."""
-    features = Features({COLUMN: Array2D(shape, "float16")})
-    zeros = np.zeros((rows, *shape), np.float16)
-    made, numbers = io.BytesIO(), zeros.nbytes
-    write_windows(Dataset.from_dict({COLUMN: zeros}, features=features), made)
+    # The same of any kind of number: of bits there are the fewest bytes.
+    nested, count = pa.array(np.zeros(rows * shape[0] * shape[1], bool)), rows * shape[0] * shape[1]
+    for lists, length in ((rows * shape[0], shape[1]), (rows, shape[0])):
+        nested = pa.ListArray.from_arrays(pa.array(np.arange(lists + 1, dtype=np.int32) * length), nested)
+    made = io.BytesIO()
+    pq.write_table(pa.table({COLUMN: nested}), made, use_dictionary=False, compression="none", **PLAIN)
     column = pq.read_metadata(made).row_group(0).column(0)
     data = made.getvalue()[column.data_page_offset :][: column.total_compressed_size]
-    return data[len(data) - _body(data) : len(data) - numbers]
+    return data[len(data) - _body(data) : len(data) - -(-count // 8)]
 
 
 def _body(page: bytes) -> int | None:

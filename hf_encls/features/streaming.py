@@ -29,6 +29,8 @@ def small_table(stream: IterableDataset, where: str = STREAM) -> Dataset:
     `where` names the data set in errors, as in `readable`.
     """
     tables = list(readable(stream, 10_000, where))
+    if not tables:
+        raise ValueError(f"expected windows in {where}, found none: take other data")
     features = stream.features
     table = pa.concat_tables(tables).cast(features.arrow_schema)
     return Dataset(table)
@@ -171,6 +173,8 @@ class _Tables:
         self.codebook_size = None if codebooks is None else codebooks.shape[1]
 
     def blocks(self, seed: int | None, where: str) -> Iterator[Block]:
+        if not len(self.keys):
+            return
         shape = tuple(self.stream.features["input_features"].shape)
         stream = self.stream if seed is None else in_another_order(self.stream, seed)
         for table in readable(stream, ROWS_PER_READ, where, self.codebook_size):

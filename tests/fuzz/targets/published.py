@@ -24,6 +24,7 @@ class Published:
         from small_models import CLASSES
 
         from hf_encls.features.extraction import feature_columns, feature_config
+        from hf_encls.features.parquet_windows import write_windows
         from hf_encls.hub.pull_features import FACTS
 
         config = feature_config("log_mel", window_s=WINDOW_S, num_bands=32)
@@ -40,7 +41,7 @@ class Published:
         }
         features = Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
         (root / "set" / "log_mel").mkdir(parents=True)
-        features.to_parquet(root / "set" / "log_mel" / "train.parquet", batch_size=12)
+        write_windows(features, root / "set" / "log_mel" / "train.parquet")
         facts = {"config": config.to_dict(), "source": "Little sounds", "codec": {}}
         (root / "set" / "log_mel" / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         files = "  data_files:\n  - split: train\n    path: log_mel/*.parquet\n"
