@@ -429,6 +429,17 @@ def test_training_on_a_stream_names_the_data_set(tmp_path, monkeypatch, change):
         main([*args, "--report_to", "none", "--output_dir", str(tmp_path / "model")])
 
 
+@pytest.mark.parametrize(
+    "configs", ["[log_mel]", "3", "[{config_name: log_mel, data_files: 7}]", "[{config_name: [x]}]"]
+)
+def test_front_matter_of_another_shape_is_one_clear_error(tmp_path, monkeypatch, configs):
+    folder_of(tmp_path, monkeypatch, None)
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    with pytest.raises(ValueError, match=f"windows of {tmp_path}") as error:
+        load_published(tmp_path, "log_mel")
+    assert len(str(error.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize("more", [[], ["--streaming"]])
 def test_a_clip_of_two_groups_is_refused_with_its_row(tmp_path, monkeypatch, more):
     from hf_encls.commands.train import main

@@ -62,7 +62,8 @@ def load_published(
     place = {"split": "train", "revision": revision, "token": token, "cache_dir": cache}
     try:
         windows = load_dataset(name, config_name, streaming=streaming, **place, **chosen)
-    except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError) as error:
+    # The last two: of front matter that is YAML of another shape than the library takes for granted.
+    except (DatasetsError, pa.ArrowException, ValueError, yaml.YAMLError, AttributeError, TypeError) as error:
         raise ValueError(_damaged(name, config_name, error)) from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(_unreachable(name, error)) from error
