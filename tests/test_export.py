@@ -102,6 +102,19 @@ def test_executorch_says_that_it_has_no_lstm():
     DynamoExporter().export(model, example, DynamoConfig(dynamic_shapes=ANY))  # others are as they were
 
 
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "executorch"])
+def test_other_peoples_lstms_are_drawn_as_if_nothing_of_ours_was_there(backend):
+    lstm = torch.nn.LSTM(3, 4, bidirectional=True, batch_first=True).eval()
+
+    def operators() -> list[str]:
+        program = torch.export.export(lstm, (torch.zeros(2, 5, 3),)).run_decompositions()
+        return [str(node.target) for node in program.graph.nodes]
+
+    expected = operators()
+    with apply_patches(backend):
+        assert operators() == expected
+
+
 def test_an_attention_mask_cannot_be_exported():
     model = small_model("log_mel", window_s=0.4)
     clips = waves(2, model.config.window_samples)

@@ -204,6 +204,9 @@ def test_a_floor_stands_for_everything_softer_and_nothing_else_changes(tmp_path)
     torch.testing.assert_close(torch.cat(list(LogMel(floored).stream([sound]))), cut, atol=1e-4, rtol=0)
     floored.save_pretrained(tmp_path)
     assert EnclsConfig.from_pretrained(tmp_path).identity() == floored.identity()
+    assert feature_config("log_mel", window_s=0.5, floor_db=-60).floor_db == -60.0  # a whole number is a number
+    stored = torch.full((1, 2, 3), -41.7).half().float()  # a floor that half precision does not have
+    assert torch.equal(LogMel.louder(stored, torch.full((1, 1, 1), 6.0), -41.7), stored)
     # What was made before has no such setting, and keeps its name in caches.
     assert "floor_db" not in usual.identity() and floored.identity() == usual.identity() | {"floor_db": -60.0}
 

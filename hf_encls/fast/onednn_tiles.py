@@ -6,6 +6,7 @@ a few clips. Latents made with and without it are equal to rounding.
 """
 
 import platform
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ ROUNDING = 1e-5  # the largest error in float32, as a share of the largest value
 KEPT = 2  # codecs and precisions of which a process keeps the graphs: it may extract many times from one
 TRACED = 3  # runs of a new graph: in the first two PyTorch only looks at it
 
+_MAKING = threading.Lock()
 _KEPT: dict[tuple, Callable[[torch.Tensor, int], torch.Tensor | None]] = {}
 
 
@@ -46,11 +48,12 @@ def onednn_convolutions(
     tiles of another length, those that a tile of noise shows to be wrong on this machine, and where no graph can be made.
     """
     made = (codec_hash(codec), dtype, torch.get_num_threads())
-    if made not in _KEPT:
-        while len(_KEPT) >= KEPT:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[made] = _make(codec, dtype)
-    return _KEPT[made]
+    with _MAKING:
+        if made not in _KEPT:
+            while len(_KEPT) >= KEPT:
+                del _KEPT[next(iter(_KEPT))]
+            _KEPT[made] = _make(codec, dtype)
+        return _KEPT[made]
 
 
 def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor, int], torch.Tensor | None]:

@@ -60,6 +60,7 @@ def feature_config(
         raise TypeError(f"expected fields of EnclsConfig, found {', '.join(sorted(unknown))}")
     foreign = {name for each in REPRESENTATIONS.values() for name in each.options} - set(representation.options)
     settings = {name: value for name, value in settings.items() if value is not None and name not in foreign}
+    settings |= {name: float(settings[name]) for name in {"floor_db", "bandwidth"} & settings.keys()}
     unit = 1
     if representation.needs_codec:
         if codec is None:

@@ -6,6 +6,7 @@ said here in whole numbers that may be symbols, while a graph is drawn and no lo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 
 import torch
@@ -32,8 +33,13 @@ def any_length(encoder: nn.Module) -> Iterator[None]:
     Raises `ExportError` for an LSTM that goes to ExecuTorch.
     """
     layer = decompositions.select_one_layer_lstm_function
-    if layer is _none_in_executorch and any(isinstance(module, nn.LSTM) for module in encoder.modules()):
-        _none_in_executorch()
+    if getattr(layer, "refuses", False) and any(isinstance(module, nn.LSTM) for module in encoder.modules()):
+        raise ExportError(
+            "ExecuTorch has no LSTM: expected mel or log-mel features, found a codec whose encoder holds one: export this "
+            "model to ONNX or OpenVINO"
+        )
+    if hasattr(layer, "is_ours"):
+        layer.is_ours = True  # an exporter draws the graph a second time, without coming by here
     convolutions = [module for module in encoder.modules() if hasattr(module, "_pad1d")]
     for module in convolutions:
         module._get_extra_padding_for_conv1d = lambda hidden: 0  # a part of what `_padding` says
@@ -90,12 +96,17 @@ def _lstm(input: torch.Tensor, hx: tuple, params: list) -> Callable:
     return decompositions.mkldnn_one_layer_lstm
 
 
-def _none_in_executorch(*_) -> None:
-    """Stands for PyTorch's choice of an LSTM while a graph is drawn for ExecuTorch."""
-    raise ExportError(
-        "ExecuTorch has no LSTM: expected mel or log-mel features, found a codec whose encoder holds one: export this model "
-        "to ONNX or OpenVINO"
-    )
+def _choice(original: Callable, refuses: bool = False) -> Callable:
+    """PyTorch's choice of an LSTM while an exporter of the library is at work: ours once a model of ours was drawn.
+
+    It is made anew for each export: other people's models are drawn as if this file was not there.
+    """
+
+    def choose(*args) -> Callable:
+        return _lstm(*args) if choose.is_ours else original(*args)
+
+    choose.is_ours, choose.refuses = False, refuses
+    return choose
 
 
 def _register() -> None:
@@ -105,9 +116,8 @@ def _register() -> None:
     except ImportError:  # a version without them
         return
     chosen = "torch._decomp.decompositions.select_one_layer_lstm_function"
-    for backend in ("onnx", "openvino"):
-        register_patch(backend, chosen)(lambda original: _lstm)
-    register_patch("executorch", chosen)(lambda original: _none_in_executorch)
+    for backend in ("onnx", "openvino", "executorch"):
+        register_patch(backend, chosen)(partial(_choice, refuses=backend == "executorch"))
     register_fx_node_fix("openvino")(_keep_outputs_alone)
     register_patch("openvino", "transformers.exporters.exporter_openvino._OV_CONVERSION_EXTENSIONS")(_with_lstm)
 

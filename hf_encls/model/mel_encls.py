@@ -13,6 +13,7 @@ from .representation_encls import Representation
 from .windows_encls import WindowStream, cut, cut_in_graph
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
+ROUNDING_DB = 2**-5  # of half precision, of levels of 64 to 128 dB
 FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
 
 
@@ -182,8 +183,11 @@ class LogMel(Mel):
 
     @classmethod
     def louder(cls, windows: torch.Tensor, gain_db: torch.Tensor, floor_db: float | None = None) -> torch.Tensor:
-        floor = 10 * np.log10(MIN_POWER) if floor_db is None else floor_db
-        return torch.where(windows > floor, (windows + gain_db).clamp_min(floor), windows)
+        if floor_db is None:
+            floor = least = 10 * np.log10(MIN_POWER)
+        else:  # one that half precision does not have is stored as the number next to it
+            floor, least = floor_db, floor_db + ROUNDING_DB
+        return torch.where(windows > least, (windows + gain_db).clamp_min(floor), windows)
 
     def scaled(self, power: torch.Tensor) -> torch.Tensor:
         floor_db = self.config.floor_db

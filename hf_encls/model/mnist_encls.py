@@ -57,7 +57,7 @@ class MnistHead(Head):
     def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
         # ReLU after the pooling is the same, on a quarter of the values.
         graph = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if graph or maps.device.type != "cpu" or maps.stride(1) != 1:
+        if graph or maps.device.type != "cpu" or maps.stride(1) != 1 or maps.shape[1] == 1:
             return self.pool(maps).relu()
         # PyTorch's own also notes where each maximum was, which only a gradient asks for.
         size = self.pool.kernel_size
