@@ -106,13 +106,13 @@ def test_executorch_says_that_it_has_no_lstm():
 def test_other_peoples_lstms_are_drawn_as_if_nothing_of_ours_was_there(backend):
     lstm = torch.nn.LSTM(3, 4, bidirectional=True, batch_first=True).eval()
 
-    def operators() -> list[str]:
+    def whole_layers() -> int:
         program = torch.export.export(lstm, (torch.zeros(2, 5, 3),)).run_decompositions()
-        return [str(node.target) for node in program.graph.nodes]
+        return sum("rnn_layer" in str(node.target) for node in program.graph.nodes)
 
-    expected = operators()
+    expected = whole_layers()
     with apply_patches(backend):
-        assert operators() == expected
+        assert whole_layers() == expected
 
 
 def test_an_attention_mask_cannot_be_exported():
