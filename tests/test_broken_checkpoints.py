@@ -352,7 +352,7 @@ def test_a_huge_network_takes_neither_time_nor_memory(broken, tmp_path):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert run.returncode == 2 and run.stderr.count("\n") == 1
     assert (
-        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 8
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 30
     )  # of the processor, imports included
     assert after.ru_maxrss < 2_000_000  # KiB
 

@@ -21,6 +21,13 @@ def test_a_model_type_that_is_no_text_is_no_family(kind, tmp_path):
         codec_adapter({"model_type": kind})
 
 
+@pytest.mark.parametrize("dtype", ["cuda", "int8", "nothing", 3])
+def test_a_dtype_that_is_no_floating_point_type_is_refused(dtype, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "encodec", "dtype": dtype}))
+    with pytest.raises(CodecNotFoundError, match="config.json: expected dtype to be one of float16"):
+        load_codec(tmp_path)
+
+
 @pytest.mark.parametrize("kind", codec_encls.REFUSED)
 def test_other_tokenizers_are_refused_with_the_reason(kind, tmp_path):
     (tmp_path / "config.json").write_text(f'{{"model_type": "{kind}"}}')

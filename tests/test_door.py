@@ -341,7 +341,7 @@ def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
             {"log_history": [{"epoch": {"a": 1}}]},
             {"stateful_callbacks": 3},
         ),
-        *({"total_flos": "x"}, {"train_batch_size": "x"}, {"best_metric": [1]}),
+        *({"total_flos": "x"}, {"train_batch_size": "x"}, {"train_batch_size": None}, {"best_metric": [1]}),
         *({"log_history": [{"epoch_s": value}]} for value in (math.nan, math.inf, -1)),
     ],
 )
@@ -351,7 +351,7 @@ def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
     folder = tmp_path / "checkpoint-1"
     folder.mkdir()
     log = [{"epoch_s": 0.5, "loss": math.nan}, {"epoch_s": None}, {"eval_loss": None}]
-    state = {"global_step": 1, "max_steps": 2, "log_history": log, "total_flos": 1, "train_batch_size": None}
+    state = {"global_step": 1, "max_steps": 2, "log_history": log, "total_flos": 1, "train_batch_size": 8}
     (folder / "trainer_state.json").write_text(json.dumps(state))
     assert last_checkpoint(tmp_path) == folder
     (folder / "trainer_state.json").write_text(json.dumps(state | change))

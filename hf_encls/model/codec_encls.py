@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 from .adapter_encls import CodecAdapter
 from .dac_encls import DacAdapter
 from .encodec_encls import EncodecAdapter
+from .limits_encls import check_dtype
 from .mimi_encls import MimiAdapter, PocketTTSAdapter
 from .vibevoice_encls import VibeVoiceAdapter
 from .xcodec_encls import XcodecAdapter
@@ -37,6 +38,7 @@ def codec_adapter(codec: nn.Module | PreTrainedConfig | Mapping) -> CodecAdapter
     family = FAMILIES[kind]
     if not isinstance(config, Mapping):
         return family(config)
+    check_dtype(config.get("dtype", config.get("torch_dtype")))
     try:
         codec_config = family.class_of_config()(**{key: value for key, value in config.items() if key != "model_type"})
     except StrictDataclassError as error:

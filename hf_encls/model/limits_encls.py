@@ -67,8 +67,13 @@ def check_numbers(config: PreTrainedConfig, num_labels: int | None) -> None:
         raise ValueError(f"expected id2label with the keys 0 to {len(names) - 1}, found {_short(list(names))}")
     if names is not None and not all(isinstance(name, str) for name in names.values()):
         raise ValueError("expected id2label with names of classes, found one that is no text")
-    if config.dtype is not None and str(config.dtype).removeprefix("torch.") not in FLOATS:
-        raise ValueError(f"expected dtype to be one of {', '.join(FLOATS)}, found {config.dtype!r}")
+    check_dtype(config.dtype)
+
+
+def check_dtype(dtype: object) -> None:
+    """Raise `ValueError` for a dtype that weights cannot have; the library takes any name that PyTorch has."""
+    if dtype is not None and str(dtype).removeprefix("torch.") not in FLOATS:
+        raise ValueError(f"expected dtype to be one of {', '.join(FLOATS)}, found {dtype!r}")
 
 
 def check_encodec(config: EncodecConfig) -> None:

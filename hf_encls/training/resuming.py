@@ -20,8 +20,8 @@ STATE_SHAPE = {
     **{"global_step": int, "max_steps": int, "log_history": [{"*": (float, None)}], "epoch?": (float, None)},
     **{"best_model_checkpoint?": (str, None), "stateful_callbacks?": (dict, None)},
     # What Trainer calculates with: numbers, whichever kind a version writes.
-    **dict.fromkeys(("total_flos?", "num_input_tokens_seen?", "num_train_epochs?"), float),
-    **dict.fromkeys(("logging_steps?", "eval_steps?", "save_steps?", "train_batch_size?"), (float, None)),
+    **dict.fromkeys(("total_flos?", "num_input_tokens_seen?", "num_train_epochs?", "train_batch_size"), float),
+    **dict.fromkeys(("logging_steps?", "eval_steps?", "save_steps?"), (float, None)),
     **dict.fromkeys(("best_metric?", "best_global_step?"), (float, None)),
 }
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
