@@ -233,7 +233,7 @@ def test_names_say_what_stands_in():
 
 def test_half_written_checkpoints_are_dropped(tmp_path: Path):
     for number, text in (
-        (1, '{"global_step": 1, "max_steps": 4, "log_history": []}'),
+        (1, '{"global_step": 1, "max_steps": 4, "log_history": [], "train_batch_size": 8}'),
         (2, '{"global_step": 2, "max_st'),
         (3, None),
     ):
