@@ -381,7 +381,7 @@ def test_a_number_that_pretraining_cannot_use_is_named(option, good, tmp_path, c
         ),
         # A shell has the signal ignored where it runs the tests in the background.
         (
-            "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT)",
+            "import signal as s; s.signal(s.SIGINT, s.default_int_handler); s.raise_signal(s.SIGINT)",
             130,
             "interrupted",
         ),
