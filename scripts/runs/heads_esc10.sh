@@ -1,0 +1,20 @@
+#!/bin/sh
+# Every head on the official folds of ESC-10, of log-mel and of mini's latents: a row for each way to cut windows and to
+# train, and what choosing among them by the validation folds alone comes to (no test fold is looked at for that).
+#   scripts/runs/heads_esc10.sh ESC10_FOLDER OUTPUT_DIR
+# The table is OUTPUT_DIR/codecs.md. A cell that is finished is not trained again.
+set -e
+cd "$(dirname "$0")/../.."
+DATA=${1:?"usage: $0 ESC10_FOLDER OUTPUT_DIR"}
+OUT=${2:?"usage: $0 ESC10_FOLDER OUTPUT_DIR"}
+
+compare() {
+    python scripts/compare_codecs.py --data_dir "$DATA" --codec mini --protocol official --n_fft 1024 --epochs recipe \
+        --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" "$@"
+}
+
+# Fitted at once: seconds for each.
+compare --heads statistics modulation --window_s 1 5 --floor_db none -50 --recipe paper recommended
+# Networks: minutes for each.
+compare --heads mnist conv --recipe paper recommended
+compare --heads mnist conv statistics modulation --window_s 1 5 --floor_db none -50 --recipe paper recommended --finished
