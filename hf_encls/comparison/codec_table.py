@@ -18,6 +18,7 @@ from hf_encls.report.tables import markdown_table
 COSTS = ("kB/s", "kbit/s of codes", "speed")
 TOLD = ("clips told right", "deviation", "95% interval")
 COMPARED = ("less log_mel", "p, folds (t)", "p, clips (McNemar)")
+TIMES = ("training (s)", "CPU (s)")
 SETTINGS = {"window_s": "window (s)", "floor_db": "floor (dB)", "recipe": "recipe"}  # columns where they differ
 UNIT = {"clip": "draws of the split", "official": "folds", "paper": "draws of the split"}
 CHOSEN = "chosen by validation"
@@ -158,7 +159,7 @@ def page(rows: Sequence[Mapping], choices: Sequence[Mapping], conditions: Mappin
     settings = [name for name in SETTINGS if len({row[name] for row in rows}) > 1]
     for protocol, of_protocol in _grouped(rows, lambda row: row["protocol"]).items():
         count, several = of_protocol[0]["accuracy"]["count"], [SETTINGS[name] for name in settings]
-        head = ("features", "head", *several, *COSTS, *TOLD, *COMPARED, "training (s)")
+        head = ("features", "head", *several, *COSTS, *TOLD, *COMPARED, *TIMES)
         cells = [_cells(row, settings) for row in of_protocol]
         lines += [f"## Protocol `{protocol}`: {count} {UNIT[protocol]}", ""]
         lines += [markdown_table(head, cells, 2), ""]
@@ -175,7 +176,7 @@ def _page_of_choices(choices: Sequence[Mapping], conditions: Mapping) -> list[st
     unknown = dict.fromkeys(markdown(row["features"]) for row in choices if "accuracy" not in row)
     lines = []
     if known:
-        head = ("features", "among", CHOSEN, *TOLD, *COMPARED, "training (s)", "features (s)")
+        head = ("features", "among", CHOSEN, *TOLD, *COMPARED, *TIMES, "features (s)")
         cells = [_cells_of_choice(row, conditions["audio_s"]) for row in known]
         lines += [
             "In each division the candidate whose validation clips were told best, scored on its test clips:",
@@ -197,8 +198,8 @@ all rows in turns in one run, relative to {REFERENCE}. The deviation is that of 
 it is rather too narrow than too wide (Dietterich 1998). Both tests are two-sided and paired with {REFERENCE} under the
 same head, window and recipe (with the first of its floors): Student's over folds, McNemar's exact one over clips (of the
 first seed). With many rows some p are small by chance: nothing is corrected for that. Training: seconds of the clock for
-one division, with whatever else the machine had to do; of a choice those of all its candidates. Features: seconds to make
-them of all clips once, without decoding.
+one division, with whatever else the machine had to do; CPU: those of the process, in which the scoring is too. Of a choice
+they are those of all its candidates. Features: seconds to make them of all clips once, without decoding.
 """
 
 
@@ -214,14 +215,14 @@ def _cells(row: Mapping, settings: Sequence[str]) -> list[str]:
         "" if kbits is None else f"{kbits:g}",
         f"{row['relative_speed']:.3g}",
         *_told(row),
-        _seconds(row),
+        *_seconds(row),
     ]
 
 
 def _cells_of_choice(row: Mapping, audio_s: float) -> list[str]:
     choices = "; ".join(f"{text} ({count})" for text, count in row["choices"])
     features_s = f"{audio_s / row['x_real_time']:.0f}"
-    return [_tagged(row), row["among"], markdown(choices), *_told(row), _seconds(row), features_s]
+    return [_tagged(row), row["among"], markdown(choices), *_told(row), *_seconds(row), features_s]
 
 
 def _tagged(row: Mapping) -> str:
@@ -237,8 +238,9 @@ def _told(row: Mapping) -> list[str]:
     return [f"{accuracy['mean']:.3f}", *sure, *compared]
 
 
-def _seconds(row: Mapping) -> str:
-    return "" if row["training_s"] is None else f"{row['training_s']:.1f}"
+def _seconds(row: Mapping) -> list[str]:
+    """The columns TIMES."""
+    return ["" if row[key] is None else f"{row[key]:.1f}" for key in ("training_s", "cpu_s")]
 
 
 def _interval(values: Mapping) -> str:
