@@ -24,7 +24,7 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
-from hf_encls.training.recipe import Recipe
+from hf_encls.training.recipe import with_whole_recipe
 from hf_encls.training.resuming import last_checkpoint
 from hf_encls.training.run import probabilities, train
 from hf_encls.training.settings import run_settings
@@ -194,8 +194,7 @@ def _check_same(before: dict, now: dict, place: Path) -> None:
 
 
 def _changed(before: dict, now: dict) -> list[str]:
-    # What a recipe had not when a cell was made did nothing to it.
-    before, now = (each | {"recipe": Recipe().settings() | each.get("recipe", {})} for each in (before, now))
+    before, now = map(with_whole_recipe, (before, now))
     return sorted(name for name in now if before.get(name) != now[name])
 
 

@@ -1,6 +1,7 @@
 """What is done to batches, to the loss, to the learning rate and to the weights, so that few sounds teach more."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import get_type_hints
 
@@ -135,6 +136,12 @@ RECIPES = {
         refit=True,
     ),
 }
+
+
+def with_whole_recipe(settings: Mapping) -> Mapping:
+    """Settings of a run whose recipe, where they have one, has all fields: one that was not written down did nothing."""
+    recipe = settings.get("recipe")
+    return {**settings, "recipe": Recipe().settings() | recipe} if isinstance(recipe, dict) else settings
 
 
 def _value(field: str, text: str, kind: type) -> bool | int | float | str:
