@@ -183,6 +183,8 @@ def test_windows_floors_and_recipes_are_compared(tones, monkeypatch, no_network)
     )
     finished = compare(tones, *more, "--recipe", "recommended", "paper", "--finished")
     assert [row["recipe"] for row in finished] == ["paper"] * 6 and len(trained) == 6
+    with pytest.raises(ValueError, match="expected a row of finished cells in .*cells, found none"):
+        compare(tones, *more, "--seeds", "1", "--finished")
 
 
 def test_what_cannot_be_is_said_before_the_work(tones):
@@ -190,5 +192,9 @@ def test_what_cannot_be_is_said_before_the_work(tones):
         compare(tones, "--window_s", "0.02")
     with pytest.raises(ValueError, match="official needs a data set with folds"):
         compare(tones, "--protocol", "official")
+    with pytest.raises(ValueError, match="expected --epochs to be a number or `recipe`, found 'many'"):
+        compare(tones, "--epochs", "many")
+    with pytest.raises(ValueError, match="expected a recipe paper or recommended, found 'mine'"):
+        compare(tones, "--recipe", "paper", "mine")
     with pytest.raises(ValueError, match="expected a codec at 'nowhere'"):
         compare(tones, "--codec", "nowhere")

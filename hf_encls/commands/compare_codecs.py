@@ -65,6 +65,8 @@ def main(args: list[str] | None = None) -> Path:
             candidate = Candidate(head, each.window_s, each.config.floor_db, recipe)
             found = list(run_cells(each, candidate, of_protocol, work))
             cells += found if len(found) == len(of_protocol) else []  # a row is of all its divisions
+        if not cells:
+            raise ValueError(f"expected a row of finished cells in {work.folder}, found none: leave --finished out")
         rows = {name: each.costs() | {"x_real_time": speed[name]} for name, each in firsts.items()}
         rows = {name: row | _remarks(firsts[name], dataset) for name, row in rows.items()}
         conditions = {"dataset": dataset, "clips": report.used, "epochs": epochs, "seeds": options.seeds}
@@ -100,7 +102,8 @@ def _recipes(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(Recipe.parse(text).text for text in texts))
 
 
-def _floor(text: str) -> float | None:
+def decibels(text: str) -> float | None:
+    """The value of --floor_db; the parser names this function where it is none."""
     return None if text == "none" else float(text)
 
 
@@ -206,7 +209,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--floor_db",
         nargs="+",
-        type=_floor,
+        type=decibels,
         default=[None],
         help="of log_mel, as for training; several are compared, none is its own (default: none)",
     )
