@@ -12,7 +12,7 @@ OUT=${2:?"$USAGE"}
 
 compare() {
     python scripts/compare_codecs.py --data_dir "$DATA" --codec mini --protocol official --n_fft 1024 --epochs recipe \
-        --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" --recipe paper recommended "$@"
+        --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" --recipe recommended paper "$@"
 }
 
 compare --heads statistics modulation --window_s 5 --floor_db none -50
