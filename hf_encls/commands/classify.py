@@ -1,7 +1,6 @@
 """Label files and folders: one row for each file, as a table, CSV or JSON lines."""
 
 import json
-import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TextIO
 
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_model_options, as_options
-from hf_encls.files import new_file, writing
+from hf_encls.files import move_into_place, new_file, unfinished, writing
 from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.files.finding import find_files
 
@@ -113,7 +112,7 @@ def load_pipe(options):
 def output(path: str | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when it is finished.
 
-    After an interrupt or an error, what was written is kept under the temporary name, which is printed.
+    After an interrupt or an error, what was written is kept under another name beside it, which is printed.
     """
     if path is None:
         yield sys.stdout
@@ -125,8 +124,8 @@ def output(path: str | None) -> Iterator[TextIO]:
                 yield file
         except BaseException:
             if partial.stat().st_size:
-                kept = target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}")
-                os.replace(partial, kept)
+                kept = unfinished(target)
+                move_into_place(partial, kept)
                 print(f"{target} is not finished; what was written is in {kept}", file=sys.stderr)
             raise
 
