@@ -89,11 +89,11 @@ def _typical(units: np.ndarray, known: np.ndarray, count: int, seed: int) -> lis
     together = np.concatenate([units, known])
     number = min(len(known) + count, len(together))
     clusters = _clusters(together, number, seed)
-    own, sizes = clusters[: len(units)], np.bincount(clusters, minlength=number)
+    of_units, sizes = clusters[: len(units)], np.bincount(clusters, minlength=number)
     taken = np.bincount(clusters[len(units) :], minlength=number) > 0
     distances = _distances(units)
-    order = [cluster for cluster in np.lexsort((-sizes, taken)) if (own == cluster).any()]
-    chosen = [int(np.flatnonzero(own == n)[distances[own == n].argmin()]) for n in order[:count]]
+    order = [cluster for cluster in np.lexsort((-sizes, taken)) if (of_units == cluster).any()]
+    chosen = [int(np.flatnonzero(of_units == n)[distances[of_units == n].argmin()]) for n in order[:count]]
     rest = [index for index in np.argsort(distances, kind="stable").tolist() if index not in chosen]
     return chosen + rest[: count - len(chosen)]
 

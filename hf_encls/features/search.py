@@ -99,13 +99,13 @@ class SoundIndex:
         return np.concatenate(blocks)
 
     def _nearest(self, windows: torch.Tensor, top_k: int | None, leave_out: set[str]) -> list[Match]:
-        asked = _units(self.vectors.of(windows))
+        queries = _units(self.vectors.of(windows))
         total, best = np.zeros(len(self.clip_ids)), np.full(len(self._units), -np.inf, np.float32)
-        for at in range(0, len(asked), ROWS):
-            cosines = asked[at : at + ROWS] @ self._units.T  # (windows of the sound, windows of the folder)
+        for at in range(0, len(queries), ROWS):
+            cosines = queries[at : at + ROWS] @ self._units.T  # (windows of the sound, windows of the folder)
             total += np.maximum.reduceat(cosines, self._first, axis=1).sum(axis=0)
             best = np.maximum(best, cosines.max(axis=0))
-        similarity = total / len(asked)
+        similarity = total / len(queries)
         ends = [*self._first[1:], len(best)]
         matches = []
         for clip in np.argsort(-similarity, kind="stable"):

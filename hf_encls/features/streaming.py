@@ -18,6 +18,7 @@ from hf_encls.features.checks import check_values, check_windows
 from hf_encls.features.mixing import ROWS_PER_BLOCK, Block, StreamedRow, mixed
 from hf_encls.features.parquet_windows import WindowGroup, window_groups
 from hf_encls.features.store import arrow_windows, embed
+from hf_encls.model.statistics_encls import moments
 
 BUFFER_BYTES = 256 << 20  # of windows that are mixed with each other
 STREAM = "the stream of windows"  # what errors call a data set whose name was not given
@@ -128,26 +129,11 @@ class StreamedPart(torch.utils.data.IterableDataset):
             yield from self._rows(windows, labels)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (C,) of each band, as `FeatureStore.statistics`, in one pass.
-
-        Blocks are joined by Chan, Golub and LeVeque's formula: sums of squares would drown small deviations.
-        """
-        count, mean, square = 0, 0.0, 0.0
-        for windows, _ in self._blocks(None):
-            windows = self._embedded(windows).double()
-            added = windows.shape[0] * windows.shape[2]
-            if not added:
-                continue
-            block_mean = windows.mean(dim=(0, 2))
-            delta = block_mean - mean
-            square = (
-                square
-                + (windows - block_mean[:, None]).square().sum(dim=(0, 2))
-                + delta**2 * (count * added / (count + added))
-            )
-            mean = mean + delta * (added / (count + added))
-            count += added
-        return mean.float(), (square / count).sqrt().float()
+        """Mean and standard deviation (C,) of each band, as `FeatureStore.statistics`, in one pass."""
+        mean, deviation = moments(
+            self._embedded(windows).double().transpose(0, 1) for windows, _ in self._blocks(None)
+        )
+        return mean.float(), deviation.float()
 
     def _blocks(self, seed: int | None) -> Iterator[Block]:
         """The windows of this part as they are stored; with a seed, row groups come in another order."""

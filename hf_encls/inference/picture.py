@@ -136,8 +136,8 @@ def _draw_why(axes: "Axes", why: Explanation) -> None:
         vmin=0,
         vmax=high,
     )
-    asked = set(why.labels)
-    axes.set_title(f"Why: what spoke for {drawn(asked.pop()) if len(asked) == 1 else 'the label'}", fontsize=9)
+    labels = set(why.labels)
+    axes.set_title(f"Why: what spoke for {drawn(labels.pop()) if len(labels) == 1 else 'the label'}", fontsize=9)
     axes.set(ylabel=why.row_name if bands > 1 else "All bands", **({} if bands > 1 else {"yticks": []}))
     axes.figure.colorbar(image, ax=axes, label="Nats", pad=0.01, aspect=12)
 
