@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from small_commands import run, save_models, write_sounds
 
-from hf_encls.commands.classify import output
+from hf_encls.commands.outputs import output
 from hf_encls.files import unfinished
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from hf_encls.commands.classify import load_pipe, output
+from hf_encls.commands.classify import load_pipe
 from hf_encls.commands.inputs import Inputs
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, device
 from hf_encls.commands.sound_inputs import (
     FORMATS,
@@ -21,7 +21,6 @@ from hf_encls.commands.sound_inputs import (
     sounds_of,
 )
 from hf_encls.features.label_next import Choice, choose, clip_vectors, predicted
-from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls label-next recordings --features log_mel --count 20                      # no label yet
@@ -57,7 +56,7 @@ def main(args: list[str] | None = None) -> int:
     table = [
         {"rank": rank, "file": path_of(inputs, options.where, file)} | row for rank, (file, row) in enumerate(rows, 1)
     ]
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         out.write(render(table, options.format))
     return 0
 

@@ -71,6 +71,11 @@ class Vectors:
         return (features - self.mean) * self.scale
 
 
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (n, D) -> those of length 1 in their directions."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
 def _standard(blocks: Iterator[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean, and one over the deviation, of each band (C, 1) over all windows (W, C, T) and their frames."""
     mean, deviation = moments(windows.double().transpose(0, 1).flatten(1) for windows in blocks)
