@@ -342,8 +342,12 @@ def test_esc10_of_a_full_copy_is_prepared_and_published_as_such(tmp_path, monkey
 
 @pytest.mark.parametrize("facts", KNOWN, ids=lambda facts: facts.name)
 def test_missing_and_empty_folders_are_clear_errors(tmp_path, facts):
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="found nothing: check the path"):
         load_clips(tmp_path / "nothing", facts.name)
+    (tmp_path / "clip.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"clip\.wav', found a file: check the path"):
+        load_clips(tmp_path / "clip.wav", facts.name)
+    (tmp_path / "clip.wav").unlink()
     with pytest.raises(ValueError, match="found none"):
         load_clips(tmp_path, facts.name)
 

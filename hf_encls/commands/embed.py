@@ -9,6 +9,7 @@ from hf_encls.commands.classify import expand, load_pipe
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
 from hf_encls.files import new_file, unfinished, writing
+from hf_encls.files.finding import require_folder
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet
@@ -37,8 +38,7 @@ def main(args: list[str] | None = None) -> int:
     import datasets
 
     datasets.disable_progress_bars()
-    if not Path(options.folder).is_dir():
-        raise ValueError(f"expected a folder of audio at {options.folder!r}, found none")
+    require_folder(options.folder, "a folder of audio")
     print("loading the model", file=sys.stderr, flush=True)
     files = [file for file in expand([options.folder]) if file.suffix.lower() != ".ecdc"]
     rows: list[dict] = []

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -21,6 +20,7 @@ from hf_encls.commands.sound_inputs import (
     sounds_of,
 )
 from hf_encls.features.label_next import Choice, choose, clip_vectors, predicted
+from hf_encls.files.finding import require_folder
 
 EXAMPLES = """examples:
   hf-encls label-next recordings --features log_mel --count 20                      # no label yet
@@ -73,8 +73,8 @@ def _check(options) -> None:
         if getattr(options, name) is not None and options.model is None:
             raise ValueError(f"--{name} is about a model: name one with --model, or leave it out")
     for folder in (options.where, options.labelled):
-        if folder is not None and not Path(folder).is_dir():
-            raise ValueError(f"expected a folder of sounds at {folder!r}, found none")
+        if folder is not None:
+            require_folder(folder, "a folder of sounds")
 
 
 def _of_model(options) -> tuple[Inputs, list[tuple[str, dict]]]:

@@ -24,7 +24,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.walk import roots
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, reasons_text, require_folder
 
 # In the order of `target`, 0 to 49.
 CLASSES = (
@@ -133,17 +133,16 @@ def load_esc50(
     """
     if subset not in (None, ESC10.name, ESC50.name):
         raise ValueError(f'subset must be "esc10", "esc50" or None, got {subset!r}')
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise ValueError(f"expected ESC-50 in the folder {str(data_dir)!r}, which does not exist: check the path")
+    data_dir = require_folder(data_dir, "the folder of ESC-50")
     root = _find_root(data_dir) or data_dir
     rows, left_out = _from_table(root) if (root / META).is_file() else _from_names(root)
     refuse_twins({row["path"]: clip_name(row["path"].stem) for row in rows}, root)
     if subset == ESC10.name:
         rows = [row for row in rows if row["label"] in ESC10_CLASSES]
     if not rows:
-        reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
-        raise ValueError(f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons}")
+        raise ValueError(
+            f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons_text(left_out)}"
+        )
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     only_esc10 = set(clips.features["label"].names) <= set(ESC10_CLASSES)
     facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50

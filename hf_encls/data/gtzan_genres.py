@@ -22,7 +22,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, reasons_text, require_folder
 
 CLASSES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 GTZAN_GENRES = DatasetFacts(
@@ -139,9 +139,7 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
     Raises `ValueError` for a folder without usable clips, for two editions of one clip, and, with `strict`, for every
     file that had to be left out.
     """
-    root = Path(data_dir)
-    if not root.is_dir():
-        raise ValueError(f"expected GTZAN genres in the folder {str(root)!r}, which does not exist: check the path")
+    root = require_folder(data_dir, "the folder of GTZAN genres")
     folds = official_lists()
     groups = {name: f"equal-{pair[0]}" for pair in EQUAL_FILES for name in pair}
     audio = find_audio(root)
@@ -161,8 +159,8 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
         row = {"path": path, "label": match["genre"], "fold": folds.get(path.stem, 0)}
         rows.append(row | {"group": groups.get(path.stem, path.stem)})
     refuse_twins({row["path"]: row["path"].stem for row in rows}, root)
-    reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
     if not rows:
+        reasons = reasons_text(left_out)
         raise ValueError(f"expected clips named GENRE.NNNNN.wav or .au under {root}, found none:{reasons}")
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     for row in report.left_out:
