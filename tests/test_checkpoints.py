@@ -15,12 +15,13 @@ from huggingface_hub import HfApi, constants
 from small_models import save_small_model, small_codec
 
 from hf_encls import EnclsPipeline
-from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.loading import CodecNotFoundError, load_codec
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.comparison.models import compare
 from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.inference.embeddings import load_model
+from hf_encls.model.identity_encls import codec_hash
 
 
 @pytest.fixture
