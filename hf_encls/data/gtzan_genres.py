@@ -130,11 +130,12 @@ def recognises(data_dir: Path) -> bool:
     return bool(files) and all(NAME.fullmatch(path.stem) for path in files)
 
 
-def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Dataset, ScanReport, DatasetFacts]:
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read the `.wav` or the `.au` edition, in genre folders at any depth or in one folder: the name gives the genre.
 
     `fold` is TRAIN, VALIDATION or TEST of splits.py for the clips of the fault-filtered lists and 0 for the 70 others;
     `group` joins files that are equal to the byte. What differs from the full set is a warning of the report.
+    There is one data set here: `name` decides nothing.
 
     Raises `ValueError` for a folder without usable clips, for two editions of one clip, and, with `strict`, for every
     file that had to be left out.
@@ -181,11 +182,6 @@ def official_lists() -> dict[str, int]:
                 for number in range(int(first), int(last or first) + 1):
                     lists[f"{genre}.{number:05d}"] = part
     return lists
-
-
-def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
-    """`load_gtzan_genres`; there is one data set here, so `name` decides nothing."""
-    return load_gtzan_genres(data_dir, strict=strict)
 
 
 def clip_name(stem: str) -> str:

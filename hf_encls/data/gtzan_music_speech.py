@@ -56,11 +56,11 @@ def recognises(data_dir: Path) -> bool:
     return any((root / "music_wav").is_dir() and (root / "speech_wav").is_dir() for root in roots(data_dir))
 
 
-def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tuple[Dataset, ScanReport, DatasetFacts]:
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read `music_wav/` and `speech_wav/` (or `music/` and `speech/`); the classes are called music and speech.
 
-    No groups and no folds are known. Raises `ValueError` for a folder that does not hold both, for two files of one
-    name, and, with `strict`, for every file that had to be left out.
+    No groups and no folds are known. There is one data set here: `name` decides nothing. Raises `ValueError` for a folder
+    that does not hold both, for two files of one name, and, with `strict`, for every file that had to be left out.
     """
     data_dir = require_folder(data_dir, "the folder of GTZAN music/speech")
     root = next((root for root in roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
@@ -79,11 +79,6 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     report.warnings += differences(GTZAN_MUSIC_SPEECH, clips)
     return clips, report, GTZAN_MUSIC_SPEECH
-
-
-def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
-    """`load_gtzan_music_speech`; there is one data set here, so `name` decides nothing."""
-    return load_gtzan_music_speech(data_dir, strict=strict)
 
 
 def clip_name(stem: str) -> str:
