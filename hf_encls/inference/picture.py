@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,6 @@ class Envelope:
         self._rest = np.zeros(0, np.float32)
         self._bins: list[np.ndarray] = []
         self.num_samples = 0
-
-    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass blocks (n,) on and look at them on the way."""
-        for block in blocks:
-            self.add(block)
-            yield block
 
     def add(self, block: np.ndarray) -> None:
         """Look at a block (n,)."""
