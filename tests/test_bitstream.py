@@ -19,9 +19,9 @@ from hf_encls.codec.bitstream import BitstreamError, is_ecdc, pack, pack_numbers
 from hf_encls.codec.codes import Codes, CodesError, from_arrays, layout_of, load_codes, save_codes
 from hf_encls.codec.coding import decode, decode_blocks, encode
 from hf_encls.codec.identity import check_fits, codebooks_of
-from hf_encls.codec.loading import codebook_hash
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.encoding_encls import stream_causal
+from hf_encls.model.identity_encls import codebook_hash
 
 
 @pytest.fixture(scope="module", params=[24, 48])

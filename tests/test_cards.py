@@ -17,10 +17,11 @@ from huggingface_hub import DatasetCardData, HfApi, ModelCard, constants
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
 from hf_encls.codec.facts import CodecFacts, with_licence
-from hf_encls.codec.loading import ASSETS, codec_facts, codec_hash, load_codec
+from hf_encls.codec.loading import ASSETS, codec_facts, load_codec
 from hf_encls.data.esc50 import ESC10
 from hf_encls.data.facts import copy_text
 from hf_encls.files import checkpoints
+from hf_encls.model.identity_encls import codec_hash
 from hf_encls.report.cards import (
     TEMPLATES,
     eval_results,

@@ -15,12 +15,14 @@ from huggingface_hub import HfApi, constants
 from small_models import save_small_model, small_codec
 
 from hf_encls import EnclsPipeline
-from hf_encls.codec.loading import CodecNotFoundError, codec_hash, load_codec
+from hf_encls.codec.loading import CodecNotFoundError, load_codec
 from hf_encls.codec.published import DEFAULT_CODECS
 from hf_encls.commands import cli
 from hf_encls.comparison.models import compare
 from hf_encls.files.checkpoints import find_checkpoint
+from hf_encls.hub.pull_features import load_published
 from hf_encls.inference.embeddings import load_model
+from hf_encls.model.identity_encls import codec_hash
 
 
 @pytest.fixture
@@ -64,6 +66,17 @@ def test_without_a_network_it_is_said_at_once(how, monkeypatch, tmp_path, reques
         assert "\n" not in text and endpoint in text and DEFAULT_CODECS[24_000] in text and "give" in text
     with pytest.raises(CodecNotFoundError, match=r"mini, which is bundled; or a folder .*; or take log-mel features"):
         load_codec(DEFAULT_CODECS[48_000])
+
+
+@pytest.mark.parametrize("how", ["refusing", "silent"])
+def test_features_are_asked_for_as_quickly(how, monkeypatch, tmp_path, request):
+    endpoint = request.getfixturevalue(how)
+    point_to(monkeypatch, endpoint, tmp_path)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="could not read the data set 'somebody/features'.*no copy") as caught:
+        load_published("somebody/features", "log_mel")
+    assert time.monotonic() - started < 5
+    assert "\n" not in str(caught.value) and endpoint in str(caught.value)
 
 
 def _unknown(*args, **kwargs):

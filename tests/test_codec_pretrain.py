@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecFeatureExtractor, EncodecModel
 
-from hf_encls.codec.loading import codec_facts, codec_hash, load_codec
+from hf_encls.codec.loading import codec_facts, load_codec
 from hf_encls.codec_training import finishing, progress
 from hf_encls.codec_training.autoencoder import Autoencoder, initialise, run_clip
 from hf_encls.codec_training.corpus import Corpus, TrainingSounds, draw_batch, generated_corpus, read_corpus
@@ -34,6 +34,7 @@ from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
 from hf_encls.features.extraction import feature_config, frontend_of
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
+from hf_encls.model.identity_encls import codec_hash
 
 pytestmark = pytest.mark.usefixtures("own_accelerator")
 TINY = {

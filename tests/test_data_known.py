@@ -14,11 +14,11 @@ from hf_encls import data
 from hf_encls.commands import prepare as prepare_command
 from hf_encls.commands import validate as validate_command
 from hf_encls.data import esc50
-from hf_encls.data.esc50 import ESC10, ESC50, load_esc50
+from hf_encls.data.esc50 import ESC10, ESC50
 from hf_encls.data.facts import checksums
-from hf_encls.data.gtzan_genres import EQUAL_FILES, GTZAN_GENRES, load_gtzan_genres, official_lists
+from hf_encls.data.gtzan_genres import EQUAL_FILES, GTZAN_GENRES, official_lists
 from hf_encls.data.gtzan_genres import expected_clips as expected_genres
-from hf_encls.data.gtzan_music_speech import GTZAN_MUSIC_SPEECH, load_gtzan_music_speech
+from hf_encls.data.gtzan_music_speech import GTZAN_MUSIC_SPEECH
 from hf_encls.data.load import FOLDER, KNOWN, MODULES, load_clips, recognise
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION, enforce, leak_check, make_splits
 from hf_encls.data.validate import validate
@@ -118,10 +118,8 @@ def test_esc50_official_and_clip_protocols_run_on_it_without_a_leak(tmp_path):
 
 def test_esc10_subset(tmp_path):
     root = esc50_archive(tmp_path)
-    clips, _, facts = load_esc50(root, subset="esc10")
+    clips, _, facts = load_clips(root, "esc10")
     assert facts is ESC10 and clips.features["label"].names == ["dog", "rain"] and len(clips) == 30
-    with pytest.raises(ValueError, match="subset must be"):
-        load_esc50(root, subset="esc5")
 
 
 def test_ogg_edition_with_numbered_folders(tmp_path):
@@ -274,11 +272,11 @@ def test_gtzan_wrong_folder_wrong_name_and_two_editions(tmp_path):
     root = gtzan_genres(tmp_path)
     write_noise(root / "genres" / "rock" / "blues.00050.wav")
     write_noise(root / "genres" / "rock" / "my song.wav")
-    _, report, _ = load_gtzan_genres(root)
+    _, report, _ = load_clips(root, GTZAN_GENRES.name)
     assert ["in the folder of rock, but its name" in row["reason"] for row in report.left_out] == [True, False]
     write_noise(root / "genres" / "rock" / "rock.00000.au")
     with pytest.raises(ValueError, match="two files are the clip rock"):
-        load_gtzan_genres(root)
+        load_clips(root, GTZAN_GENRES.name)
 
 
 def test_gtzan_music_speech(tmp_path):
@@ -287,7 +285,7 @@ def test_gtzan_music_speech(tmp_path):
     assert clips.features["label"].names == ["music", "speech"]
     assert "has 128 clips, this copy has 8" in report.warnings[0]
     write_noise(tmp_path / "music_speech" / "stray" / "x.wav")
-    _, report, _ = load_gtzan_music_speech(tmp_path)
+    _, report, _ = load_clips(tmp_path, GTZAN_MUSIC_SPEECH.name)
     assert report.left_out[0]["file"] == "stray/x.wav"
 
 
@@ -342,8 +340,12 @@ def test_esc10_of_a_full_copy_is_prepared_and_published_as_such(tmp_path, monkey
 
 @pytest.mark.parametrize("facts", KNOWN, ids=lambda facts: facts.name)
 def test_missing_and_empty_folders_are_clear_errors(tmp_path, facts):
-    with pytest.raises(ValueError, match="does not exist"):
+    with pytest.raises(ValueError, match="found nothing: check the path"):
         load_clips(tmp_path / "nothing", facts.name)
+    (tmp_path / "clip.wav").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"clip\.wav', found a file: check the path"):
+        load_clips(tmp_path / "clip.wav", facts.name)
+    (tmp_path / "clip.wav").unlink()
     with pytest.raises(ValueError, match="found none"):
         load_clips(tmp_path, facts.name)
 

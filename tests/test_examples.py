@@ -113,8 +113,8 @@ def test_a_page_offers_the_sounds_that_were_given_or_published(model, sounds, hu
         found = example_files(where)
         assert [path.name for path in found] == ["a_dog_barks.wav", "a_dog_barks_2.wav", "rain.wav"]
         assert all(soundfile.info(path).frames for path in found)
-    assert example_files(model, given=sounds[:1]) == sounds[:1]
+    assert example_files(model, sounds=sounds[:1]) == sounds[:1]
     (tmp_path / "notes.wav").write_text("no sound")
     for bad in (tmp_path / "notes.wav", tmp_path / "none.wav"):
         with pytest.raises(ValueError, match=bad.name):
-            example_files(model, given=[bad])
+            example_files(model, sounds=[bad])

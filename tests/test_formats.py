@@ -135,7 +135,8 @@ def test_every_format_takes_no_segments_and_an_unknown_one_is_refused():
 def test_envelope_of_blocks_is_that_of_the_whole():
     samples = np.random.default_rng(0).normal(size=5003).astype(np.float32)
     envelope = Envelope(1000, bin_s=0.01)
-    list(envelope.watch(samples[i : i + 37] for i in range(0, len(samples), 37)))
+    for first in range(0, len(samples), 37):
+        envelope.add(samples[first : first + 37])
     times, low, high = envelope.curve(10_000)
     assert envelope.num_samples == len(samples)
     np.testing.assert_array_equal(low[:500], samples[:5000].reshape(500, 10).min(axis=1))

@@ -314,14 +314,16 @@ def test_a_fitted_head_leaves_what_a_trained_one_leaves(tones, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_have_the_fit_of_one(tones, tmp_path):
-    alone = train(tones, tmp_path / "one", "--head", "statistics")
+    more = ["--head", "statistics", "--recipe", "recommended"]
+    alone = train(tones, tmp_path / "one", *more)
     script = Path(__file__).parents[1] / "scripts" / "train.py"
     args = ["--data_dir", tones, "--output_dir", tmp_path / "two", "--cache_dir", tones.parent / "cache", *SMALL]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script, *args]
-    subprocess.run([*map(str, command), "--head", "statistics"], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run([*map(str, command), *more], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     both = Results.of(tmp_path / "two")
+    assert both.validation.clip.accuracy == alone.validation.clip.accuracy and alone.fit["refit_windows"] > 0
     assert both.test.clip.accuracy == alone.test.clip.accuracy and both.fit == pytest.approx(alone.fit)
 
 

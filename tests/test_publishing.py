@@ -19,7 +19,8 @@ from hf_encls.data.synthetic import write_synthetic
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
 from hf_encls.hub.pull_features import check_expected, load_published
-from hf_encls.hub.push_features import FeatureSet, config_name_of, push_features, push_model
+from hf_encls.hub.push_features import FeatureSet, config_name_of, push_features
+from hf_encls.hub.push_models import push_model
 from hf_encls.report.cards import write_model_card
 from hf_encls.report.dataset_cards import DataSource
 

@@ -12,7 +12,7 @@ from test_publishing import MODEL, results_of, trained_model
 from hf_encls.data.synthetic import write_synthetic
 from hf_encls.files import write_json
 from hf_encls.hub.commit import PublishError
-from hf_encls.hub.push_features import push_model
+from hf_encls.hub.push_models import push_model
 from hf_encls.report.cards import write_model_card
 
 

@@ -11,7 +11,8 @@ from test_publishing_kept import GPT2, edit, put, readme, trained_again
 
 from hf_encls.features.extraction import feature_columns
 from hf_encls.hub.commit import PublishError
-from hf_encls.hub.push_features import FeatureSet, push_features, push_model
+from hf_encls.hub.push_features import FeatureSet, push_features
+from hf_encls.hub.push_models import push_model
 from hf_encls.report.dataset_cards import DataSource
 
 

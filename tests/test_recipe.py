@@ -55,6 +55,9 @@ def test_a_recipe_is_a_name_with_changes():
         ("paper,crop=perhaps", "crop of a recipe to be true or false"),
         ("paper,average=1", "average of a recipe from 0 to"),
         ("paper,mask_share=nan", "mask_share of a recipe from 0 to 1, found nan"),
+        ("paper,band_shift=-1", "band_shift of a recipe from 0 to 100, found -1"),
+        ("paper,band_shift=1.5", "band_shift of a recipe to be a whole number"),
+        ("paper,refit=2", "refit of a recipe to be true or false"),
         ("paper,epochs=0", "epochs of a recipe above 0"),
         ("paper,schedule=wild", "schedule of a recipe to be constant, linear, cosine, found 'wild'"),
     ],
@@ -286,16 +289,19 @@ def test_windows_as_they_are_are_scored(tones, tmp_path):
 
 def test_a_fitted_head_says_what_it_leaves_of_a_recipe(tones, tmp_path, capsys):
     train(tones, tmp_path / "model", "--head", "statistics", "--recipe", "recommended")
-    assert "no epochs, no learning rate, of the recipe class_weights alone" in capsys.readouterr().out
+    assert (
+        "no epochs, no learning rate, of the recipe class_weights, band_shift and refit alone"
+        in capsys.readouterr().out
+    )
 
 
-def test_a_fitted_head_takes_class_weights_and_nothing_else(tmp_path):
+def test_a_fitted_head_takes_what_it_says_and_nothing_else(tmp_path):
     data = imbalanced(tmp_path / "tones")
-    tests = {}
-    for name in ("paper", "recommended,class_weights=false", "paper,class_weights=true"):
+    tests, nothing = {}, "recommended,class_weights=false,band_shift=0,refit=false"
+    for name in ("paper", nothing, "paper,class_weights=true"):
         tests[name] = train(data, tmp_path / name, "--head", "statistics", "--recipe", name).test
-    assert tests["paper"] == tests["recommended,class_weights=false"]  # no average that was never updated is scored
-    assert equal(tmp_path / "paper", tmp_path / "recommended,class_weights=false")
+    assert tests["paper"] == tests[nothing]  # no average that was never updated is scored
+    assert equal(tmp_path / "paper", tmp_path / nothing)
     assert not equal(tmp_path / "paper", tmp_path / "paper,class_weights=true")
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from hf_encls.report.canvas import shorten
 from hf_encls.report.pictures import (
     Panel,
     save_confusion_matrix,
     save_curves,
     save_feature_picture,
-    shorten,
     smooth,
 )
 from hf_encls.report.tables import class_table, results_table

@@ -10,7 +10,7 @@ import pytest
 import torch
 from datasets import Array2D, ClassLabel, Dataset, Features, load_dataset
 from hub_server import USER
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, hf_hub_download
 
 from hf_encls import EnclsConfig
 from hf_encls.commands.train import main
@@ -23,7 +23,7 @@ from hf_encls.features.extraction import feature_columns
 from hf_encls.features.parquet_windows import window_groups, write_windows
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import StreamedPart, small_table
-from hf_encls.hub.pull_features import FACTS, download, load_published
+from hf_encls.hub.pull_features import FACTS, load_published
 from hf_encls.hub.push_features import FeatureSet, push_features
 from hf_encls.report.dataset_cards import DataSource
 from hf_encls.training.trainer import collate
@@ -413,7 +413,7 @@ def test_features_that_are_in_the_cache_need_no_hub(published, hub, monkeypatch)
 def test_facts_and_windows_in_the_cache_are_of_one_commit(published, monkeypatch):
     load_published(published, "log_mel")
     HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="NOTES", repo_id=published, repo_type="dataset")
-    download(published, f"log_mel/{FACTS}", None, None)  # the newer facts, without their windows
+    hf_hub_download(published, f"log_mel/{FACTS}", repo_type="dataset")  # the newer facts, without their windows
     offline(monkeypatch)
     with pytest.raises(ValueError, match="the windows of another one"):
         load_published(published, "log_mel")

@@ -24,7 +24,7 @@ from hf_encls.commands.train import main
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.splits import LeakReport
 from hf_encls.features.store import FeatureStore, Windows
-from hf_encls.hub.push_features import push_model
+from hf_encls.hub.push_models import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report import run_report
 from hf_encls.training import saving

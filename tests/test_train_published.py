@@ -12,7 +12,8 @@ from small_models import CLASSES, small_codec
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands.train import main
 from hf_encls.features.extraction import feature_columns, feature_config
-from hf_encls.hub.push_features import FeatureSet, PublishError, push_features, push_model
+from hf_encls.hub.push_features import FeatureSet, PublishError, push_features
+from hf_encls.hub.push_models import push_model
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.report.dataset_cards import DataSource
 from hf_encls.training.results import Results

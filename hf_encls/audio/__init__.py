@@ -223,14 +223,14 @@ def _open(source: Source) -> soundfile.SoundFile:
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
-            found = path.stat()
+            status = path.stat()
         except (OSError, ValueError):  # or a null byte
             raise AudioError("does not exist") from None
-        if stat.S_ISDIR(found.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             raise AudioError("is a folder, not an audio file")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise AudioError("does not exist")
-        if found.st_size == 0:
+        if status.st_size == 0:
             raise AudioError("is empty (0 bytes)")
         source = str(path)
     try:

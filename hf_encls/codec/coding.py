@@ -9,8 +9,8 @@ from torch.nn.utils import parametrize
 from transformers import EncodecModel
 
 from hf_encls.codec.codes import Codes, CodesError, Layout, layout_of
-from hf_encls.codec.loading import codebook_hash
 from hf_encls.model.encoding_encls import precision, stream_causal
+from hf_encls.model.identity_encls import codebook_hash
 
 MIN_SCALE = 1e-8  # as in EncodecModel: silence is not divided by zero
 SEGMENT_S = 10.0  # that a causal decoder gets at a time

@@ -13,8 +13,6 @@ from hf_encls.files.checkpoints import find_checkpoint
 from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import codec_adapter, is_known, unknown_family
 from hf_encls.model.configuration_encls import EnclsConfig
-from hf_encls.model.identity_encls import codebook_hash as codebook_hash
-from hf_encls.model.identity_encls import codec_hash as codec_hash
 from hf_encls.model.limits_encls import check_object
 from hf_encls.model.loading_encls import check_weights, readable, where_of
 

@@ -15,7 +15,7 @@ import numpy as np
 from hf_encls.audio import EXTENSIONS, AudioError, downmix, read, resample
 from hf_encls.codec_training.progress import Pace, Say, silent
 from hf_encls.codec_training.sounds import generate_sound
-from hf_encls.files.finding import FoundFiles, find_audio
+from hf_encls.files.finding import FoundFiles, find_audio, reasons_text, require_folder
 
 SILENCE_RMS = 1e-4
 MAX_PEAK = 0.99
@@ -64,9 +64,7 @@ def sounds_below(root: str | os.PathLike) -> FoundFiles:
     root = Path(root)
     if root.is_file():
         return FoundFiles([root])
-    if not root.is_dir():
-        raise ValueError(f"expected a folder of audio, {root} does not exist")
-    sounds = find_audio(root)
+    sounds = find_audio(require_folder(root, "a folder of audio"))
     if not sounds.files:
         raise ValueError(f"expected audio files under {root} ({' '.join(sorted(EXTENSIONS))}), found none")
     return sounds
@@ -112,8 +110,7 @@ def read_corpus(
             if room <= 0:
                 break
     if not corpus.clips:
-        reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in corpus.left_out[:20])
-        raise ValueError(f"no usable audio among {len(paths)} files:{reasons}")
+        raise ValueError(f"no usable audio among {len(paths)} files:{reasons_text(corpus.left_out)}")
     return corpus
 
 

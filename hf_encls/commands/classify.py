@@ -1,16 +1,13 @@
 """Label files and folders: one row for each file, as a table, CSV or JSON lines."""
 
 import json
-import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, add_model_options, as_options
-from hf_encls.files import new_file, writing
 from hf_encls.files.escapes import csv_row, one_line
 from hf_encls.files.finding import find_files
 
@@ -47,7 +44,7 @@ def main(args: list[str] | None = None) -> int:
     config, errors = pipe.model.config, 0
     all_present = options.top_k is None and config.problem_type == "multi_label_classification"
     top_k = options.top_k or 1
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         write = {"table": _table, "csv": _csv_rows if all_present else _csv, "jsonl": _json_lines}[options.format]
         top_k = min(top_k, config.num_labels)
         rows = write(out, [str(file) for file in files], top_k)
@@ -107,28 +104,6 @@ def load_pipe(options):
     except OSError as error:
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(f"expected a checkpoint at {name!r}, and it could not be loaded: {line}") from error
-
-
-@contextmanager
-def output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file that appears when it is finished.
-
-    After an interrupt or an error, what was written is kept under the temporary name, which is printed.
-    """
-    if path is None:
-        yield sys.stdout
-        return
-    target = Path(path)
-    with new_file(target) as partial:
-        try:
-            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                yield file
-        except BaseException:
-            if partial.stat().st_size:
-                kept = target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}")
-                os.replace(partial, kept)
-                print(f"{target} is not finished; what was written is in {kept}", file=sys.stderr)
-            raise
 
 
 def _table(out: TextIO, names: Sequence[str], top_k: int):

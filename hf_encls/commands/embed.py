@@ -1,6 +1,5 @@
 """Write the embeddings of a folder's files as a parquet file that `datasets` loads, and draw them as a map."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import numpy as np
 from hf_encls.commands.classify import expand, load_pipe
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options, refuse_existing
-from hf_encls.files import new_file, writing
+from hf_encls.files import new_file, unfinished, writing
+from hf_encls.files.finding import require_folder
 
 EXAMPLES = """examples:
   hf-encls embed sounds/ --model my_model                         # embeddings.parquet
@@ -38,8 +38,7 @@ def main(args: list[str] | None = None) -> int:
     import datasets
 
     datasets.disable_progress_bars()
-    if not Path(options.folder).is_dir():
-        raise ValueError(f"expected a folder of audio at {options.folder!r}, found none")
+    require_folder(options.folder, "a folder of audio")
     print("loading the model", file=sys.stderr, flush=True)
     files = [file for file in expand([options.folder]) if file.suffix.lower() != ".ecdc"]
     rows: list[dict] = []
@@ -48,9 +47,9 @@ def main(args: list[str] | None = None) -> int:
     except BaseException:
         if rows:
             target = Path(options.output)
-            partial = target.with_name(f"{target.stem}.partial-{os.getpid()}{target.suffix}")
-            write_parquet(rows, partial)
-            print(f"{target} is not finished; {len(rows)} of {len(files)} files are in {partial}", file=sys.stderr)
+            kept = unfinished(target)
+            write_parquet(rows, kept)
+            print(f"{target} is not finished; {len(rows)} of {len(files)} files are in {kept}", file=sys.stderr)
         raise
     for file, error in errors:
         print(f"{file}: ERROR {error}", file=sys.stderr)

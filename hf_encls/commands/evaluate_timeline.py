@@ -6,11 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hf_encls.commands.classify import expand, load_pipe, output
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.classify import expand, load_pipe
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, add_model_options
 from hf_encls.commands.segment import add_segment_options, segment_settings
-from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls evaluate-timeline said/ --reference labels/ --time_resolution 0.1
@@ -55,7 +54,7 @@ def main(args: list[str] | None = None) -> int:
         raise ValueError("expected labels to score, found none in the reference and none in the timelines")
     scores = evaluate_timelines(pairs.values(), settings, labels)
     scores = {"recordings": len(pairs), "settings": {name: getattr(settings, name) for name in names}, **scores}
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         if options.format == "json":
             out.write(json.dumps(_without_nan(scores), indent=2, ensure_ascii=False) + "\n")
         else:

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
-from hf_encls.commands.classify import load_pipe, output
+from hf_encls.commands.classify import load_pipe
 from hf_encls.commands.inputs import Inputs
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, device
 from hf_encls.commands.sound_inputs import (
     FORMATS,
@@ -21,7 +20,7 @@ from hf_encls.commands.sound_inputs import (
     sounds_of,
 )
 from hf_encls.features.label_next import Choice, choose, clip_vectors, predicted
-from hf_encls.files import writing
+from hf_encls.files.finding import require_folder
 
 EXAMPLES = """examples:
   hf-encls label-next recordings --features log_mel --count 20                      # no label yet
@@ -57,7 +56,7 @@ def main(args: list[str] | None = None) -> int:
     table = [
         {"rank": rank, "file": path_of(inputs, options.where, file)} | row for rank, (file, row) in enumerate(rows, 1)
     ]
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         out.write(render(table, options.format))
     return 0
 
@@ -74,8 +73,8 @@ def _check(options) -> None:
         if getattr(options, name) is not None and options.model is None:
             raise ValueError(f"--{name} is about a model: name one with --model, or leave it out")
     for folder in (options.where, options.labelled):
-        if folder is not None and not Path(folder).is_dir():
-            raise ValueError(f"expected a folder of sounds at {folder!r}, found none")
+        if folder is not None:
+            require_folder(folder, "a folder of sounds")
 
 
 def _of_model(options) -> tuple[Inputs, list[tuple[str, dict]]]:

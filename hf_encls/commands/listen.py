@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from hf_encls.commands.classify import load_pipe, output
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.classify import load_pipe
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, add_checkpoint_options
-from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls listen --model my_model                                   # the microphone; Ctrl-C ends it
@@ -60,7 +59,7 @@ def main(args: list[str] | None = None) -> int:
         if options.output is None:
             _listen(listener, blocks, None, format)
         else:
-            with writing(options.output), output(options.output) as out:
+            with output(options.output) as out:
                 _listen(listener, blocks, out, format)
     print(
         f"heard {listener.duration_s:.1f} s; computing took {listener.computing_s / listener.duration_s:.1%} of it, "

@@ -1,9 +1,15 @@
-"""Where programs write: looked at before the work."""
+"""Where programs write: looked at before the work, and written to row by row."""
 
 import argparse
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
+
+from hf_encls.files import move_into_place, new_file, unfinished, writing
 
 
 def output_file(text: str) -> str:
@@ -29,6 +35,29 @@ def check_folder(path: str | os.PathLike, option: str) -> None:
     reason = _no_folder(str(path))
     if reason:
         raise ValueError(f"expected {option} to be a folder to write into, found {str(path)!r}: {reason}")
+
+
+@contextmanager
+def output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears when it is finished; an `OSError` of writing names it.
+
+    After an interrupt or an error, what was written is kept under another name beside it, which is printed.
+    """
+    if path is None:
+        with writing(None):
+            yield sys.stdout
+        return
+    target = Path(path)
+    with new_file(target) as partial:
+        try:
+            with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                yield file
+        except BaseException:
+            if partial.stat().st_size:
+                kept = unfinished(target)
+                move_into_place(partial, kept)
+                print(f"{target} is not finished; what was written is in {kept}", file=sys.stderr)
+            raise
 
 
 def _no_file(text: str) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hf_encls.codec.loading import codebook_hash, codec_hash, load_codec
+from hf_encls.codec.loading import load_codec
 from hf_encls.commands.inputs import Inputs, check_applies
 from hf_encls.commands.train_arguments import DataArguments
 from hf_encls.data.columns import SMALL, UNKNOWN
@@ -13,6 +13,7 @@ from hf_encls.features.checks import check_all_windows, check_groups
 from hf_encls.hub.pull_features import check_expected, expected_clips, load_facts, load_published
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
+from hf_encls.model.identity_encls import codebook_hash, codec_hash
 
 COMPARED = ("step_s", "hop_length", "n_fft", "floor_db", "codec_revision", "codec_policy", "codec_dtype", "bandwidth")
 ABOUT_AUDIO = (

@@ -3,11 +3,9 @@
 import sys
 from pathlib import Path
 
-from hf_encls.commands.classify import output
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser
 from hf_encls.commands.sound_inputs import FORMATS, add_feature_options, path_of, render, sounds_of
-from hf_encls.files import writing
 
 EXAMPLES = """examples:
   hf-encls search like_this.wav field_recordings --features log_mel
@@ -51,6 +49,6 @@ def main(args: list[str] | None = None) -> int:
         }
         for each in matches
     ]
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         out.write(render(rows, options.format))
     return 0

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from hf_encls.commands.classify import load_pipe, output
-from hf_encls.commands.outputs import output_file
+from hf_encls.commands.classify import load_pipe
+from hf_encls.commands.outputs import output, output_file
 from hf_encls.commands.parser import Parser, add_model_options, as_options
 from hf_encls.files import writing
 
@@ -51,7 +51,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {as_options(str(error))}", file=sys.stderr)
         return 1
     segments = analysis.timeline(**segment_settings(options), all_scores=options.all_scores)
-    with writing(options.output), output(options.output) as out:
+    with output(options.output) as out:
         out.write(render(segments, format, name=Path(options.file).name, duration_s=analysis.duration_s))
     if options.plot:
         with writing(options.plot):

@@ -108,7 +108,7 @@ def main(args: list[str] | None = None) -> Results:
         }
         results = _train(inputs, data_args, training_args, place, facts)
         if push_to_hub and training_args.process_index == 0:
-            from hf_encls.hub.push_features import push_model
+            from hf_encls.hub.push_models import push_model
 
             print(push_model(folder, name, private=training_args.hub_private_repo, token=training_args.hub_token))
     return results

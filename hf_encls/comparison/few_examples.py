@@ -3,7 +3,8 @@
 The protocol's test part stays whole. Of its training part each draw puts the clips of every class in an order; the first
 n of them train. So the clips of a small count are among those of a larger one, and all inputs and heads get the same. No
 epoch is chosen: with a few clips there would be none to choose it by. The one number that the head `statistics` chooses is
-chosen on the protocol's validation clips, which is more than it would know in earnest.
+chosen on the protocol's validation clips, which is more than it would know in earnest; it is not fitted to them, whatever
+the recipe says.
 """
 
 import copy
@@ -94,7 +95,7 @@ def score(kind: Kind, pool: ClipPool, chosen: set[str], recipe: str, seed: int) 
     with tempfile.TemporaryDirectory() as folder:
         args = EnclsTrainingArguments(
             folder,
-            recipe=recipe,
+            recipe=f"{recipe},refit=false",  # the validation part has more than a few clips
             seed=seed,
             eval_strategy="no",
             save_strategy="no",

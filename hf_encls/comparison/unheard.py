@@ -1,5 +1,6 @@
 """How often sounds of classes that a model has never heard are answered `unknown`: some classes are left out of training."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,8 +35,9 @@ def measure(
     `args.unknown` is the share of known clips that may be answered `unknown`; `division` the protocol and the fold. Returns
     `known_unknown` and `unheard_unknown`, the shares of clips that were; `auroc`, of each of `SCORES` the probability that
     a test clip of a known class has a higher one than a clip of an unheard class; the same shares under a threshold that is
-    drawn from the probability of the true class (`by_truth`); the accuracy and the numbers of clips. Raises `ValueError`
-    for classes that are not there, where fewer than two are left, and as `train` does.
+    drawn from the probability of the true class (`by_truth`); the accuracy and the numbers of clips. The model is not fitted
+    to validation clips, whatever the recipe says: its scores of them are looked at. Raises `ValueError` for classes that
+    are not there, where fewer than two are left, and as `train` does.
     """
     names = windows.features["label"].names
     missing = [name for name in unheard if name not in names]
@@ -48,6 +50,8 @@ def measure(
         raise ValueError("expected `unknown`, the share of known sounds that may be answered so, found None")
     labels = np.asarray(windows["label"][:])
     heard = np.isin(labels, [names.index(name) for name in known])
+    args = copy.copy(args)
+    args.recipe = f"{args.recipe},refit=false"
     run = train(_relabelled(windows.select(np.flatnonzero(heard)), known), config, codec=codec, args=args, **division)
     ids, books = np.asarray(windows["clip_id"][:]), codebooks_of(codec, config.num_codebooks) if codec else None
     parts = {part: np.flatnonzero(heard & np.isin(ids, clips)) for part, clips in run.parts.items()}

@@ -24,7 +24,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.walk import roots
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, reasons_text, require_folder
 
 # In the order of `target`, 0 to 49.
 CLASSES = (
@@ -118,12 +118,10 @@ def recognises(data_dir: Path) -> bool:
     return bool(files) and all(NAME.fullmatch(path.stem) for path in files)
 
 
-def load_esc50(
-    data_dir: str | Path, *, subset: str | None = None, strict: bool = False
-) -> tuple[Dataset, ScanReport, DatasetFacts]:
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read any edition: `audio/*.wav` with `meta/esc50.csv`, class folders, or the OGG edition's numbered folders.
 
-    `fold` is the official fold, `group` the Freesound recording. `subset` is "esc10" (only its ten classes are read),
+    `fold` is the official fold, `group` the Freesound recording. `name` is "esc10" (only its ten classes are read),
     "esc50" (the copy is measured against all of it), or None: a copy that holds only classes of ESC-10 is taken for
     ESC-10, any other for ESC-50. What differs from the full set is a warning of the report; a file whose folder and
     name disagree is left out with the reason.
@@ -131,29 +129,21 @@ def load_esc50(
     Raises `ValueError` for a folder without usable clips, for two files that are one clip, for a table that
     contradicts its file names, and, with `strict`, for every file that had to be left out.
     """
-    if subset not in (None, ESC10.name, ESC50.name):
-        raise ValueError(f'subset must be "esc10", "esc50" or None, got {subset!r}')
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise ValueError(f"expected ESC-50 in the folder {str(data_dir)!r}, which does not exist: check the path")
+    data_dir = require_folder(data_dir, "the folder of ESC-50")
     root = _find_root(data_dir) or data_dir
     rows, left_out = _from_table(root) if (root / META).is_file() else _from_names(root)
     refuse_twins({row["path"]: clip_name(row["path"].stem) for row in rows}, root)
-    if subset == ESC10.name:
+    if name == ESC10.name:
         rows = [row for row in rows if row["label"] in ESC10_CLASSES]
     if not rows:
-        reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
-        raise ValueError(f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons}")
+        raise ValueError(
+            f"expected clips named FOLD-ID-TAKE-TARGET.wav under {root}, found none that fits:{reasons_text(left_out)}"
+        )
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     only_esc10 = set(clips.features["label"].names) <= set(ESC10_CLASSES)
-    facts = ESC10 if only_esc10 and subset != ESC50.name else ESC50
+    facts = ESC10 if only_esc10 and name != ESC50.name else ESC50
     report.warnings += differences(facts, clips)
     return clips, report, facts
-
-
-def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
-    """`load_esc50` for the data set called `name`: esc50, esc10, or None for whichever it is."""
-    return load_esc50(data_dir, subset=name, strict=strict)
 
 
 def clip_name(stem: str) -> str:

@@ -16,7 +16,7 @@ from hf_encls.data.facts import shorten
 from hf_encls.data.known_files import KnownFiles, known_files
 from hf_encls.data.walk import clip_id, equal_files, walk
 from hf_encls.files import write_json
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, reasons_text, require_folder
 
 TIMED = ("segments", "min_overlap")  # columns of recordings with time-aligned labels
 LOWEST_CODEC_HZ = 24_000  # clips are resampled to a codec's rate, or for mel to one of their own
@@ -64,10 +64,7 @@ def scan_folder(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
     Raises `ValueError` when the path does not exist, holds no usable file or only one class, and, with `strict`,
     when any file had to be left out.
     """
-    root = Path(data_dir)
-    if not root.is_dir():
-        place = "a file" if root.exists() else "nothing"
-        raise ValueError(f"expected a folder of class-named folders at {str(root)!r}, found {place}: check the path")
+    root = require_folder(data_dir, "a folder of class-named folders")
     files, left_out, warnings = walk(root)
     candidates = [{"path": path, "label": label} for path, label in files]
     clips, report = inspect_clips(root, candidates, strict=strict, left_out=left_out)
@@ -80,10 +77,7 @@ def scan_sounds(data_dir: str | os.PathLike, strict: bool = False) -> tuple[Data
 
     Otherwise as `scan_folder`, and it raises `ValueError` as that does.
     """
-    root = Path(data_dir)
-    if not root.is_dir():
-        kind = "a file" if root.exists() else "nothing"
-        raise ValueError(f"expected a folder of audio at {str(root)!r}, found {kind}: check the path")
+    root = require_folder(data_dir, "a folder of audio")
     below = find_audio(root)
     if not below.files and not below.left_out:
         raise ValueError(f"expected audio in {root}, found none")
@@ -254,7 +248,7 @@ def _inspect(path: Path, known: KnownFiles) -> AudioInfo | str:
 
 
 def _check_usable(root: Path, records: list[dict], report: ScanReport, strict: bool, has_classes: bool) -> None:
-    reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in report.left_out[:20])
+    reasons = reasons_text(report.left_out)
     if not records:
         if report.left_out:
             where = f"in class-named folders under {root}" if has_classes else f"in {root}"

@@ -22,7 +22,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, checksums, differences, normalise, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.splits import TEST, TRAIN, VALIDATION
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, reasons_text, require_folder
 
 CLASSES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 GTZAN_GENRES = DatasetFacts(
@@ -130,18 +130,17 @@ def recognises(data_dir: Path) -> bool:
     return bool(files) and all(NAME.fullmatch(path.stem) for path in files)
 
 
-def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Dataset, ScanReport, DatasetFacts]:
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read the `.wav` or the `.au` edition, in genre folders at any depth or in one folder: the name gives the genre.
 
     `fold` is TRAIN, VALIDATION or TEST of splits.py for the clips of the fault-filtered lists and 0 for the 70 others;
     `group` joins files that are equal to the byte. What differs from the full set is a warning of the report.
+    There is one data set here: `name` decides nothing.
 
     Raises `ValueError` for a folder without usable clips, for two editions of one clip, and, with `strict`, for every
     file that had to be left out.
     """
-    root = Path(data_dir)
-    if not root.is_dir():
-        raise ValueError(f"expected GTZAN genres in the folder {str(root)!r}, which does not exist: check the path")
+    root = require_folder(data_dir, "the folder of GTZAN genres")
     folds = official_lists()
     groups = {name: f"equal-{pair[0]}" for pair in EQUAL_FILES for name in pair}
     audio = find_audio(root)
@@ -161,8 +160,8 @@ def load_gtzan_genres(data_dir: str | Path, *, strict: bool = False) -> tuple[Da
         row = {"path": path, "label": match["genre"], "fold": folds.get(path.stem, 0)}
         rows.append(row | {"group": groups.get(path.stem, path.stem)})
     refuse_twins({row["path"]: row["path"].stem for row in rows}, root)
-    reasons = "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:20])
     if not rows:
+        reasons = reasons_text(left_out)
         raise ValueError(f"expected clips named GENRE.NNNNN.wav or .au under {root}, found none:{reasons}")
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     for row in report.left_out:
@@ -183,11 +182,6 @@ def official_lists() -> dict[str, int]:
                 for number in range(int(first), int(last or first) + 1):
                     lists[f"{genre}.{number:05d}"] = part
     return lists
-
-
-def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
-    """`load_gtzan_genres`; there is one data set here, so `name` decides nothing."""
-    return load_gtzan_genres(data_dir, strict=strict)
 
 
 def clip_name(stem: str) -> str:

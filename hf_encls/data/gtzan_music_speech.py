@@ -13,7 +13,7 @@ from datasets import Dataset
 from hf_encls.data.facts import Archive, DatasetFacts, differences, refuse_twins
 from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.walk import roots
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, require_folder
 
 CLASSES = ("music", "speech")
 FOLDERS = {"music_wav": "music", "speech_wav": "speech", "music": "music", "speech": "speech"}
@@ -56,15 +56,13 @@ def recognises(data_dir: Path) -> bool:
     return any((root / "music_wav").is_dir() and (root / "speech_wav").is_dir() for root in roots(data_dir))
 
 
-def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tuple[Dataset, ScanReport, DatasetFacts]:
+def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
     """Read `music_wav/` and `speech_wav/` (or `music/` and `speech/`); the classes are called music and speech.
 
-    No groups and no folds are known. Raises `ValueError` for a folder that does not hold both, for two files of one
-    name, and, with `strict`, for every file that had to be left out.
+    No groups and no folds are known. There is one data set here: `name` decides nothing. Raises `ValueError` for a folder
+    that does not hold both, for two files of one name, and, with `strict`, for every file that had to be left out.
     """
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise ValueError(f"expected GTZAN music/speech in {str(data_dir)!r}, which does not exist: check the path")
+    data_dir = require_folder(data_dir, "the folder of GTZAN music/speech")
     root = next((root for root in roots(data_dir) if any((root / name).is_dir() for name in FOLDERS)), data_dir)
     audio = find_audio(root)
     rows, left_out = [], audio.left_out
@@ -81,11 +79,6 @@ def load_gtzan_music_speech(data_dir: str | Path, *, strict: bool = False) -> tu
     clips, report = inspect_clips(root, rows, strict=strict, left_out=left_out)
     report.warnings += differences(GTZAN_MUSIC_SPEECH, clips)
     return clips, report, GTZAN_MUSIC_SPEECH
-
-
-def load(data_dir: str | Path, name: str | None, strict: bool) -> tuple[Dataset, ScanReport, DatasetFacts]:
-    """`load_gtzan_music_speech`; there is one data set here, so `name` decides nothing."""
-    return load_gtzan_music_speech(data_dir, strict=strict)
 
 
 def clip_name(stem: str) -> str:

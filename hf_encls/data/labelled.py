@@ -19,7 +19,7 @@ from hf_encls.data.folders import ScanReport, inspect_clips
 from hf_encls.data.listed import scan_listed
 from hf_encls.data.recording_names import RecordingNames
 from hf_encls.data.walk import clip_id
-from hf_encls.files.finding import find_audio
+from hf_encls.files.finding import find_audio, require_folder
 from hf_encls.model.windows_encls import num_windows
 from hf_encls.timelines.clip_tables import is_clip_table
 from hf_encls.timelines.reading import read_timeline
@@ -81,12 +81,8 @@ def scan_recordings(
 
     Raises `ValueError` for a missing folder or file, labels that cannot be read (`LabelsError`), and as `scan_folder`.
     """
-    root = Path(data_dir)
     rule = labels if isinstance(labels, TimeLabels) else TimeLabels(os.fspath(labels))
-    if not root.is_dir():
-        raise ValueError(
-            f"expected a folder of recordings at {str(root)!r}, found {'a file' if root.exists() else 'nothing'}"
-        )
+    root = require_folder(data_dir, "a folder of recordings")
     audio = find_audio(root)
     if not audio.files:
         raise ValueError(f"expected recordings below {root}, found no file that is named like audio")

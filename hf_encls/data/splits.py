@@ -134,6 +134,18 @@ def leak_check(rows: Mapping[str, Any] | Any, splits: Mapping[str, np.ndarray]) 
     return LeakReport(len(test), leaks["clip_id"], leaks["group"])
 
 
+def untested(rows: Mapping[str, Any] | Any, splits: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Rows of training and validation together, sorted, that share neither a clip nor a group with the test.
+
+    Under `official` a few recordings may stand in the folds of validation and test (see above).
+    """
+    found = np.sort(np.concatenate([splits["train"], splits["validation"]]))
+    for name in ("clip_id", "group"):
+        values = _column(rows, name)
+        found = found[~np.isin(values[found], np.unique(values[splits["test"]]))]
+    return found
+
+
 def enforce(report: LeakReport, protocol: str) -> None:
     """Raise `LeakError` under `clip` and `official` when anything leaks; `paper` leaks by design and may."""
     if protocol != "paper" and (report.clip_leaks or report.group_leaks):

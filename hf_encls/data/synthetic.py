@@ -23,7 +23,6 @@ from hf_encls.files import new_folder
 VERSION = 1
 SAMPLING_RATE = 24_000
 DURATION_S = (3.0, 5.0)
-LICENSE = "cc0-1.0"
 MARKER = ".hf_encls_synthetic.json"  # written last: a folder that holds it is complete
 
 Rng = np.random.Generator

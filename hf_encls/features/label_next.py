@@ -19,6 +19,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from hf_encls.features.vectors import unit_vectors
+
 STRENGTH = 0.1  # C of the logistic regression
 NEIGHBOURS = 20  # in whose midst a clip is typical
 BLOCK = 1024
@@ -69,9 +71,9 @@ def choose(
     `probabilities` (n, L) are those of a classifier; None: it knows nothing yet, and what lies with the vectors that have a
     label, `labelled` (m, D), comes last.
     """
-    units, count = _units(vectors), min(count, len(vectors))
+    units, count = unit_vectors(vectors), min(count, len(vectors))
     if probabilities is None:
-        known = _units(vectors[:0] if labelled is None else labelled)
+        known = unit_vectors(vectors[:0] if labelled is None else labelled)
         return [Choice(index) for index in _typical(units, known, count, seed)]
     best = np.sort(probabilities, axis=1)
     margins = best[:, -1] - best[:, -2]
@@ -89,11 +91,11 @@ def _typical(units: np.ndarray, known: np.ndarray, count: int, seed: int) -> lis
     together = np.concatenate([units, known])
     number = min(len(known) + count, len(together))
     clusters = _clusters(together, number, seed)
-    own, sizes = clusters[: len(units)], np.bincount(clusters, minlength=number)
+    of_units, sizes = clusters[: len(units)], np.bincount(clusters, minlength=number)
     taken = np.bincount(clusters[len(units) :], minlength=number) > 0
     distances = _distances(units)
-    order = [cluster for cluster in np.lexsort((-sizes, taken)) if (own == cluster).any()]
-    chosen = [int(np.flatnonzero(own == n)[distances[own == n].argmin()]) for n in order[:count]]
+    order = [cluster for cluster in np.lexsort((-sizes, taken)) if (of_units == cluster).any()]
+    chosen = [int(np.flatnonzero(of_units == n)[distances[of_units == n].argmin()]) for n in order[:count]]
     rest = [index for index in np.argsort(distances, kind="stable").tolist() if index not in chosen]
     return chosen + rest[: count - len(chosen)]
 
@@ -116,7 +118,3 @@ def _distances(units: np.ndarray) -> np.ndarray:
         squares[np.arange(len(squares)), np.arange(at, at + len(squares))] = np.inf
         means.append(np.sqrt(np.partition(squares, near - 1, axis=1)[:, :near]).mean(axis=1))
     return np.concatenate(means)
-
-
-def _units(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

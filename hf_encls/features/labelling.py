@@ -31,12 +31,12 @@ def labelled(
     for recording, starts in zip(recordings, starts_s, strict=True):
         where = (recording, starts, config.window_s, num_labels)
         if isinstance(recording["label"], list):
-            found, kept = window_label_sets(*where)
-            labels += label_lists(found[kept])
+            label_sets, kept = window_label_sets(*where)
+            labels += label_lists(label_sets[kept])
         else:
-            found = window_labels(*where)
-            kept = found >= 0
-            labels += found[kept].tolist()
+            classes = window_labels(*where)
+            kept = classes >= 0
+            labels += classes[kept].tolist()
         used.append(kept)
     every = np.concatenate(used)
     others = {name: np.asarray(values)[every].tolist() for name, values in rows.items() if name != "label"}
@@ -47,12 +47,12 @@ def check_labels(windows: Dataset, min_overlap: float) -> None:
     """Raise `ValueError` where no window of recordings has a label; say which classes have none."""
     names, labels = class_names(windows.features), label_array(windows)
     present = labels.any(axis=0).nonzero()[0] if several_labels(windows) else set(labels.tolist())
-    found = {names[label] for label in present}
-    if not found:
+    present_names = {names[label] for label in present}
+    if not present_names:
         raise ValueError(
             f"expected windows with a label, found none: no label fills {min_overlap:g} of a window. Take a lower "
             "`min_overlap`, or shorter windows"
         )
-    missing = sorted(set(names) - found)
+    missing = sorted(set(names) - present_names)
     if missing:
         logger.warning("no window is %s: no such label fills %g of one", ", ".join(missing), min_overlap)

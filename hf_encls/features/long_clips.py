@@ -62,8 +62,8 @@ def in_pieces(extractor: "Extractor", blocks: Iterator[np.ndarray], name: str) -
     values: list[np.ndarray] | None = None  # that wait for their samples, or for others to be written with
     first = 0  # the number of the first of them
     with closing(one_ahead(blocks)) as ahead:  # its thread ends here also where an error is kept
-        for made in _computed(extractor, heard.passing(ahead), name):
-            values = made if values is None else [np.concatenate(each) for each in zip(values, made, strict=True)]
+        for more in _computed(extractor, heard.passing(ahead), name):
+            values = more if values is None else [np.concatenate(each) for each in zip(values, more, strict=True)]
             ready = min(len(values[0]), heard.complete(first + len(values[0])) - first)
             ready -= ready % at_once
             if ready:
@@ -89,8 +89,8 @@ def _computed(extractor: "Extractor", blocks: Iterator[np.ndarray], name: str) -
             some = next(windows, None)
             if some is None:
                 return
-            made = extractor.kept(some, [len(some)])
-        yield made.of(slice(0, 1))[1]
+            stored = extractor.kept(some, [len(some)])
+        yield stored.of(slice(0, 1))[1]
 
 
 class Heard:

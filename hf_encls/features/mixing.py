@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-ROWS_PER_READ = 256
+ROWS_PER_BLOCK = 256  # the order that a seed gives hangs on it
 Block = tuple[torch.Tensor, torch.Tensor]  # windows (n, C, T) as they are stored, and their labels (n,) or (n, L)
 
 
@@ -32,7 +32,7 @@ class _Kept:
     def __init__(self, windows: torch.Tensor, labels: torch.Tensor, most_bytes: int):
         self.window_bytes = windows[0].nbytes
         # Half of them stay: of windows so large that a block is more than all, that is up to one block.
-        most = max(-(-most_bytes // self.window_bytes), ROWS_PER_READ) + ROWS_PER_READ
+        most = max(-(-most_bytes // self.window_bytes), ROWS_PER_BLOCK) + ROWS_PER_BLOCK
         windows, labels = windows.numpy(), labels.numpy()
         # The system gives memory as it is filled.
         self.windows = np.empty((most, *windows.shape[1:]), windows.dtype)
@@ -58,8 +58,8 @@ class _Kept:
     def given(self, count: int) -> Iterator[Block]:
         """The first ones in their order, some at a time; their places are free when the last have been given."""
         places, self.order = self.order[:count], self.order[count:]
-        for start in range(0, count, ROWS_PER_READ):
-            some = places[start : start + ROWS_PER_READ]
+        for start in range(0, count, ROWS_PER_BLOCK):
+            some = places[start : start + ROWS_PER_BLOCK]
             yield torch.from_numpy(self.windows[some]), torch.from_numpy(self.labels[some])
         self.free = np.concatenate([self.free, np.sort(places)])
         self.count -= count

@@ -139,10 +139,10 @@ def _lengths(rows: int, shape: tuple[int, int]) -> bytes:
     nested, count = pa.array(np.zeros(rows * shape[0] * shape[1], bool)), rows * shape[0] * shape[1]
     for lists, length in ((rows * shape[0], shape[1]), (rows, shape[0])):
         nested = pa.ListArray.from_arrays(pa.array(np.arange(lists + 1, dtype=np.int32) * length), nested)
-    made = io.BytesIO()
-    pq.write_table(pa.table({COLUMN: nested}), made, use_dictionary=False, compression="none", **PLAIN)
-    column = pq.read_metadata(made).row_group(0).column(0)
-    data = made.getvalue()[column.data_page_offset :][: column.total_compressed_size]
+    file = io.BytesIO()
+    pq.write_table(pa.table({COLUMN: nested}), file, use_dictionary=False, compression="none", **PLAIN)
+    column = pq.read_metadata(file).row_group(0).column(0)
+    data = file.getvalue()[column.data_page_offset :][: column.total_compressed_size]
     return data[len(data) - _body(data) : len(data) - -(-count // 8)]
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from hf_encls.audio import AudioError, describe, stream
 from hf_encls.data.columns import label_text
 from hf_encls.features.extraction import Extractor
-from hf_encls.features.vectors import Vectors
+from hf_encls.features.vectors import Vectors, unit_vectors
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import FeatureConfig
 
@@ -60,7 +60,7 @@ class SoundIndex:
         ids = np.asarray(windows["clip_id"][:])[rows]
         order = np.argsort(ids, kind="stable")  # the windows of a clip lie together
         self.clip_ids, self._first = np.unique(ids[order], return_index=True)
-        self._units = _units(self.vectors.heard[order])
+        self._units = unit_vectors(self.vectors.heard[order])
         self._starts_s = np.asarray(windows["start"][:], np.float64)[rows][order]
         labels = windows["label"][:]
         self._labels = [
@@ -99,13 +99,13 @@ class SoundIndex:
         return np.concatenate(blocks)
 
     def _nearest(self, windows: torch.Tensor, top_k: int | None, leave_out: set[str]) -> list[Match]:
-        asked = _units(self.vectors.of(windows))
+        queries = unit_vectors(self.vectors.of(windows))
         total, best = np.zeros(len(self.clip_ids)), np.full(len(self._units), -np.inf, np.float32)
-        for at in range(0, len(asked), ROWS):
-            cosines = asked[at : at + ROWS] @ self._units.T  # (windows of the sound, windows of the folder)
+        for at in range(0, len(queries), ROWS):
+            cosines = queries[at : at + ROWS] @ self._units.T  # (windows of the sound, windows of the folder)
             total += np.maximum.reduceat(cosines, self._first, axis=1).sum(axis=0)
             best = np.maximum(best, cosines.max(axis=0))
-        similarity = total / len(asked)
+        similarity = total / len(queries)
         ends = [*self._first[1:], len(best)]
         matches = []
         for clip in np.argsort(-similarity, kind="stable"):
@@ -117,9 +117,3 @@ class SoundIndex:
                 start_s = round(float(self._starts_s[window]), 3)
                 matches.append(Match(name, start_s, float(similarity[clip]), self._labels[window]))
         return matches
-
-
-def _units(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (n, D) of length 1, float32."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-9)).astype(np.float32)

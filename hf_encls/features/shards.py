@@ -80,14 +80,14 @@ def divide(durations_s: Sequence[float], folder: Path, key: str) -> list[Shard]:
 
 
 @contextmanager
-def taking(missing: Sequence[Shard], found: Callable[[Shard], None]) -> Iterator["Taken"]:
+def taking(missing: Sequence[Shard], on_completed: Callable[[Shard], None]) -> Iterator["Taken"]:
     """Shards to compute, one by one, until none is missing; at the end none is held any more.
 
     Args:
         missing: shards that were not complete when they were looked at.
-        found: told of each that another process has completed.
+        on_completed: called with each that another process has completed.
     """
-    taken = Taken(missing, found)
+    taken = Taken(missing, on_completed)
     try:
         yield taken
     finally:
@@ -100,12 +100,12 @@ class Taken:
     In place of one comes None where all that are left are held by other processes: they are asked for again.
     """
 
-    def __init__(self, missing: Sequence[Shard], found: Callable[[Shard], None]):
+    def __init__(self, missing: Sequence[Shard], on_completed: Callable[[Shard], None]):
         missing[0].path.parent.mkdir(parents=True, exist_ok=True)
         # A worker starts at a place of its own, so that several do not queue for the same shard.
         offset = os.getpid() % len(missing)
         self._todo = [*missing[offset:], *missing[:offset]]
-        self._found = found
+        self._on_completed = on_completed
         self._locks: dict[Path, FileLock] = {}
 
     def __iter__(self) -> Iterator[Shard | None]:
@@ -122,7 +122,7 @@ class Taken:
                 self._locks[shard.path] = lock
                 if shard.is_complete():
                     self.release(shard)
-                    self._found(shard)
+                    self._on_completed(shard)
                 else:
                     yield shard
             if len(self._todo) == len(todo):

@@ -16,7 +16,7 @@ from hf_encls.model.codec_encls import codec_adapter
 
 logger = logging.getLogger(__name__)
 
-ROWS_PER_READ = 256
+ROWS_PER_READ = 256  # windows that are taken at a time where all of them are gone over
 
 
 class Windows:

@@ -15,9 +15,10 @@ from datasets import Dataset, Features, IterableDataset
 
 from hf_encls.data.columns import label_array, label_rows
 from hf_encls.features.checks import check_values, check_windows
-from hf_encls.features.mixing import ROWS_PER_READ, Block, StreamedRow, mixed
+from hf_encls.features.mixing import ROWS_PER_BLOCK, Block, StreamedRow, mixed
 from hf_encls.features.parquet_windows import WindowGroup, window_groups
 from hf_encls.features.store import arrow_windows, embed
+from hf_encls.model.statistics_encls import moments
 
 BUFFER_BYTES = 256 << 20  # of windows that are mixed with each other
 STREAM = "the stream of windows"  # what errors call a data set whose name was not given
@@ -128,26 +129,11 @@ class StreamedPart(torch.utils.data.IterableDataset):
             yield from self._rows(windows, labels)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation (C,) of each band, as `FeatureStore.statistics`, in one pass.
-
-        Blocks are joined by Chan, Golub and LeVeque's formula: sums of squares would drown small deviations.
-        """
-        count, mean, square = 0, 0.0, 0.0
-        for windows, _ in self._blocks(None):
-            windows = self._embedded(windows).double()
-            added = windows.shape[0] * windows.shape[2]
-            if not added:
-                continue
-            block_mean = windows.mean(dim=(0, 2))
-            delta = block_mean - mean
-            square = (
-                square
-                + (windows - block_mean[:, None]).square().sum(dim=(0, 2))
-                + delta**2 * (count * added / (count + added))
-            )
-            mean = mean + delta * (added / (count + added))
-            count += added
-        return mean.float(), (square / count).sqrt().float()
+        """Mean and standard deviation (C,) of each band, as `FeatureStore.statistics`, in one pass."""
+        mean, deviation = moments(
+            self._embedded(windows).double().transpose(0, 1) for windows, _ in self._blocks(None)
+        )
+        return mean.float(), deviation.float()
 
     def _blocks(self, seed: int | None) -> Iterator[Block]:
         """The windows of this part as they are stored; with a seed, row groups come in another order."""
@@ -155,7 +141,7 @@ class StreamedPart(torch.utils.data.IterableDataset):
             yield from self._source.blocks(seed, self.where)
 
     def _rows(self, windows: torch.Tensor, labels: torch.Tensor) -> Iterator[StreamedRow]:
-        for some, those in zip(windows.split(ROWS_PER_READ), labels.split(ROWS_PER_READ)):
+        for some, those in zip(windows.split(ROWS_PER_BLOCK), labels.split(ROWS_PER_BLOCK)):
             block = {"input_features": self._embedded(some), "labels": those}
             for at in range(len(those)):
                 yield StreamedRow(block, at)
@@ -177,7 +163,7 @@ class _Tables:
             return
         shape = tuple(self.stream.features["input_features"].shape)
         stream = self.stream if seed is None else in_another_order(self.stream, seed)
-        for table in readable(stream, ROWS_PER_READ, where, self.codebook_size):
+        for table in readable(stream, ROWS_PER_BLOCK, where, self.codebook_size):
             keys = _keys(table["clip_id"].to_numpy(), table["start"].to_numpy())
             ours = self.keys[np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)] == keys
             if not ours.any():
@@ -214,10 +200,10 @@ class _Groups:
             windows, at = self._read(number, where), np.arange(first, last)
             if len(rest):
                 windows, at = np.concatenate([rest, windows]), np.concatenate([rows, at])
-            # Blocks are of `ROWS_PER_READ` rows, whatever the row groups are.
-            whole = len(at) // ROWS_PER_READ * ROWS_PER_READ
-            for start in range(0, whole, ROWS_PER_READ):
-                yield from self._taken(windows[start : start + ROWS_PER_READ], at[start : start + ROWS_PER_READ])
+            # Blocks are of `ROWS_PER_BLOCK` rows, whatever the row groups are.
+            whole = len(at) // ROWS_PER_BLOCK * ROWS_PER_BLOCK
+            for start in range(0, whole, ROWS_PER_BLOCK):
+                yield from self._taken(windows[start : start + ROWS_PER_BLOCK], at[start : start + ROWS_PER_BLOCK])
             rest, rows = windows[whole:], at[whole:]
         yield from self._taken(rest, rows)
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from hf_encls.features.store import ROWS_PER_READ, Windows, codebooks_of, embed
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
 from hf_encls.model.mel_encls import MIN_POWER, Mel
-from hf_encls.model.statistics_encls import StatisticsHead
+from hf_encls.model.statistics_encls import StatisticsHead, moments
 
 
 class Vectors:
@@ -71,14 +71,13 @@ class Vectors:
         return (features - self.mean) * self.scale
 
 
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (n, D) -> those of length 1 in their directions."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
 def _standard(blocks: Iterator[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean, and one over the deviation, of each band (C, 1) over all windows (W, C, T) and their frames."""
-    count, mean, square = 0, 0.0, 0.0
-    for windows in blocks:  # Chan's update: no difference of large sums
-        frames = windows.double().transpose(0, 1).flatten(1)
-        n, own = frames.shape[1], frames.mean(1, keepdim=True)
-        delta = own - mean
-        square = square + (frames - own).square().sum(1, keepdim=True) + delta.square() * (count * n / (count + n))
-        mean, count = mean + delta * (n / (count + n)), count + n
-    deviation = (square / count).sqrt()
-    return mean.float(), torch.where(deviation > 0, 1 / deviation.clamp_min(1e-30), 1.0).float()
+    mean, deviation = moments(windows.double().transpose(0, 1).flatten(1) for windows in blocks)
+    scale = torch.where(deviation > 0, 1 / deviation.clamp_min(1e-30), 1.0)
+    return mean.float()[:, None], scale.float()[:, None]

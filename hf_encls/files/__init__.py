@@ -110,6 +110,12 @@ def move_into_place(finished: Path, path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def unfinished(path: str | os.PathLike) -> Path:
+    """The name beside `path` under which what an interrupted writer of it had made is kept, for people to find."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
+
+
 def hand_to_disk(path: Path) -> None:
     """Return when a file, or a folder with all in it, would be there after a power cut."""
     _settle(path)

@@ -45,7 +45,11 @@ def find_checkpoint(name: str | os.PathLike, revision: str | None, thing: str, i
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"
     else:
-        reason = _unreachable(name, revision, expected)
+        try:
+            reason = unreachable(hf_hub_url(name, "config.json", revision=revision))
+        except HfHubHTTPError as error:
+            says = f"{constants.ENDPOINT} says {error.response.status_code}: {_first_line(error)}"
+            raise CheckpointNotFoundError(f"{expected}, found no such folder, and {says}") from error
         if reason is None:
             return False
     if cached:
@@ -60,9 +64,11 @@ def find_model(name: str | os.PathLike, revision: str | None = None) -> bool:
     return find_checkpoint(name, revision, "a model", instead)
 
 
-def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
-    """Why the Hub cannot be asked for a checkpoint; None where it has it. Raises where it answers that it has not."""
-    url = hf_hub_url(name, "config.json", revision=revision)
+def unreachable(url: str, token: str | None = None) -> str | None:
+    """Why the Hub cannot be asked for the file at `url`; None where it has it. It is asked for a few seconds at most.
+
+    Raises `HfHubHTTPError`, its answer, where it says that it has not, or that it may not be had.
+    """
     timeout_s = constants.HF_HUB_ETAG_TIMEOUT
     wait_s = ANSWER_S if timeout_s == constants.DEFAULT_ETAG_TIMEOUT else float(timeout_s)
     answers: list = []
@@ -70,7 +76,7 @@ def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
     def ask() -> None:
         for pause_s in (0.3, 0.6, None):
             try:
-                answer = get_hf_file_metadata(url, timeout=wait_s)
+                answer = get_hf_file_metadata(url, token=token, timeout=wait_s)
             except Exception as error:  # the HTTP library's own, another one in each version of huggingface_hub
                 answer = error
             if pause_s is None or not _is_busy(answer):
@@ -85,13 +91,10 @@ def _unreachable(name: str, revision: str | None, expected: str) -> str | None:
     if not answers:
         return f"{hub} gave no answer within {wait_s:g} s (HF_HUB_ETAG_TIMEOUT=30 waits longer)"
     answer = answers[0]
+    if _is_busy(answer):  # a download would try again for minutes
+        return f"{hub} is busy (it says {answer.response.status_code}), try again later"
     if isinstance(answer, HfHubHTTPError):
-        status = answer.response.status_code
-        if _is_busy(answer):  # a download would try again for minutes
-            return f"{hub} is busy (it says {status}), try again later"
-        raise CheckpointNotFoundError(
-            f"{expected}, found no such folder, and {hub} says {status}: {_first_line(answer)}"
-        ) from answer
+        raise answer
     if isinstance(answer, Exception):
         return f"{hub} could not be reached ({_first_line(answer)})"
     return None if answer.commit_hash else f"what answers at {hub} is not the Hub"

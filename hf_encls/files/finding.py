@@ -1,7 +1,7 @@
 """Files below a folder: each found once, whatever links there are."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,19 @@ class FoundFiles:
     files: list[Path] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)  # `file`, `kind` (folder, link, file) and `reason`
     warnings: list[str] = field(default_factory=list)
+
+
+def require_folder(path: str | os.PathLike, what: str) -> Path:
+    """`path`, where there is a folder. Raises `ValueError` that says `what` was expected there, and what is."""
+    if not Path(path).is_dir():
+        kind = "a file" if Path(path).exists() else "nothing"
+        raise ValueError(f"expected {what} at {str(path)!r}, found {kind}: check the path")
+    return Path(path)
+
+
+def reasons_text(left_out: Sequence[Mapping[str, str]], most: int = 20) -> str:
+    """The first files that were left out, for the end of an error: each on a line of its own, with the reason."""
+    return "".join(f"\n  {row['file']}: {row['reason']}" for row in left_out[:most])
 
 
 def find_audio(root: str | os.PathLike, also: Iterable[str] = ()) -> FoundFiles:

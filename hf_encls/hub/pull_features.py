@@ -12,12 +12,19 @@ import yaml
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets import config as datasets_config
 from datasets.exceptions import DatasetsError
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
+from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    StrictDataclassError,
+)
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.codec.loading import UNTRAINED, codec_facts
 from hf_encls.features.checks import check_all_windows, check_columns
+from hf_encls.files.checkpoints import unreachable
 from hf_encls.files.records import RecordError, read_record, shape_of
 from hf_encls.model.configuration_encls import EnclsConfig
 
@@ -130,8 +137,17 @@ def _cache_of(folder: Path) -> str:
 
 def _facts_file(name: str, config_name: str, revision: str | None, token: str | None) -> Path:
     """The facts of a configuration on the Hub; where that cannot be reached, those that are in the cache."""
+    place = {"filename": f"{config_name}/{FACTS}", "repo_type": "dataset", "revision": revision}
     try:
-        return Path(download(name, f"{config_name}/{FACTS}", revision, token))
+        reason = None if constants.HF_HUB_OFFLINE else unreachable(hf_hub_url(name, **place), token)
+    except HfHubHTTPError:
+        reason = None  # the download will say it
+    except HFValidationError as error:
+        raise ValueError(_unreachable(name, error)) from error
+    if reason and not isinstance(try_to_load_from_cache(name, **place), str):
+        raise ValueError(f"{_unreachable(name, reason)}, and there is no copy of it in the cache")
+    try:
+        return Path(hf_hub_download(name, **place, token=token, local_files_only=bool(reason)))
     except LocalEntryNotFoundError as error:
         raise ValueError(_unreachable(name, error)) from error
     except EntryNotFoundError as error:
@@ -142,12 +158,7 @@ def _facts_file(name: str, config_name: str, revision: str | None, token: str | 
         raise ValueError(_unreachable(name, error)) from error
 
 
-def download(repo_id: str, path: str, revision: str | None, token: str | None) -> str:
-    """A file of a data set repository, from the cache where it is there already."""
-    return hf_hub_download(repo_id, path, repo_type="dataset", revision=revision, token=token)
-
-
-def _unreachable(name: str, error: Exception) -> str:
+def _unreachable(name: str, error: Exception | str) -> str:
     return f"could not read the data set {name!r} from the Hub: {error}"
 
 

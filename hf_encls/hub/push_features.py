@@ -31,7 +31,6 @@ from hf_encls.features.extraction import feature_identity
 from hf_encls.features.parquet_windows import write_windows
 from hf_encls.hub.commit import Operation, Published, PublishError, push
 from hf_encls.hub.pull_features import FACTS
-from hf_encls.hub.push_models import push_model as push_model  # callers ask here for both
 from hf_encls.hub.repository import Repository, check_features, read_facts
 from hf_encls.model.codec_encls import FAMILIES
 from hf_encls.model.configuration_encls import EnclsConfig

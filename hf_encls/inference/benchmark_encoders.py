@@ -138,8 +138,8 @@ class XaresEncoder(nn.Module):
 
 def weights_hash(model: EmbeddingModel) -> str:
     """16 hexadecimal digits of the weights and of how features are made."""
-    found = hashlib.sha256(json.dumps(model.grid.identity(), sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(model.grid.identity(), sort_keys=True, default=str).encode())
     for name, value in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -110,8 +110,10 @@ def compare(
     for length in lengths:
         wave = 0.1 * torch.randn(length, generator=generator)
         with torch.no_grad():
-            told = model(input_values=wave[None])
-            expected, of_clip = (model.probabilities(each[0]).numpy() for each in (told.window_logits, told.logits))
+            answer = model(input_values=wave[None])
+            expected, of_clip = (
+                model.probabilities(each[0]).numpy() for each in (answer.window_logits, answer.logits)
+            )
         actual, clip = session.run(["probabilities", "clip"], {"waveform": wave.numpy()})
         if actual.shape != expected.shape:
             raise ExportError(f"expected {len(expected)} windows for {length} samples, found {len(actual)}")

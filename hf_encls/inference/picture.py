@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,12 +34,6 @@ class Envelope:
         self._rest = np.zeros(0, np.float32)
         self._bins: list[np.ndarray] = []
         self.num_samples = 0
-
-    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass blocks (n,) on and look at them on the way."""
-        for block in blocks:
-            self.add(block)
-            yield block
 
     def add(self, block: np.ndarray) -> None:
         """Look at a block (n,)."""
@@ -136,8 +130,8 @@ def _draw_why(axes: "Axes", why: Explanation) -> None:
         vmin=0,
         vmax=high,
     )
-    asked = set(why.labels)
-    axes.set_title(f"Why: what spoke for {drawn(asked.pop()) if len(asked) == 1 else 'the label'}", fontsize=9)
+    labels = set(why.labels)
+    axes.set_title(f"Why: what spoke for {drawn(labels.pop()) if len(labels) == 1 else 'the label'}", fontsize=9)
     axes.set(ylabel=why.row_name if bands > 1 else "All bands", **({} if bands > 1 else {"yticks": []}))
     axes.figure.colorbar(image, ax=axes, label="Nats", pad=0.01, aspect=12)
 

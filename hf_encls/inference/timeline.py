@@ -80,7 +80,7 @@ class Segmentation:
             return viterbi(cells, self.switch_penalty)
         if self.smoothing == "median":
             width = 5 if self.median_s is None else max(3, 2 * round((self.median_s / step_s - 1) / 2) + 1)
-            return np.concatenate([block.argmax(axis=1) for block in _medians(cells, width)])
+            return np.concatenate([block.argmax(axis=1) for block in medians(cells, width)])
         return cells.argmax(axis=1)
 
 
@@ -198,12 +198,8 @@ def cell_probabilities(probabilities: np.ndarray, times: Times) -> np.ndarray:
     return sums
 
 
-def median_filter(cells: np.ndarray, width: int) -> np.ndarray:
-    """(n, L) -> (n, L): the median of each class over `width` cells (odd); the ends repeat the outermost cell."""
-    return np.concatenate(list(_medians(cells, width)))
-
-
-def _medians(cells: np.ndarray, width: int) -> Iterator[np.ndarray]:
+def medians(cells: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """(n, L) -> (n, L) in blocks: the median of each class over `width` cells (odd); the ends repeat the outermost cell."""
     half = width // 2
     block = max(1, (1 << 18) // (width * cells.shape[1]))
     for start in range(0, len(cells), block):

@@ -19,12 +19,12 @@ def calibration_of(config: PreTrainedConfig) -> dict[str, float | None]:
 
 def check_calibration(config: PreTrainedConfig) -> None:
     """Raise `ValueError` for a calibration that the model cannot have."""
-    given = [name for name in CALIBRATION if getattr(config, name) is not None]
-    if given and config.problem_type not in (None, "single_label_classification"):
-        raise ValueError(f"{given[0]} is about models of one label for each sound, found {config.problem_type}")
-    if UNKNOWN in config.id2label.values() and any(name.endswith("below") for name in given):
+    names = [name for name in CALIBRATION if getattr(config, name) is not None]
+    if names and config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(f"{names[0]} is about models of one label for each sound, found {config.problem_type}")
+    if UNKNOWN in config.id2label.values() and any(name.endswith("below") for name in names):
         raise ValueError(
-            f"a class is called {UNKNOWN!r}, as the answer below {given[-1]}: give the class another name, or leave it out"
+            f"a class is called {UNKNOWN!r}, as the answer below {names[-1]}: give the class another name, or leave it out"
         )
 
 

@@ -144,9 +144,9 @@ class FeatureConfig(PreTrainedConfig):
         named = family_of(self.features)
         if named is None:
             return
-        found = named if self.codec_config is None else codec_adapter(self.codec_config).model_type
-        if found != named:
-            raise ValueError(f"{self.features} needs a codec of the family {named}, found one of {found}")
+        family = named if self.codec_config is None else codec_adapter(self.codec_config).model_type
+        if family != named:
+            raise ValueError(f"{self.features} needs a codec of the family {named}, found one of {family}")
         self.codec_family = named
 
     @classmethod
@@ -158,8 +158,8 @@ class FeatureConfig(PreTrainedConfig):
         """What makes features what they are: two with equal identities can be mixed."""
         later = {"codec_family": "encodec", "floor_db": None}  # features that were made before have these values
         names = [name for name in FeatureConfig.__annotations__ if name not in (*ORIGIN, *later)]
-        other = {name: getattr(self, name) for name, value in later.items() if getattr(self, name) != value}
-        return {name: getattr(self, name) for name in names} | {"features": self.feature_name} | other
+        changed = {name: getattr(self, name) for name, value in later.items() if getattr(self, name) != value}
+        return {name: getattr(self, name) for name in names} | {"features": self.feature_name} | changed
 
     @property
     def representation(self) -> type[Representation]:
@@ -292,22 +292,24 @@ class EnclsConfig(FeatureConfig):
         named = "name_or_path" in kwargs
         kwargs.setdefault("name_or_path", pretrained_model_name_or_path)  # for errors
         check_object(Path(pretrained_model_name_or_path, kwargs.get("subfolder") or "", "config.json"))
-        found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if not named:
-            (found[0] if isinstance(found, tuple) else found).name_or_path = ""
-        return found
+            (loaded[0] if isinstance(loaded, tuple) else loaded).name_or_path = ""
+        return loaded
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         """As [`PreTrainedConfig.from_dict`]. Raises `ValueError` for values that cannot work."""
         place = kwargs.get("name_or_path") or config_dict.get("name_or_path")
         where = f"{Path(place) / 'config.json'}: " if place else ""
-        found = config_dict.get("model_type", None if place else cls.model_type)
-        if found is None:  # the library makes a configuration of defaults where a folder has none
+        model_type = config_dict.get("model_type", None if place else cls.model_type)
+        if model_type is None:  # the library makes a configuration of defaults where a folder has none
             raise ValueError(f"{where}expected the configuration of a classifier, found none: it could not be loaded")
-        if found != cls.model_type:
-            advice = "; a codec is no classifier: give it as `codec`" if str(found) in FAMILIES else ""
-            raise ValueError(f"{where}expected a classifier (model_type {cls.model_type}), found {found!r}{advice}")
+        if model_type != cls.model_type:
+            advice = "; a codec is no classifier: give it as `codec`" if str(model_type) in FAMILIES else ""
+            raise ValueError(
+                f"{where}expected a classifier (model_type {cls.model_type}), found {model_type!r}{advice}"
+            )
         try:
             return super().from_dict(config_dict, **kwargs)
         except StrictDataclassError as error:  # the library's own kind of error, of several lines; its cause is ours
@@ -334,9 +336,9 @@ class EnclsConfig(FeatureConfig):
         return HEADS[self.head]
 
 
-def check_head_options(head: str, given: Mapping[str, object]) -> None:
+def check_head_options(head: str, settings: Mapping[str, object]) -> None:
     """Raise `ValueError` for a setting of other heads that is not None."""
-    for name, value in given.items():
+    for name, value in settings.items():
         if value is not None and name not in HEADS[head].options:
             where = [each.kind for each in HEADS.values() if name in each.options]
             raise ValueError(f"{name} is about the head {' and '.join(where)} and was given with {head}: leave it out")

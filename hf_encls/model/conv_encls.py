@@ -67,7 +67,7 @@ class ConvHead(Head):
         widths, ordered = channels(config), config.representation.ordered
         kernel = config.kernel_size**2 if ordered else config.kernel_size
         weights = widths[0] * kernel * (1 if ordered else config.num_bands)
-        weights += sum(one * kernel + one * other for one, other in pairwise(widths))
+        weights += sum(before * kernel + before * after for before, after in pairwise(widths))
         if weights > MOST_WEIGHTS:
             raise ValueError(
                 f"expected conv_channels of layers with at most {MOST_WEIGHTS} weights, found about {weights}"

@@ -262,18 +262,18 @@ def _convolve(
     together = batch_size(tiles[0][0].device)
     for (length, frames), indices in by_shape.items():
         for part in parts(indices, together):
-            own = [len(tiles[i][0]) for i in part]
-            is_filled = min(own) < length
+            lengths = [len(tiles[i][0]) for i in part]
+            is_filled = min(lengths) < length
             if is_filled:
-                batch = torch.stack([nn.functional.pad(tiles[i][0], (0, length - n)) for i, n in zip(part, own)])
+                batch = torch.stack([nn.functional.pad(tiles[i][0], (0, length - n)) for i, n in zip(part, lengths)])
             else:
                 batch = torch.stack([tiles[i][0] for i in part])
             batch = batch[:, None].expand(-1, channels, -1)
             hidden = convolutions(batch, frames) if convolutions and not is_filled else None
             if hidden is None:
                 batch = batch.to(dtype)
-                hidden = (through_filled(layers, batch, own) if is_filled else through(layers, batch)).float()
-            for i, n, latents in zip(part, own, hidden, strict=True):
+                hidden = (through_filled(layers, batch, lengths) if is_filled else through(layers, batch)).float()
+            for i, n, latents in zip(part, lengths, hidden, strict=True):
                 out[i] = latents[:, frames : -(-n // tiling.hop)] if is_filled else latents[:, frames:]
     return out
 

@@ -158,14 +158,14 @@ def _lstm_in_openvino(context) -> list:
 
     shape = ops.shape_of(values, output_type="i64")
     length, batch = (ops.gather(shape, ops.constant([place]), ops.constant(0)) for place in (0, 1))
-    made = ops.lstm_sequence(
+    lstm = ops.lstm_sequence(
         *(swapped(each) for each in (values, hidden, cell)),
         ops.broadcast(length, batch),
         *(gates(each) for each in (inner, outer, ops.add(bias_in, bias_out))),
         outer.get_partial_shape()[1].get_length(),
         "forward",
     )
-    return [swapped(ops.squeeze(made.output(0), ops.constant(1))).output(0)]
+    return [swapped(ops.squeeze(lstm.output(0), ops.constant(1))).output(0)]
 
 
 _register()

@@ -156,14 +156,14 @@ def _adds_right(conv: PackedConv1d, frames: list[int]) -> bool:
     if conv.dtype == torch.float32:
         return True
     inputs = conv.weight.shape[1]
-    others = {count: noise(1, conv.bias.shape[0], count, seed=1).to(conv.dtype) for count in frames}
+    addends = {count: noise(1, conv.bias.shape[0], count, seed=1).to(conv.dtype) for count in frames}
     errors = [
         error_of(
-            lambda sample, other=other: [conv.add_to(other.clone(), sample)],
-            lambda sample, other=other: [(conv(sample) + other).float()],
+            lambda sample, addend=addend: [conv.add_to(addend.clone(), sample)],
+            lambda sample, addend=addend: [(conv(sample) + addend).float()],
             noise(1, inputs, count),
         )
-        for count, other in others.items()
+        for count, addend in addends.items()
     ]
     return max(errors) <= TOLERANCE
 

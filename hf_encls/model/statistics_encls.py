@@ -1,7 +1,7 @@
 """A head without layers to train: a window's statistics as one vector, and a linear classifier that is fitted to it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -70,15 +70,8 @@ class StatisticsHead(KeepsPrecision, Head):
     def measure(self, blocks: Callable[[], Iterator[torch.Tensor]]) -> None:
         if self.num_directions:
             self.directions.copy_(whitening(blocks(), self.num_directions))
-        count, total, square = 0, 0.0, 0.0
-        for windows in blocks():  # Chan's update: no difference of large sums
-            vectors = self._vectors(windows).double()
-            n, own = len(vectors), vectors.mean(0)
-            delta = own - total
-            square = square + (vectors - own).square().sum(0) + delta.square() * (count * n / (count + n))
-            total, count = total + delta * (n / (count + n)), count + n
-        deviation = (square / count).sqrt()
-        self.vector_mean.copy_(total)
+        mean, deviation = moments(self._vectors(windows).double().T for windows in blocks())
+        self.vector_mean.copy_(mean)
         self.vector_scale.copy_(torch.where(deviation > SMALLEST_VARIANCE, 1 / deviation.clamp_min(1e-12), 1.0))
 
     def _vectors(self, windows: torch.Tensor) -> torch.Tensor:
@@ -121,14 +114,32 @@ def deviation(centred: torch.Tensor) -> torch.Tensor:
     return (centred.square().mean(-1) + SMALLEST_VARIANCE).sqrt()
 
 
+def moments(blocks: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Blocks (C, ...) of float64 -> mean and standard deviation (C,) of all that they hold.
+
+    They are joined by Chan, Golub and LeVeque's formula: sums of squares would drown small deviations.
+    """
+    count, mean, square = 0, 0.0, 0.0
+    for block in blocks:
+        n = block[0].numel()
+        if not n:
+            continue
+        within = tuple(range(1, block.ndim))
+        block_mean = block.mean(within, keepdim=True)
+        delta = block_mean.flatten() - mean
+        square = square + (block - block_mean).square().sum(within) + delta.square() * (count * n / (count + n))
+        mean, count = mean + delta * (n / (count + n)), count + n
+    return mean, (square / count).sqrt()
+
+
 def whitening(blocks: Iterator[torch.Tensor], k: int) -> torch.Tensor:
     """Windows (W, C, T), block by block -> the directions (k, C) of most variance, along each of which it becomes 1."""
     count, mean, scatter = 0, 0.0, 0.0
     for windows in blocks:
         frames = windows.double().transpose(0, 1).flatten(1)  # (C, W T)
-        n, own = frames.shape[1], frames.mean(1)
-        delta = own - mean
-        frames = frames - own[:, None]
+        n, block_mean = frames.shape[1], frames.mean(1)
+        delta = block_mean - mean
+        frames = frames - block_mean[:, None]
         scatter = (
             scatter + frames @ frames.T + delta.outer(delta) * (count * n / (count + n))
             if count

@@ -53,29 +53,29 @@ def _before_lstm(
     for waveform in waveforms:
         first.append(total)
         for position, end, context in tiling.places(len(waveform)):
-            own, before = end - position, context // tiling.hop
-            shape = (tiling.filled(own + context, before), before)
+            before, length = context // tiling.hop, end - position + context
+            shape = (tiling.filled(length, before), before)
             frame = total + position // tiling.hop
-            tiles.setdefault(shape, []).append((start + position - context, own + context, frame))
+            tiles.setdefault(shape, []).append((start + position - context, length, frame))
         start, total = start + len(waveform), total + -(-len(waveform) // tiling.hop)
     hidden = None
     samples = torch.cat(list(waveforms))
     together = batch_size(device)
     for (length, before), same in tiles.items():
         for part in parts(same, together):
-            at, own, frame = zip(*part, strict=True)
+            at, lengths, frame = zip(*part, strict=True)
             # What lies behind a tile's end changes nothing before it.
             batch = samples[_places(at, length, device).clamp(max=len(samples) - 1)]
             batch = batch[:, None].expand(-1, channels, -1).to(dtype)
-            made = through(layers, batch) if min(own) == length else through_filled(layers, batch, own)
-            made = made[:, :, before:].float().transpose(1, 2)  # (B, f, H)
+            outputs = through(layers, batch) if min(lengths) == length else through_filled(layers, batch, lengths)
+            outputs = outputs[:, :, before:].float().transpose(1, 2)  # (B, f, H)
             if hidden is None:
-                hidden = made.new_zeros(total + 1, made.shape[2])
-            index = _places(frame, made.shape[1], device)
-            if min(own) < length:
-                counts = on_device(torch.tensor([-(-n // tiling.hop) - before for n in own]), device)
-                index = index.where(torch.arange(made.shape[1], device=device) < counts[:, None], total)
-            hidden[index] = made
+                hidden = outputs.new_zeros(total + 1, outputs.shape[2])
+            index = _places(frame, outputs.shape[1], device)
+            if min(lengths) < length:
+                counts = on_device(torch.tensor([-(-n // tiling.hop) - before for n in lengths]), device)
+                index = index.where(torch.arange(outputs.shape[1], device=device) < counts[:, None], total)
+            hidden[index] = outputs
     return hidden, first
 
 

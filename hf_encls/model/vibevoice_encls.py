@@ -81,11 +81,13 @@ class VibeVoiceAdapter(CodecAdapter):
 
         They are most of the work: the later ones have few frames, which see several seconds.
         """
-        found = []
+        stages = []
         for count in range(1, len(self.config.depths) + 1):
             hop = math.prod(self.config.downsampling_ratios[: count - 1])
-            found.append((count, hop, reach(layers(self.config, count), hop)[0]))
-        return max((each for each in found if each[2] <= MOST_CONTEXT * TILE_S * self.sampling_rate), default=found[0])
+            stages.append((count, hop, reach(layers(self.config, count), hop)[0]))
+        return max(
+            (each for each in stages if each[2] <= MOST_CONTEXT * TILE_S * self.sampling_rate), default=stages[0]
+        )
 
 
 def layers(config: PreTrainedConfig, stages: int | None = None) -> list[tuple[int, int, int, int]]:

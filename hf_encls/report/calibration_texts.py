@@ -41,6 +41,10 @@ def calibration_text(results: Results) -> str:
         said.append(f"Temperatures were fitted on the validation part ({temperatures}); they change no answer.")
     else:
         said.append("Probabilities are as they were trained: no temperature was fitted.")
+    if "refit_windows" in (results.fit or {}):
+        said.append(
+            "The validation part was asked before the model was fitted to it as well; test was asked at the end."
+        )
     thresholds = _by_unit(fitted, "unknown_below", "{:.3f} for {}")
     if thresholds:
         said.append(

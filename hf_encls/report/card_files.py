@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_encls.files import write_text
 from hf_encls.report.merging import merge, notice
-from hf_encls.report.pages import Page, Wrote, adopted, generated, read_page, seal_of
+from hf_encls.report.pages import Page, adopted, generated, read_page, seal_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +65,6 @@ def write_card(
     if kept:
         logger.warning(notice(kept, str(folder / CARD), f"write_model_card({str(folder)!r}, overwrite=True)"))
     return folder / CARD
-
-
-def written_files(page: Page) -> Mapping[str, str]:
-    """The files beside a page that hf_encls wrote: path -> seal of its text."""
-    return (page.wrote or Wrote()).files
 
 
 def _seal(file: Path) -> str | None:

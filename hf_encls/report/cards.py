@@ -37,7 +37,6 @@ from hf_encls.report.codec_texts import (
     licence,
     licence_text,
 )
-from hf_encls.report.codec_texts import has_heard as has_heard  # callers ask the cards
 from hf_encls.report.examples import Examples, examples_of
 from hf_encls.report.label_texts import labels_text
 from hf_encls.report.pages import Page, text_of

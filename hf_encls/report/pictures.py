@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_encls.report.canvas import COLOURS, MAX_NAME, class_names, drawn, new_figure, save_figure
-from hf_encls.report.canvas import shorten as shorten  # callers ask the pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

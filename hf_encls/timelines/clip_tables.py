@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_encls.files.escapes import csv_text, one_line
-from hf_encls.timelines.reading import FILES, LABELS, STARTS, LabelsError, decoded, key_of
+from hf_encls.timelines.reading import FILES, LABELS, STARTS, LabelsError, decoded, key_of, naming, place_of
 
 PRESENT = 0.5
 CLIP_FILES = (*FILES, "fname", "samplekey", "slicefilename", "clipname", "soundfile")
@@ -60,14 +60,8 @@ def read_clip_table(where: str, column: str | None = None) -> list[ClipLabels]:
     rows without a file, and rows of one file that contradict each other.
     """
     path = Path(where)
-    try:
+    with naming(path):
         return _read(_rows(path), column)
-    except csv.Error as error:
-        raise LabelsError(f"{path} is damaged: {error}") from error
-    except OSError as error:
-        raise LabelsError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise LabelsError(f"{path}: {error}") from error
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -82,13 +76,13 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 def _read(rows: Sequence[tuple[int, list[str]]], column: str | None) -> list[ClipLabels]:
     head = rows[0][1]
     keys = [key_of(name) for name in head]
-    places = {"file": _place(keys, CLIP_FILES), "fold": _place(keys, ("fold",)), "part": _place(keys, PARTS)}
-    places |= {"group": _place(keys, ("group",)), "label": _place(keys, CLIP_LABELS)}
+    places = {"file": place_of(keys, CLIP_FILES), "fold": place_of(keys, ("fold",)), "part": place_of(keys, PARTS)}
+    places |= {"group": place_of(keys, ("group",)), "label": place_of(keys, CLIP_LABELS)}
     if column is not None:
         if column not in head:
             raise ValueError(f"expected a column {column!r}, found {', '.join(head)}")
         places["label"] = head.index(column)
-    relevance = _place(keys, RELEVANCE) if places["label"] is not None else None
+    relevance = place_of(keys, RELEVANCE) if places["label"] is not None else None
     used = {place for place in places.values() if place is not None}
     classes = [i for i in range(len(head)) if i not in used] if places["label"] is None else []
     if places["label"] is None and not classes:
@@ -148,7 +142,3 @@ def _share(text: str, line: int, column: str) -> float:
             f"{one_line(text)[:40]!r}; where a column holds labels, name it with `label_column`"
         )
     return value
-
-
-def _place(keys: Sequence[str], known: Sequence[str]) -> int | None:
-    return next((keys.index(name) for name in known if name in keys), None)

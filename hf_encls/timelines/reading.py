@@ -12,7 +12,8 @@ import math
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hf_encls.files.escapes import csv_text, one_line
@@ -60,7 +61,7 @@ def read_timeline(path: str | os.PathLike, *, tier: str | None = None, column: s
     Raises `LabelsError` for a file that cannot be read, is of no known kind, or holds times that cannot be.
     """
     path = Path(path)
-    try:
+    with naming(path):
         text = decoded(path)
         start = text.lstrip()[:1]
         if "ooTextFile" in text[:200]:
@@ -74,6 +75,13 @@ def read_timeline(path: str | os.PathLike, *, tier: str | None = None, column: s
         else:
             segments = _table(text, column)
         return [_checked(number, segment) for number, segment in enumerate(segments, 1) if segment["label"]]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Inside, errors of reading a file of labels become a `LabelsError` that names it."""
+    try:
+        yield
     except (json.JSONDecodeError, RecursionError, OverflowError, csv.Error) as error:
         raise LabelsError(f"{path} is damaged: {error}") from error
     except OSError as error:
@@ -186,7 +194,7 @@ def key_of(column: str) -> str:
 
 def _named(head: Sequence[str], rows: Sequence[tuple[int, list[str]]], column: str | None, plain: bool) -> list[dict]:
     keys = [key_of(name) for name in head]
-    places = {name: _place(keys, known) for name, known in _KNOWN.items()}
+    places = {name: place_of(keys, known) for name, known in _KNOWN.items()}
     if column is not None:
         if column not in head:
             raise ValueError(f"expected a column {column!r}, found {', '.join(head)}")
@@ -232,7 +240,8 @@ _KNOWN = {
 }
 
 
-def _place(keys: Sequence[str], known: Sequence[str]) -> int | None:
+def place_of(keys: Sequence[str], known: Sequence[str]) -> int | None:
+    """Where the first of the `known` names that is there stands among `keys`."""
     return next((keys.index(name) for name in known if name in keys), None)
 
 

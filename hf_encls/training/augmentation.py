@@ -74,6 +74,15 @@ def crop(windows: torch.Tensor, following: torch.Tensor, shift: torch.Tensor, st
     return both.gather(2, index[:, None].expand_as(windows))
 
 
+def move_bands(windows: torch.Tensor, by: int) -> torch.Tensor:
+    """Windows (B, C, T) whose band c is what c + `by` was: sounds that are lower, or for a negative `by` higher.
+
+    Where nothing moves in, the outermost band stands again.
+    """
+    bands = windows.shape[1]
+    return windows[:, (torch.arange(bands, device=windows.device) + by).clamp(0, bands - 1)] if by else windows
+
+
 def soft_cross_entropy(
     logits: torch.Tensor, batch: Batch, weights: torch.Tensor | None = None, smoothing: float = 0.0
 ) -> torch.Tensor:

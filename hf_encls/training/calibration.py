@@ -63,14 +63,14 @@ def calibrate(
     units = {"window": (probabilities, labels)}
     if clip_ids is not None:
         units["clip"] = clip_probabilities(probabilities, labels, clip_ids)[:2]
-    found = {}
+    values = {}
     for unit, (rows, classes) in units.items():
         if scaled:
-            found[f"{unit}_temperature"] = temperature(rows, classes)
+            values[f"{unit}_temperature"] = temperature(rows, classes)
         if alpha is not None:
-            honest = tempered(rows, found.get(f"{unit}_temperature"))
-            found[f"{unit}_unknown_below"] = threshold(honest.max(axis=1), alpha)
-    return found
+            honest = tempered(rows, values.get(f"{unit}_temperature"))
+            values[f"{unit}_unknown_below"] = threshold(honest.max(axis=1), alpha)
+    return values
 
 
 def temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -16,7 +16,8 @@ class TrainingDefaults:
         default="paper",
         metadata={
             "help": "How it is trained. paper: as in the paper. recommended: with random crops, masks, mixup, a schedule, "
-            "averaged weights. Changes may follow: recommended,mixup=0,class_weights=false."
+            "averaged weights; a head that is fitted hears moved copies, and at last validation too. Changes may follow: "
+            "recommended,mixup=0,class_weights=false."
         },
     )
     calibrate: bool = field(

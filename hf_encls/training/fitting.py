@@ -1,6 +1,7 @@
 """Heads that are fitted at once: what they measure of the training windows, then a logistic regression."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
 from hf_encls.features.store import FeatureStore
+from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.problem_encls import has_several_labels
+from hf_encls.training.augmentation import move_bands
 from hf_encls.training.metrics import evaluate_split
+from hf_encls.training.recipe import FOR_FITTED, Recipe
 from hf_encls.training.trainer import collate
 
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # scikit-learn's C: the larger, the freer
@@ -21,28 +25,92 @@ WINDOWS = 256  # in a block
 NEVER = -1e4  # the bias of a class that training does not have; infinity is no weight
 
 
+def applied(recipe: Recipe, config: EnclsConfig, protocol: str, say: Callable[[str], object]) -> Recipe:
+    """The recipe without what a head, its features or a protocol leaves of `FOR_FITTED` undone; which is said.
+
+    Raises `ValueError` where bands would be moved out of the windows.
+    """
+    asked = " and ".join(name for name in FOR_FITTED if getattr(recipe, name))
+    if not config.head_class.is_fitted:
+        if asked:
+            say(
+                f"the head {config.head} is trained in epochs: {asked} of the recipe are for heads that are fitted at once"
+            )
+        return replace(recipe, band_shift=0, refit=False)
+    say(
+        f"the head {config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights, "
+        f"{' and '.join(FOR_FITTED)} alone"
+    )
+    if recipe.band_shift and not config.representation.ordered:
+        say(f"no band_shift: the bands of {config.representation.text} are in no order of pitch")
+        recipe = replace(recipe, band_shift=0)
+    if recipe.band_shift >= config.num_bands:
+        raise ValueError(
+            f"expected band_shift of a recipe below the {config.num_bands} bands of the windows, found {recipe.band_shift}"
+        )
+    if recipe.refit and protocol == "paper":
+        say("no refit: under the protocol paper the validation windows are of clips that are tested")
+        recipe = replace(recipe, refit=False)
+    return recipe
+
+
 def fit(
     model: EnclsForAudioClassification,
     train: FeatureStore,
     validation: FeatureStore,
     balanced: bool = False,
     clip_votes: bool = True,
+    band_shift: int = 0,
 ) -> dict[str, float]:
     """Fit the head of `model` to the windows of `train`; how free the regression is, the clips of `validation` decide.
 
     `balanced`: a class counts by the inverse of its share of the training windows, as the recipe's `class_weights`.
-    `clip_votes`: False where clips have no class of their own, so that the windows decide. Returns `C`, what was chosen,
-    and `validation_loss`, the loss of the validation clips (windows) under it. One process fits, all get its weights.
-    A class without a training window is never said. Raises `ValueError` where only one class has any, or, of several
-    labels at once, all windows have the same ones.
+    `clip_votes`: False where clips have no class of their own, so that the windows decide. `band_shift`: the classifier is
+    fitted to windows moved by so many bands up and down, too; what the head measures, and the validation clips, are as
+    they are. Returns `C`, what was chosen, and `validation_loss`, the loss of the validation clips (windows) under it.
+
+    One process fits, all get its weights. A class without a training window is never said. Raises `ValueError` where only
+    one class has any, or, of several labels at once, all windows have the same ones.
     """
+
+    def work() -> dict:
+        model.eval()
+        model.head.measure(lambda: _blocks(model, train))
+        return _fit_classifier(model, train, validation, balanced, clip_votes, band_shift)
+
+    return _in_one_process(model, work)
+
+
+def refit(
+    model: EnclsForAudioClassification,
+    windows: FeatureStore,
+    strength: float,
+    balanced: bool = False,
+    band_shift: int = 0,
+) -> dict[str, float]:
+    """Fit the classifier of a `model` that `fit` has fitted once more, to `windows`, those of validation among them.
+
+    What the head measured of the training windows stays, `strength` is the `C` that `fit` chose, the rest is as there.
+    Returns `refit_windows`, how many they are.
+    """
+
+    def work() -> dict:
+        moves = _moves(band_shift)
+        regression = _regression_of(model, windows, balanced, moves)
+        regression.fit(_vectors(model, windows, moves), strength / len(moves))
+        _set_classifier(model, regression.classes, regression.weights())
+        return {"refit_windows": len(windows)}
+
+    return _in_one_process(model, work)
+
+
+def _in_one_process(model: EnclsForAudioClassification, work: Callable[[], dict]) -> dict:
+    """What `work` returns, which one process does; all get the weights that it leaves in the head."""
     state = PartialState()
     outcome: list = [{}, None]
     if state.is_main_process:
         try:
-            model.eval()
-            model.head.measure(lambda: _blocks(model, train))
-            outcome[0] = _fit_classifier(model, train, validation, balanced, clip_votes)
+            outcome[0] = work()
         except (ValueError, OSError) as error:  # the others would wait for ever
             outcome[1] = error
     if state.num_processes > 1:
@@ -59,13 +127,14 @@ def _fit_classifier(
     validation: FeatureStore,
     balanced: bool,
     clip_votes: bool,
+    band_shift: int,
 ) -> dict:
-    several = has_several_labels(model.config)
-    regression = (SeveralLabels if several else OneLabel)(train.labels, balanced)
-    vectors, held_out = _vectors(model, train), _vectors(model, validation)
+    moves = _moves(band_shift)
+    regression = _regression_of(model, train, balanced, moves)
+    vectors, held_out = _vectors(model, train, moves), _vectors(model, validation)
     best: dict = {}
     for strength in STRENGTHS:  # freer and freer, each from where the last one ended
-        regression.fit(vectors, strength)
+        regression.fit(vectors, strength / len(moves))
         clip_ids = validation.clip_ids if clip_votes else None
         scores = evaluate_split(
             regression.probabilities(held_out, model.config.num_labels), validation.labels, clip_ids
@@ -74,13 +143,32 @@ def _fit_classifier(
         if not best or loss < best["validation_loss"]:
             best = {"C": strength, "validation_loss": loss}
             weights = regression.weights()
+    _set_classifier(model, regression.classes, weights)
+    return best
+
+
+def _set_classifier(
+    model: EnclsForAudioClassification, classes: Sequence[int], weights: tuple[np.ndarray, np.ndarray]
+) -> None:
     weight, bias = (torch.from_numpy(np.asarray(each)).float() for each in weights)
     with torch.no_grad():
         model.head.classifier.weight.zero_()
         model.head.classifier.bias.fill_(NEVER)
-        model.head.classifier.weight[regression.classes] = weight.to(model.device)
-        model.head.classifier.bias[regression.classes] = bias.to(model.device)
-    return best
+        model.head.classifier.weight[classes] = weight.to(model.device)
+        model.head.classifier.bias[classes] = bias.to(model.device)
+
+
+def _moves(band_shift: int) -> tuple[int, ...]:
+    """By how many bands the windows that are fitted to are moved."""
+    return (0, -band_shift, band_shift) if band_shift else (0,)
+
+
+def _regression_of(
+    model: EnclsForAudioClassification, part: FeatureStore, balanced: bool, moves: Sequence[int]
+) -> "OneLabel | SeveralLabels":
+    """That of the labels of a part, which come again with each move."""
+    kind = SeveralLabels if has_several_labels(model.config) else OneLabel
+    return kind(np.concatenate([part.labels] * len(moves)), balanced)
 
 
 def _regression(balanced: bool) -> LogisticRegression:
@@ -153,14 +241,24 @@ class SeveralLabels:
         return weight, bias
 
 
-def _vectors(model: EnclsForAudioClassification, part: FeatureStore) -> np.ndarray:
-    """What the classifier sees of the windows of a part, (n, D), float64, in the order of its labels."""
+def _vectors(model: EnclsForAudioClassification, part: FeatureStore, moves: Sequence[int] = (0,)) -> np.ndarray:
+    """What the classifier sees of the windows of a part, (n, D), float64, in the order of its labels; for each move."""
+    found: list[list[torch.Tensor]] = [[] for _ in moves]
     with torch.inference_mode():
-        return torch.cat([model.head.features(windows).cpu() for windows in _blocks(model, part)]).double().numpy()
+        for windows in _batches(model, part):  # a stream passes by once
+            for by, vectors in zip(moves, found, strict=True):
+                vectors.append(model.head.features(model.standardized(move_bands(windows, by))).cpu())
+        return torch.cat([block for vectors in found for block in vectors]).double().numpy()
 
 
 def _blocks(model: EnclsForAudioClassification, part: FeatureStore) -> Iterator[torch.Tensor]:
     """The standardised windows of a part (W, C, T), block by block, in the order of its labels."""
+    for windows in _batches(model, part):
+        yield model.standardized(windows)
+
+
+def _batches(model: EnclsForAudioClassification, part: FeatureStore) -> Iterator[torch.Tensor]:
+    """The same as they are kept."""
     part = part.in_order() if hasattr(part, "in_order") else part
     for batch in DataLoader(part, batch_size=WINDOWS, collate_fn=collate):
-        yield model.standardized(batch["input_features"].to(model.device))
+        yield batch["input_features"].to(model.device)

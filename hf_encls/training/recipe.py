@@ -9,6 +9,7 @@ ARGUMENTS = {
     **{"num_train_epochs": "epochs", "lr_scheduler_type": "schedule", "warmup_steps": "warmup"},
     "label_smoothing_factor": "label_smoothing",
 }
+FOR_FITTED = ("band_shift", "refit")  # fields that mean something to heads without epochs alone
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Recipe:
         schedule: of the learning rate, by transformers' name (cosine: arXiv:1608.03983).
         warmup: the share of the steps in which the learning rate rises to its value (arXiv:1706.02677).
         epochs: passes over the training windows.
+        band_shift: a head that is fitted sees each training window two more times, moved by this many bands up and down,
+            where bands are in an order of pitch; the three weigh as one. 0: once.
+        refit: a head that is fitted is fitted once more, to training and validation windows together, as free as the
+            validation clips had chosen. What is said of validation is of the first fit, which had not heard them.
 
     Raises `ValueError` for values that cannot work.
     """
@@ -50,11 +55,14 @@ class Recipe:
     schedule: str = "constant"
     warmup: float = 0.0
     epochs: float = 15.0
+    band_shift: int = 0
+    refit: bool = False
 
     def __post_init__(self):
         for name, least, most in (
             *(("gain_db", 0, 60), ("time_masks", 0, 100), ("band_masks", 0, 100), ("mask_share", 0, 1)),
             *(("mixup", 0, 100), ("average", 0, 0.999999), ("label_smoothing", 0, 0.999999), ("warmup", 0, 0.999999)),
+            ("band_shift", 0, 100),
         ):
             value = getattr(self, name)
             if not least <= value <= most:  # also where it is no number
@@ -123,6 +131,8 @@ RECIPES = {
         schedule="cosine",
         warmup=0.1,
         epochs=40.0,
+        band_shift=2,
+        refit=True,
     ),
 }
 

@@ -154,7 +154,9 @@ class Results(Record):
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
     calibration: dict[str, float] | None = None  # temperatures and thresholds, by their names in `EnclsConfig`
     unknown: float | None = None  # the share of known sounds that may be answered `unknown`
-    fit: dict[str, float] | None = None  # of a head that is fitted: `C`, and the loss of the validation clips under it
+    # Of a head that is fitted: `C`, and the loss of the validation clips under it. `refit_windows`: how many windows, those
+    # of validation among them, it was fitted to at last; the scores of validation are of before.
+    fit: dict[str, float] | None = None
     processes: int | None = None
     device: str | None = None
     holds_codec: bool = True  # whether the model takes sounds, on the day of training

@@ -233,7 +233,8 @@ def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
     # Of version 0.1, which had no other.
-    earlier = {"head": "mnist", "recipe": Recipe().settings()} | read_record(folder / SETTINGS)
+    earlier = _with_whole_recipe({"head": "mnist", "recipe": {}} | read_record(folder / SETTINGS))
+    settings = _with_whole_recipe(settings)
     # A name that is missing there was not written down yet when that run began.
     changed = [name for name in settings if name not in LENGTH and name in earlier and earlier[name] != settings[name]]
     if changed:
@@ -241,6 +242,12 @@ def _check_same(folder: Path, settings: Mapping) -> None:
             f"the run in {folder} is another one (it differs in {', '.join(sorted(changed))}): resume it with its own "
             "settings, or take another `output_dir`"
         )
+
+
+def _with_whole_recipe(settings: Mapping) -> Mapping:
+    """Settings whose recipe, where they have one, has all fields: one that was not written down did nothing."""
+    recipe = settings.get("recipe")
+    return {**settings, "recipe": Recipe().settings() | recipe} if isinstance(recipe, dict) else settings
 
 
 def _same_length(folder: Path, settings: Mapping) -> bool:

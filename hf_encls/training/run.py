@@ -13,7 +13,7 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
 from hf_encls.data.columns import class_names, label_array, several_labels
-from hf_encls.data.splits import PARTS, LeakReport, clips_have_one_label, enforce, leak_check, make_splits
+from hf_encls.data.splits import LeakReport, clips_have_one_label, enforce, leak_check, make_splits, untested
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
@@ -23,7 +23,7 @@ from hf_encls.model.modeling_encls import EnclsForAudioClassification
 from hf_encls.model.problem_encls import SEVERAL_LABELS, has_several_labels, thresholds_of
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.calibration import check_unknown, check_validation, hindrance
-from hf_encls.training.fitting import fit
+from hf_encls.training.fitting import applied, fit, refit
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
@@ -32,6 +32,8 @@ from hf_encls.training.saving import save_model
 from hf_encls.training.scoring import best_epoch, score_parts
 from hf_encls.training.settings import run_settings
 from hf_encls.training.trainer import EnclsTrainer, history
+
+REFIT = "refit"  # beside `PARTS`: what a head is fitted to at last
 
 
 @dataclass
@@ -124,16 +126,19 @@ def train(
     splits, leak = _divide(windows, protocol, fold, args.seed, say)
     clip_votes = clips_have_one_label(windows)
     check_validation(args.unknown, windows.select_columns("clip_id").select(splits["validation"]), clip_votes)
-    stores = _stores(windows, config, splits, codec, args, execution)
-    model = _network(config, stores["train"])
     _announce(windows, config, args, say)
+    recipe = applied(Recipe.parse(args.recipe), config, protocol, say)
+    again = {REFIT: untested(windows, splits)} if recipe.refit else {}
+    stores = _stores(windows, config, splits | again, codec, args, execution)
+    refit_windows = stores.pop(REFIT, None)
+    model = _network(config, stores["train"])
     scaled = _will_calibrate(config, protocol, args, say)
     _begin(start)
-    train_windows = _training_windows(stores["train"], splits["train"], model, args.recipe, say)
+    train_windows = _training_windows(stores["train"], splits["train"], model, recipe, say)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
-    learned = _learn(trainer, start)
-    scores = score_parts(trainer, stores, scaled)
+    learned, told = _learn(trainer, start, recipe, refit_windows)
+    scores = score_parts(trainer, stores, scaled, told)
     _complete(model, codec)
     settings = _settings(config, protocol, fold, args)
     results = Results(**settings, leak=leak, **scores, **learned, holds_codec=model.frontend is not None)
@@ -262,28 +267,22 @@ def _stores(
         source, seeds = (execution.stream, windows), {"train": args.seed}
         return {
             part: StreamedPart(*source, splits[part], seeds.get(part), codebooks, where=execution.stream_name)
-            for part in PARTS
+            for part in splits
         }
     device = args.device if args.device.type == "cuda" else None
     block = Windows(windows, execution.memory_limit_bytes, device, codebooks)
-    return {part: FeatureStore(block, splits[part]) for part in PARTS}
+    return {part: FeatureStore(block, splits[part]) for part in splits}
 
 
 def _training_windows(
     store: torch.utils.data.Dataset,
     rows: np.ndarray,
     model: EnclsForAudioClassification,
-    recipe: str,
+    recipe: Recipe,
     say: Callable[[str], object],
 ) -> torch.utils.data.Dataset:
     """The windows of training as the recipe and the head need them; those of a stream come without their neighbours."""
-    if model.head.is_fitted:
-        say(
-            f"the head {model.config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights "
-            "alone"
-        )
-        return store
-    if not Recipe.parse(recipe).crop:
+    if model.head.is_fitted or not recipe.crop:
         return store
     if not isinstance(store, FeatureStore):
         say("no random crops: windows of a stream come without their neighbours")
@@ -318,13 +317,22 @@ def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None)
         model.attach_codec(codec)
 
 
-def _learn(trainer: EnclsTrainer, start: Start) -> dict:
-    """Train or fit the trainer's model: what results say of the way there, with the seconds that it took."""
+def _learn(
+    trainer: EnclsTrainer, start: Start, recipe: Recipe, refit_windows: FeatureStore | None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Train or fit the trainer's model: what results say of the way there, with the seconds that it took.
+
+    Beside it the probabilities of parts that the model had not heard when it was asked, and has now.
+    """
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    facts = {}
+    facts, told = {}, {}
     if trainer.model.head.is_fitted:
-        windows = trainer.train_dataset, trainer.eval_dataset
-        facts["fit"] = fit(trainer.model, *windows, trainer.recipe.class_weights, trainer.clip_votes)
+        model, train, validation = trainer.model, trainer.train_dataset, trainer.eval_dataset
+        options = {"balanced": recipe.class_weights, "band_shift": recipe.band_shift}
+        facts["fit"] = fit(model, train, validation, clip_votes=trainer.clip_votes, **options)
+        if refit_windows is not None:
+            told["validation"] = trainer.probabilities(validation, "validation")
+            facts["fit"] |= refit(model, refit_windows, facts["fit"]["C"], **options)
     else:
         with warnings.catch_warnings():
             # Several processes: gradients lie in memory as images do (channels last), which costs a copy at most.
@@ -332,9 +340,5 @@ def _learn(trainer: EnclsTrainer, start: Start) -> dict:
             trainer.train(resume_from_checkpoint=None if start.checkpoint is None else str(start.checkpoint))
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
-    return facts | {
-        "epochs": len(epochs),
-        "best_epoch": best_epoch(epochs),
-        "history": epochs,
-        "times_s": {"training": training_s},
-    }
+    facts |= {"epochs": len(epochs), "best_epoch": best_epoch(epochs), "history": epochs}
+    return facts | {"times_s": {"training": training_s}}, told

@@ -18,15 +18,22 @@ from hf_encls.training.metrics import (
 from hf_encls.training.trainer import MAP, EnclsTrainer
 
 
-def score_parts(trainer: EnclsTrainer, stores: Mapping[str, FeatureStore], scaled: bool = False) -> dict:
+def score_parts(
+    trainer: EnclsTrainer,
+    stores: Mapping[str, FeatureStore],
+    scaled: bool = False,
+    told: Mapping[str, np.ndarray] | None = None,
+) -> dict:
     """What results say of the trained model: its size, its scores on each part, and of each class in the last one, test.
 
     Of several labels at once the thresholds are chosen on the validation part, of one label the temperatures (where
-    `scaled`) and the thresholds of `unknown`; they stay in the model's configuration.
+    `scaled`) and the thresholds of `unknown`; they stay in the model's configuration. `told` are probabilities (n, L) of
+    parts that were asked for before: of a model that had not yet learned from them.
     """
     config = trainer.model.config
     classes = [config.id2label[index] for index in range(config.num_labels)]
-    told = {part: trainer.probabilities(store, part) for part, store in stores.items()}
+    told = dict(told or {})
+    told |= {part: trainer.probabilities(store, part) for part, store in stores.items() if part not in told}
     out: dict = {
         "classes": classes,
         "clip_votes": trainer.clip_votes,

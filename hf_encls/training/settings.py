@@ -8,9 +8,9 @@ from datasets import Dataset
 
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.features.extraction import feature_identity
-from hf_encls.model.configuration_encls import HEAD_OPTIONS, EnclsConfig
+from hf_encls.model.configuration_encls import HEAD_OPTIONS, HEADS, EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
-from hf_encls.training.recipe import Recipe
+from hf_encls.training.recipe import FOR_FITTED, Recipe
 
 # Of transformers' arguments, those that a result depends on.
 OPTIMISATION = (
@@ -39,11 +39,14 @@ def asked_settings(
 ) -> dict[str, object]:
     """The part of `run_settings` that is known before anything is read."""
     devices = args.world_size * args.gradient_accumulation_steps
+    recipe = Recipe.parse(args.recipe).settings()
+    if not HEADS[network["head"]].is_fitted:
+        recipe = {name: value for name, value in recipe.items() if name not in FOR_FITTED}
     return {
         "protocol": protocol,
         "fold": fold,
         "seed": args.seed,
-        "recipe": Recipe.parse(args.recipe).settings(),
+        "recipe": recipe,
         **network,
         **{name: getattr(value := getattr(args, name), "value", value) for name in OPTIMISATION},
         "batch_size": args.train_batch_size * devices,

@@ -233,8 +233,10 @@ class EnclsTrainer(Trainer):
     def _evaluates_at_once(self) -> bool:
         """Whether an evaluation is what this Trainer does with ready batches, in one process and while it trains."""
         args = self.args
-        asked = args.include_for_metrics or args.batch_eval_metrics or args.fp16_full_eval or args.bf16_full_eval
-        return self.is_in_train and args.world_size == 1 and args.n_gpu <= 1 and not asked
+        asks_for_more = (
+            args.include_for_metrics or args.batch_eval_metrics or args.fp16_full_eval or args.bf16_full_eval
+        )
+        return self.is_in_train and args.world_size == 1 and args.n_gpu <= 1 and not asks_for_more
 
     def _evaluate_at_once(self, dataloader: torch.utils.data.DataLoader, prefix: str) -> EvalLoopOutput:
         """As Trainer's own loop, to the bit; but nothing is asked of the device before all batches are on their way."""
@@ -276,10 +278,10 @@ class EnclsTrainer(Trainer):
         ids = getattr(self._evaluated, "clip_ids", None)  # somebody's own data set has none
         scores = evaluate_split(rows, prediction.label_ids, ids if self.clip_votes else None)
         metric = MAP if self._several else "accuracy"
-        found = {metric: getattr(scores.window, metric)}
+        figures = {metric: getattr(scores.window, metric)}
         if scores.clip:
-            found[f"clip_{metric}"] = getattr(scores.clip, metric)
-        return {name: value or 0.0 for name, value in found.items()}
+            figures[f"clip_{metric}"] = getattr(scores.clip, metric)
+        return {name: value or 0.0 for name, value in figures.items()}
 
 
 def _plain_step(optimizer: AcceleratedOptimizer, closure: Callable | None = None) -> None:

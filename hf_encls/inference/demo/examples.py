@@ -15,21 +15,21 @@ logger = logging.getLogger(__name__)
 
 
 def example_files(
-    model: str | os.PathLike, revision: str | None = None, given: Sequence[str | os.PathLike] | None = None
+    model: str | os.PathLike, revision: str | None = None, sounds: Sequence[str | os.PathLike] | None = None
 ) -> list[Path]:
-    """The files `given`, else the examples beside `model`, a folder or a name on the Hub; empty where there are none.
+    """The files `sounds`, else the examples beside `model`, a folder or a name on the Hub; empty where there are none.
 
-    Raises `ValueError` for a given file that is no sound.
+    Raises `ValueError` for one of `sounds` that is none.
     """
-    if given is not None:
-        for path in given:
+    if sounds is not None:
+        for path in sounds:
             if not Path(path).is_file():
                 raise ValueError(f"expected a sound at {path} for `examples`, found no file")
             try:
                 header_duration_s(path)
             except AudioError as error:
                 raise ValueError(f"expected a sound at {path} for `examples`: it {error}") from error
-        return [Path(path) for path in given]
+        return [Path(path) for path in sounds]
     try:
         listing = _file(model, LISTING, revision)
         return [_file(model, each.file, revision) for each in Examples.read(listing).sounds]

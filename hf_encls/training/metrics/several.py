@@ -22,9 +22,9 @@ def set_scores(probabilities: np.ndarray, labels: np.ndarray, thresholds: Sequen
     likely = np.where(truth, probabilities, 1 - probabilities)[known].astype(np.float64)
     columns = [_column(probabilities, labels, label) for label in range(labels.shape[1])]
     f1 = [
-        f1_score(own, scores >= limit, zero_division=0)
-        for (scores, own), limit in zip(columns, thresholds, strict=True)
-        if own.any() or (scores >= limit).any()
+        f1_score(present, scores >= limit, zero_division=0)
+        for (scores, present), limit in zip(columns, thresholds, strict=True)
+        if present.any() or (scores >= limit).any()
     ]
     ranking = [_ranking(*column) for column in columns]
     return Scores(
@@ -47,9 +47,9 @@ def per_label(
         said = scores >= thresholds[label]
         precision, recall, f1, _ = precision_recall_fscore_support(truth, said, average="binary", zero_division=0)
         average_precision, auroc = _ranking(scores, truth)
-        own = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
-        own |= {"average_precision": average_precision, "auroc": auroc, "threshold": float(thresholds[label])}
-        rows.append({"class": name, "support": int(truth.sum()), **own})
+        figures = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+        figures |= {"average_precision": average_precision, "auroc": auroc, "threshold": float(thresholds[label])}
+        rows.append({"class": name, "support": int(truth.sum()), **figures})
     return rows
 
 
