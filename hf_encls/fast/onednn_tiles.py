@@ -117,13 +117,19 @@ class _Convolution(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, convolutions: list[nn.Module], shortcut: nn.Module, lost: int):
         super().__init__()
-        self.convolutions, self.shortcut, self.lost = nn.ModuleList(convolutions), shortcut, lost
+        self.first, self.others = convolutions[0], nn.ModuleList(convolutions[1:])
+        self.shortcut, self.lost = shortcut, lost
+        zero = self.first.weight.new_zeros(1, self.first.weight.shape[1], 1, 1)
+        self.zero = nn.Parameter(zero.contiguous(memory_format=torch.channels_last), False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        hidden = image
-        for convolution in self.convolutions:
+        # The shortcut reads the input too, so that no convolution may write an ELU there. oneDNN takes none by itself, and
+        # PyTorch's is slow; as the end of a sum it is oneDNN's.
+        hidden = self.first(nn.functional.elu(image + self.zero))
+        for convolution in self.others:
             hidden = convolution(nn.functional.elu(hidden))
-        return hidden + self.shortcut(image[..., self.lost :] if self.lost else image)
+        # The slice is there even of nothing: two graphs that meet may agree on a layout that PyTorch cannot read.
+        return hidden + self.shortcut(image[..., self.lost :])
 
 
 def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple[nn.Module, int]:
@@ -155,7 +161,10 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
 
 
 def _image(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tiles.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+    image = tiles.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+    channels, length = image.shape[1], image.shape[-1]
+    # One channel lies as either layout would have it, unless the strides say which: oneDNN then turns no result round.
+    return image.as_strided(image.shape, (channels * length, 1, channels * length, channels))
 
 
 def _traced(network: nn.Module, image: torch.Tensor) -> torch.jit.ScriptModule:

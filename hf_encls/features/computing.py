@@ -17,6 +17,7 @@ from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.fast import onednn_tiles, openvino_tiles
 from hf_encls.features.contents import broke, changed, opened
+from hf_encls.features.frontends import kept_frontend
 from hf_encls.features.labelling import labelled
 from hf_encls.features.long_clips import LONG_S, in_pieces, read_in_pieces
 from hf_encls.features.progress import Progress
@@ -24,7 +25,6 @@ from hf_encls.features.shards import Shard, Taken, taking
 from hf_encls.features.stages import Pace, in_stages, to_device, to_host
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import FeatureConfig
-from hf_encls.model.representation_encls import Representation
 
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 GROUP_S = 1200.0  # the same on an accelerator, in whole shards
@@ -231,7 +231,7 @@ class Extractor:
     ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.frontend = frontend_of(config, codec).to(self.device).eval()
+        self.frontend = kept_frontend(config, codec, self.device)
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions:
@@ -314,11 +314,3 @@ class Extractor:
         beyond = np.maximum(0, starts + size - length)
         first = np.maximum(0, np.minimum(starts, length - 1 - beyond))
         return np.array([np.abs(waveform[a : b + size]).max() < SILENCE for a, b in zip(first, starts, strict=True)])
-
-
-def frontend_of(config: FeatureConfig, codec: PreTrainedModel | None) -> Representation:
-    """A frontend with the weights of `codec` in it, ready to compute."""
-    frontend = config.representation(config)
-    if codec is not None and config.representation.needs_codec:
-        frontend.copy_codec(codec)
-    return frontend
