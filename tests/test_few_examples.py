@@ -76,6 +76,8 @@ def test_a_small_curve(tones, tmp_path, monkeypatch, capsys):
     assert not trained  # all of it is there
     with pytest.raises(ValueError, match="with another recipe: take the same"):
         main([*command, "--clips", "1", "--recipe", "paper,epochs=2"])
+    with pytest.raises(ValueError, match="with another kind of log_mel: take the same"):
+        main([*command, "--clips", "1", "--floor_db", "-50"])
     with pytest.raises(ValueError, match="--clips and --draws of 1 or more, found 0"):
         main([*command, "--clips", "0"])
 

@@ -23,6 +23,7 @@ from hf_encls.report.codec_texts import plain_warning, used_codec
 from hf_encls.training.recipe import Recipe
 
 NAME = "few_examples"
+MEL_OPTIONS = ("hop_length", "floor_db")  # where an input takes them
 SHAPE = {
     "settings": dict,
     "rows": [{"kind": str, "clips": int, "draw": int, "accuracy": float, "macro_f1": float, "seconds": float}],
@@ -97,7 +98,7 @@ def _features(options: argparse.Namespace, name: str) -> FeatureArguments:
         data_name=options.data_name,
         features=features,
         codec=codec or None,
-        hop_length=options.hop_length if "hop_length" in representation.options else None,
+        **{name: getattr(options, name) for name in MEL_OPTIONS if name in representation.options},
         window_s=options.window_s,
         cache_dir=options.cache_dir,
     )
@@ -145,6 +146,7 @@ def _parser() -> Parser:
     parser.add_argument("--seed", type=int, default=0, help="of the draws, and of the division under clip; default: 0")
     parser.add_argument("--recipe", default="recommended", help="as for training; default: recommended")
     parser.add_argument("--hop_length", type=int, help="of mel, as for training")
+    parser.add_argument("--floor_db", type=float, help="of log_mel, as for training")
     parser.add_argument("--window_s", type=float, default=1.0, help="as for training; default: 1")
     parser.add_argument("--cache_dir", help="where features are cached, as for training")
     parser.add_argument("--output_dir", default="few_examples", help="default: few_examples")

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import load
 from hf_encls.codec.facts import CodecFacts
+from hf_encls.comparison.choice import Candidate
 from hf_encls.comparison.turns import in_turns
 from hf_encls.data.splits import make_splits, official_folds
 from hf_encls.features.extraction import feature_identity, frontend_of
@@ -23,6 +24,7 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
+from hf_encls.training.recipe import with_whole_recipe
 from hf_encls.training.resuming import last_checkpoint
 from hf_encls.training.run import probabilities, train
 from hf_encls.training.settings import run_settings
@@ -34,6 +36,7 @@ TURNS = 3
 CELL_SHAPE = {
     **{"settings": dict, "window_accuracy": float, "clip_accuracy": float, "right": {"*": bool}},
     "training_s": float,
+    **{"cpu_s?": float, "validation_accuracy?": float, "validation_loss?": float},  # cells of before have none
 }
 
 
@@ -47,6 +50,7 @@ class Features:
         config: how they were made.
         codec: what made them; None for mel.
         facts: what is known of the codec.
+        window_s: seconds of a window as they were asked for; those of `config` are whole frames.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Features:
     config: EnclsConfig
     codec: PreTrainedModel | None = None
     facts: CodecFacts | None = None
+    window_s: float = 1.0
 
     def costs(self) -> dict:
         """`kbytes_per_s` of the stored features, and `kbits_per_s` of all the codec's codes; None where it has none."""
@@ -94,45 +99,75 @@ def divisions_of(
     return divisions
 
 
-def run_cells(
-    features: Features,
-    head: str,
-    divisions: Sequence[Division],
-    folder: Path,
-    args: Callable[..., EnclsTrainingArguments],
-    say: Callable[[str], object] = print,
-) -> Iterator[dict]:
-    """Train what is not finished of one row's cells under one head, and yield each as its `cell.json` has it.
+@dataclass
+class Work:
+    """How cells are made.
 
-    `args` makes the arguments of training, given an `output_dir`, a `seed` and `resume_from_checkpoint`. A cell that was
-    broken off goes on from its last checkpoint. Raises `ValueError` where a finished cell has other settings.
+    Args:
+        folder: where they are kept.
+        args: makes the arguments of training, given a `recipe`, an `output_dir`, a `seed` and `resume_from_checkpoint`.
+        say: told of each cell that was trained.
+        train_missing: False: what is not finished is left out.
     """
-    config = EnclsConfig.of(features.config, head=head)
+
+    folder: Path
+    args: Callable[..., EnclsTrainingArguments]
+    say: Callable[[str], object] = print
+    train_missing: bool = True
+
+
+def run_cells(features: Features, candidate: Candidate, divisions: Sequence[Division], work: Work) -> Iterator[dict]:
+    """Train what is not finished of one row's cells for one candidate, and yield each as its `cell.json` has it.
+
+    A cell that was broken off goes on from its last checkpoint. Raises `ValueError` where a finished cell has other
+    settings.
+    """
+    config = EnclsConfig.of(features.config, head=candidate.head)
+    above = work.folder / features.name.replace("/", "--").replace(" ", "-") / candidate.head
     for division in divisions:
-        place = folder / features.name.replace("/", "--").replace(" ", "-") / head / division.name
-        arguments = args(output_dir=str(place / "run"), seed=division.seed, resume_from_checkpoint=None)
+        place = above / candidate.folder / division.name
+        arguments = work.args(
+            recipe=candidate.recipe, output_dir=str(place / "run"), seed=division.seed, resume_from_checkpoint=None
+        )
         settings = run_settings(features.windows, config, arguments, division.protocol, division.fold)
-        if (place / CELL).is_file():
-            cell = read_record(place / CELL, CELL_SHAPE)
-            _check_same(cell["settings"], settings, place)
-        else:
+        cell = _finished(place, above / division.name, settings)
+        if cell is None and not work.train_missing:
+            continue
+        if cell is None:
             started = time.monotonic()
             if last_checkpoint(place / "run"):
                 arguments.resume_from_checkpoint = "last"
             cell = _train(features, config, division, arguments) | {"settings": settings}
             write_json(cell, place / CELL)
             shutil.rmtree(place / "run", ignore_errors=True)
-            say(
-                f"{features.name}, {head}, {division.name}: {cell['clip_accuracy']:.3f} of clips, "
+            work.say(
+                f"{features.name}, {candidate.text}, {division.name}: {cell['clip_accuracy']:.3f} of clips, "
                 f"{time.monotonic() - started:.0f} s"
             )
-        yield {"features": features.name, "head": head, **vars(division), **cell}
+        yield {"features": features.name, **vars(candidate), **vars(division), **cell}
+
+
+def _finished(place: Path, of_before: Path, settings: dict) -> dict | None:
+    """The finished cell at `place`, or of the same settings where all lay side by side before; None: there is none.
+
+    Raises `ValueError` where the one at `place` has other settings.
+    """
+    if (place / CELL).is_file():
+        cell = read_record(place / CELL, CELL_SHAPE)
+        _check_same(cell["settings"], settings, place)
+        return cell
+    if (of_before / CELL).is_file():
+        cell = read_record(of_before / CELL, CELL_SHAPE)
+        return None if _changed(cell["settings"], settings) else cell
+    return None
 
 
 def _train(features: Features, config: EnclsConfig, division: Division, args: EnclsTrainingArguments) -> dict:
     codec = features.codec if config.representation.integers else None  # latents need none to be trained on
     protocol, fold = division.protocol, division.fold
+    started = time.process_time()
     run = train(features.windows, config, protocol=protocol, fold=fold, codec=codec, args=args)
+    cpu_s = time.process_time() - started
     test = features.windows.select(make_splits(features.windows, protocol, seed=division.seed, fold=fold)["test"])
     scores, truth, ids = clip_probabilities(
         probabilities(run.model, test), np.asarray(test["label"][:]), test["clip_id"][:]
@@ -142,17 +177,25 @@ def _train(features: Features, config: EnclsConfig, division: Division, args: En
         "window_accuracy": run.results.test.window.accuracy,
         "clip_accuracy": run.results.test.clip.accuracy,
         "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
+        "validation_accuracy": run.results.validation.clip.accuracy,
+        "validation_loss": run.results.validation.clip.loss,
         "training_s": float(run.results.times_s["training"]),
+        "cpu_s": cpu_s,
     }
 
 
 def _check_same(before: dict, now: dict, place: Path) -> None:
-    changed = sorted(name for name in now if before.get(name) != now[name])
+    changed = _changed(before, now)
     if changed:
         raise ValueError(
             f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or another "
             "`output_dir`"
         )
+
+
+def _changed(before: dict, now: dict) -> list[str]:
+    before, now = map(with_whole_recipe, (before, now))
+    return sorted(name for name in now if before.get(name) != now[name])
 
 
 def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path, device: str | None = None) -> dict:

@@ -47,13 +47,13 @@ def onednn_convolutions(
     It computes in `dtype`, float32 or bfloat16, the first tile of a clip and those within it, and returns None for others:
     tiles of another length, those that a tile of noise shows to be wrong on this machine, and where no graph can be made.
     """
-    made = (codec_hash(codec), dtype, torch.get_num_threads())
+    key = (codec_hash(codec), dtype, torch.get_num_threads())
     with _MAKING:
-        if made not in _KEPT:
+        if key not in _KEPT:
             while len(_KEPT) >= KEPT:
                 del _KEPT[next(iter(_KEPT))]
-            _KEPT[made] = _make(codec, dtype)
-        return _KEPT[made]
+            _KEPT[key] = _make(codec, dtype)
+        return _KEPT[key]
 
 
 def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
@@ -70,16 +70,18 @@ def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor,
             graph = _traced(network, _image(sample, dtype))
         except (RuntimeError, NotImplementedError):  # of TorchScript, for what it does not know
             continue
-        made = _Graph(graph, dtype, lost)
+        tile_graph = _Graph(graph, dtype, lost)
         error = error_of(
-            lambda x, made=made, n=frames: [made(x)[..., n:]], lambda x, n=frames: [layers(x)[..., n:]], sample
+            lambda x, compute=tile_graph, n=frames: [compute(x)[..., n:]],
+            lambda x, n=frames: [layers(x)[..., n:]],
+            sample,
         )
         if lost <= frames and error <= (TOLERANCE if reduced else ROUNDING):
-            graphs[length, frames] = made
+            graphs[length, frames] = tile_graph
 
     def run(tiles: torch.Tensor, frames: int) -> torch.Tensor | None:
-        made = graphs.get((tiles.shape[-1], frames))
-        return made(tiles) if made and len(tiles) == 1 else None
+        tile_graph = graphs.get((tiles.shape[-1], frames))
+        return tile_graph(tiles) if tile_graph and len(tiles) == 1 else None
 
     return run
 
@@ -137,7 +139,7 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
 
     Within a clip nothing is padded: what a padding would have made lies before the tile's own frames.
     """
-    made, lost = [], 0
+    parts, lost = [], 0
     for layer in layers:
         if hasattr(layer, "block"):
             steps = [step for step in layer.block if hasattr(step, "conv")]
@@ -145,7 +147,7 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
             shortcut = layer.shortcut
             if hasattr(shortcut, "conv"):
                 shortcut = _Convolution(shortcut, dtype, is_first)
-            made.append(_Residual([_Convolution(step, dtype, is_first) for step in steps], shortcut, gone))
+            parts.append(_Residual([_Convolution(step, dtype, is_first) for step in steps], shortcut, gone))
             lost += gone
         elif hasattr(layer, "conv"):
             skipped = 0
@@ -154,10 +156,10 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
                 frames = -(-(lost + layer.padding_total) // layer.stride)
                 skipped = frames * layer.stride - layer.padding_total - lost
                 lost = frames
-            made.append(_Convolution(layer, dtype, is_first, skipped))
+            parts.append(_Convolution(layer, dtype, is_first, skipped))
         else:
-            made.append(nn.ELU(layer.alpha))
-    return nn.Sequential(*made).eval(), lost
+            parts.append(nn.ELU(layer.alpha))
+    return nn.Sequential(*parts).eval(), lost
 
 
 def _image(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """What is done to batches, to the loss, to the learning rate and to the weights, so that few sounds teach more."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import get_type_hints
 
@@ -95,8 +96,8 @@ class Recipe:
     def text(self) -> str:
         """What `parse` makes this recipe of: the name of the nearest one and what differs from it."""
         differing = {
-            name: [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
-            for name, other in RECIPES.items()
+            name: [each.name for each in fields(self) if getattr(self, each.name) != getattr(recipe, each.name)]
+            for name, recipe in RECIPES.items()
         }
         name = min(differing, key=lambda name: len(differing[name]))
         return ",".join([name, *(f"{field}={_text(getattr(self, field))}" for field in differing[name])])
@@ -135,6 +136,12 @@ RECIPES = {
         refit=True,
     ),
 }
+
+
+def with_whole_recipe(settings: Mapping) -> Mapping:
+    """Settings of a run whose recipe, where they have one, has all fields: one that was not written down did nothing."""
+    recipe = settings.get("recipe")
+    return {**settings, "recipe": Recipe().settings() | recipe} if isinstance(recipe, dict) else settings
 
 
 def _value(field: str, text: str, kind: type) -> bool | int | float | str:

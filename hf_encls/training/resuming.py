@@ -12,7 +12,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.files import move_into_place, write_json
 from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
-from hf_encls.training.recipe import Recipe
+from hf_encls.training.recipe import with_whole_recipe
 from hf_encls.training.results import RESULTS
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
@@ -233,8 +233,8 @@ def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
     # Of version 0.1, which had no other.
-    earlier = _with_whole_recipe({"head": "mnist", "recipe": {}} | read_record(folder / SETTINGS))
-    settings = _with_whole_recipe(settings)
+    earlier = with_whole_recipe({"head": "mnist", "recipe": {}} | read_record(folder / SETTINGS))
+    settings = with_whole_recipe(settings)
     # A name that is missing there was not written down yet when that run began.
     changed = [name for name in settings if name not in LENGTH and name in earlier and earlier[name] != settings[name]]
     if changed:
@@ -242,12 +242,6 @@ def _check_same(folder: Path, settings: Mapping) -> None:
             f"the run in {folder} is another one (it differs in {', '.join(sorted(changed))}): resume it with its own "
             "settings, or take another `output_dir`"
         )
-
-
-def _with_whole_recipe(settings: Mapping) -> Mapping:
-    """Settings whose recipe, where they have one, has all fields: one that was not written down did nothing."""
-    recipe = settings.get("recipe")
-    return {**settings, "recipe": Recipe().settings() | recipe} if isinstance(recipe, dict) else settings
 
 
 def _same_length(folder: Path, settings: Mapping) -> bool:

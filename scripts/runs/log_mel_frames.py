@@ -1,6 +1,6 @@
 """Which frames suit log-mel: accuracy over the official folds, and CPU time, for several of them.
 
-    python scripts/runs/log_mel_frames.py ESC-10 [--head mnist --folds 1] [--frames 4096 1024 ...]
+    python scripts/runs/log_mel_frames.py ESC-10 [--head mnist --folds 1] [--floor_db -50] [--frames 4096 1024 ...]
 
 Takes up to a minute of CPU for each. Prints a table in Markdown; clips are right
 where the mean of their windows' probabilities is.
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("data_dir")
     parser.add_argument("--head", default="statistics")
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--floor_db", type=float)
     parser.add_argument("--frames", type=int, nargs=2, action="append", metavar=("N_FFT", "HOP"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -33,7 +34,8 @@ def main() -> None:
     for n_fft, hop in options.frames or FRAMES:
         with tempfile.TemporaryDirectory() as folder:
             started = cpu_s()
-            config = hf_encls.feature_config("log_mel", clips, n_fft=n_fft, hop_length=hop, head=options.head)
+            settings = {"n_fft": n_fft, "hop_length": hop, "floor_db": options.floor_db, "head": options.head}
+            config = hf_encls.feature_config("log_mel", clips, **settings)
             windows = hf_encls.extract_features(clips, config, cache_dir=f"{folder}/cache")
             extracted, scores = cpu_s(), []
             for fold in options.folds:
