@@ -11,7 +11,7 @@ from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
 from hf_encls.model.representation_encls import Representation
 
-KEPT = 2  # codecs whose copies a process keeps: making and preparing one takes as long as half a minute of audio
+KEPT = 2  # codecs whose copies a process keeps: making and preparing one takes a second or two
 
 _COPYING = threading.Lock()
 _COPIES: dict[tuple, PreTrainedModel] = {}  # nobody else has them, so that they stay as they are
