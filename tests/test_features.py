@@ -12,8 +12,9 @@ from small_models import small_codec
 from hf_encls.codec.loading import load_codec
 from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
-from hf_encls.features import extraction
+from hf_encls.features import extraction, frontends
 from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity, frontend_of
+from hf_encls.model import layers_encls
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
 from hf_encls.model.identity_encls import codec_hash
 from hf_encls.model.mel_encls import LogMel, Mel
@@ -82,6 +83,31 @@ def test_the_second_time_computes_nothing(folder, tmp_path, calls):
     again = extract_features(scan_folder(folder)[0], config, small_codec(24), cache)
     assert not calls
     assert first[:]["start"] == again[:]["start"]
+
+
+def test_a_codec_is_prepared_once_in_a_process_and_again_when_its_weights_change(folder, tmp_path, monkeypatch):
+    prepared, original = [], layers_encls._prepare
+    monkeypatch.setattr(layers_encls, "_prepare", lambda *args: prepared.append(1) or original(*args))
+    monkeypatch.setattr(frontends, "_COPIES", {})
+    clips, _ = scan_folder(folder)
+
+    def extract(codec, cache: str) -> np.ndarray:
+        config = feature_config("encodec_24khz", clips, codec)
+        windows = extract_features(clips, config, codec, tmp_path / cache)
+        return windows.with_format("numpy")["input_features"][:]
+
+    codec = small_codec(24)
+    first = extract(codec, "first")
+    assert len(prepared) == 1
+    np.testing.assert_array_equal(extract(small_codec(24), "again"), first)  # an equal one, loaded anew
+    assert len(prepared) == 1
+    for weight in codec.encoder.parameters():
+        weight.data.mul_(0.9)  # PyTorch counts no such change
+    other = extract(codec, "other")
+    assert len(prepared) == 2 and np.abs(other - first).max() > 0.01
+    waveform = torch.from_numpy(soundfile.read(folder / "a" / "0.wav", dtype="float32")[0])
+    expected = codec.encoder(waveform[None, None])[0, :, :75].detach().half().numpy()
+    np.testing.assert_allclose(other[0], expected, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("change", ["weights", "window", "step", "kind", "dtype", "audio", "folder name"])

@@ -46,6 +46,15 @@ def test_it_computes_the_usual_tiles_and_leaves_others(by_onednn):
         assert by_onednn.convolutions(torch.zeros(1, 1, length), frames) is None
 
 
+@pytest.mark.parametrize(("length", "frames"), [(FIRST, 0), (INNER, FRAMES)])
+def test_no_elu_is_left_to_pytorch(by_onednn, length, frames):
+    tile = noise(length)[None, None]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        by_onednn.convolutions(tile, frames)
+    names = {event.name for event in profile.events()}
+    assert "aten::elu" not in names and any(name.startswith("LlgaPartition") for name in names)
+
+
 def test_in_bfloat16_it_is_near_and_left_alone_where_it_is_wrong(monkeypatch):
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this machine has no bfloat16")

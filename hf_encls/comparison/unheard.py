@@ -57,7 +57,7 @@ def measure(
     parts = {part: np.flatnonzero(heard & np.isin(ids, clips)) for part, clips in run.parts.items()}
     parts["unheard"] = np.flatnonzero(~heard)
     clips = {part: of_clips(run.model, windows.select(rows), books) for part, rows in parts.items()}
-    scores = {part: _scores(run.model, own, clips["train"]["seen"]) for part, own in clips.items()}
+    scores = {part: _scores(run.model, of_part, clips["train"]["seen"]) for part, of_part in clips.items()}
     of_truth = [names.index(name) for name in known]
     truth = np.array([of_truth.index(label) for label in clips["validation"]["labels"]])
     by_truth = threshold(clips["validation"]["probabilities"][np.arange(len(truth)), truth], args.unknown)
@@ -93,14 +93,14 @@ def of_clips(
             for name, values in zip(rows, (logits.softmax(-1), logits.logsumexp(-1), seen.double()), strict=True):
                 rows[name].append(values.cpu())
     _, begin, clip = np.unique(np.asarray(windows["clip_id"][:]), return_index=True, return_inverse=True)
-    found = {}
+    columns = {}
     for name, parts in rows.items():
         values = torch.cat(parts).numpy()
         sums = np.zeros((len(begin), *values.shape[1:]))
         np.add.at(sums, clip, values)
-        found[name] = sums / np.bincount(clip).reshape(-1, *[1] * (values.ndim - 1))
-    found["labels"] = np.asarray(windows["label"][:])[begin]
-    return found | {"probabilities": tempered(found["as_trained"], model.config.clip_temperature)}
+        columns[name] = sums / np.bincount(clip).reshape(-1, *[1] * (values.ndim - 1))
+    columns["labels"] = np.asarray(windows["label"][:])[begin]
+    return columns | {"probabilities": tempered(columns["as_trained"], model.config.clip_temperature)}
 
 
 def _scores(

@@ -139,11 +139,11 @@ def untested(rows: Mapping[str, Any] | Any, splits: Mapping[str, np.ndarray]) ->
 
     Under `official` a few recordings may stand in the folds of validation and test (see above).
     """
-    found = np.sort(np.concatenate([splits["train"], splits["validation"]]))
+    indices = np.sort(np.concatenate([splits["train"], splits["validation"]]))
     for name in ("clip_id", "group"):
         values = _column(rows, name)
-        found = found[~np.isin(values[found], np.unique(values[splits["test"]]))]
-    return found
+        indices = indices[~np.isin(values[indices], np.unique(values[splits["test"]]))]
+    return indices
 
 
 def enforce(report: LeakReport, protocol: str) -> None:

@@ -47,13 +47,13 @@ def onednn_convolutions(
     It computes in `dtype`, float32 or bfloat16, the first tile of a clip and those within it, and returns None for others:
     tiles of another length, those that a tile of noise shows to be wrong on this machine, and where no graph can be made.
     """
-    made = (codec_hash(codec), dtype, torch.get_num_threads())
+    key = (codec_hash(codec), dtype, torch.get_num_threads())
     with _MAKING:
-        if made not in _KEPT:
+        if key not in _KEPT:
             while len(_KEPT) >= KEPT:
                 del _KEPT[next(iter(_KEPT))]
-            _KEPT[made] = _make(codec, dtype)
-        return _KEPT[made]
+            _KEPT[key] = _make(codec, dtype)
+        return _KEPT[key]
 
 
 def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor, int], torch.Tensor | None]:
@@ -70,16 +70,18 @@ def _make(codec: PreTrainedModel, dtype: torch.dtype) -> Callable[[torch.Tensor,
             graph = _traced(network, _image(sample, dtype))
         except (RuntimeError, NotImplementedError):  # of TorchScript, for what it does not know
             continue
-        made = _Graph(graph, dtype, lost)
+        tile_graph = _Graph(graph, dtype, lost)
         error = error_of(
-            lambda x, made=made, n=frames: [made(x)[..., n:]], lambda x, n=frames: [layers(x)[..., n:]], sample
+            lambda x, compute=tile_graph, n=frames: [compute(x)[..., n:]],
+            lambda x, n=frames: [layers(x)[..., n:]],
+            sample,
         )
         if lost <= frames and error <= (TOLERANCE if reduced else ROUNDING):
-            graphs[length, frames] = made
+            graphs[length, frames] = tile_graph
 
     def run(tiles: torch.Tensor, frames: int) -> torch.Tensor | None:
-        made = graphs.get((tiles.shape[-1], frames))
-        return made(tiles) if made and len(tiles) == 1 else None
+        tile_graph = graphs.get((tiles.shape[-1], frames))
+        return tile_graph(tiles) if tile_graph and len(tiles) == 1 else None
 
     return run
 
@@ -117,13 +119,19 @@ class _Convolution(nn.Module):
 class _Residual(nn.Module):
     def __init__(self, convolutions: list[nn.Module], shortcut: nn.Module, lost: int):
         super().__init__()
-        self.convolutions, self.shortcut, self.lost = nn.ModuleList(convolutions), shortcut, lost
+        self.first, self.others = convolutions[0], nn.ModuleList(convolutions[1:])
+        self.shortcut, self.lost = shortcut, lost
+        zero = self.first.weight.new_zeros(1, self.first.weight.shape[1], 1, 1)
+        self.zero = nn.Parameter(zero.contiguous(memory_format=torch.channels_last), False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        hidden = image
-        for convolution in self.convolutions:
+        # The shortcut reads the input too, so that no convolution may write an ELU there. oneDNN takes none by itself, and
+        # PyTorch's is slow; as the end of a sum it is oneDNN's.
+        hidden = self.first(nn.functional.elu(image + self.zero))
+        for convolution in self.others:
             hidden = convolution(nn.functional.elu(hidden))
-        return hidden + self.shortcut(image[..., self.lost :] if self.lost else image)
+        # The slice is there even of nothing: two graphs that meet may agree on a layout that PyTorch cannot read.
+        return hidden + self.shortcut(image[..., self.lost :])
 
 
 def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple[nn.Module, int]:
@@ -131,7 +139,7 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
 
     Within a clip nothing is padded: what a padding would have made lies before the tile's own frames.
     """
-    made, lost = [], 0
+    parts, lost = [], 0
     for layer in layers:
         if hasattr(layer, "block"):
             steps = [step for step in layer.block if hasattr(step, "conv")]
@@ -139,7 +147,7 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
             shortcut = layer.shortcut
             if hasattr(shortcut, "conv"):
                 shortcut = _Convolution(shortcut, dtype, is_first)
-            made.append(_Residual([_Convolution(step, dtype, is_first) for step in steps], shortcut, gone))
+            parts.append(_Residual([_Convolution(step, dtype, is_first) for step in steps], shortcut, gone))
             lost += gone
         elif hasattr(layer, "conv"):
             skipped = 0
@@ -148,14 +156,17 @@ def _network(layers: nn.Sequential, dtype: torch.dtype, is_first: bool) -> tuple
                 frames = -(-(lost + layer.padding_total) // layer.stride)
                 skipped = frames * layer.stride - layer.padding_total - lost
                 lost = frames
-            made.append(_Convolution(layer, dtype, is_first, skipped))
+            parts.append(_Convolution(layer, dtype, is_first, skipped))
         else:
-            made.append(nn.ELU(layer.alpha))
-    return nn.Sequential(*made).eval(), lost
+            parts.append(nn.ELU(layer.alpha))
+    return nn.Sequential(*parts).eval(), lost
 
 
 def _image(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return tiles.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+    image = tiles.to(dtype)[:, :, None].contiguous(memory_format=torch.channels_last)
+    channels, length = image.shape[1], image.shape[-1]
+    # One channel lies as either layout would have it, unless the strides say which: oneDNN then turns no result round.
+    return image.as_strided(image.shape, (channels * length, 1, channels * length, channels))
 
 
 def _traced(network: nn.Module, image: torch.Tensor) -> torch.jit.ScriptModule:

@@ -17,6 +17,7 @@ from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.fast import onednn_tiles, openvino_tiles
 from hf_encls.features.contents import broke, changed, opened
+from hf_encls.features.frontends import kept_frontend
 from hf_encls.features.labelling import labelled
 from hf_encls.features.long_clips import LONG_S, in_pieces, read_in_pieces
 from hf_encls.features.progress import Progress
@@ -24,7 +25,6 @@ from hf_encls.features.shards import Shard, Taken, taking
 from hf_encls.features.stages import Pace, in_stages, to_device, to_host
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import FeatureConfig
-from hf_encls.model.representation_encls import Representation
 
 BATCH_S = 120.0  # seconds of audio that go through the codec together: its LSTM likes a dozen clips side by side
 GROUP_S = 1200.0  # the same on an accelerator, in whole shards
@@ -57,9 +57,9 @@ def compute(
         extractor = extractor or Extractor(config, codec, device, audio_s, labels)
         if job[0].is_long:
             return _written_in_pieces(job[0], waveforms[0], extractor)
-        made, steps, first = extractor(waveforms), [], 0
+        computed, steps, first = extractor(waveforms), [], 0
         for piece in job:
-            steps.append(partial(_write, piece, made, slice(first, first + len(piece)), waveforms, extractor))
+            steps.append(partial(_write, piece, computed, slice(first, first + len(piece)), waveforms, extractor))
             first += len(piece)
         return steps
 
@@ -145,11 +145,11 @@ def _read(sampling_rate: int, audio: dict, digest: str, duration_s: float) -> np
 
 
 def _write(
-    piece: Piece, made: "Computed", clips: slice, waveforms: list[np.ndarray], extractor: "Extractor"
+    piece: Piece, computed: "Computed", clips: slice, waveforms: list[np.ndarray], extractor: "Extractor"
 ) -> Written:
     """Write the windows of some `clips` of what was made."""
     with writing(piece.output.shard.path):
-        counts, values = made.of(clips)
+        counts, values = computed.of(clips)
         starts = [extractor.config.window_starts_s(count) for count in counts]
         quiet = [extractor.silent(*each) for each in zip(waveforms[clips], starts, strict=True)]
         rows = extractor.rows(piece.clips, starts, quiet, values)
@@ -168,12 +168,12 @@ def _written_in_pieces(
     Writing is nothing beside the computing here: the steps that are left only say what was done.
     """
     left_s = piece.clips["duration_s"][0]
-    for made in in_pieces(extractor, blocks, piece.clips["audio"][0]["path"]):
+    for windows in in_pieces(extractor, blocks, piece.clips["audio"][0]["path"]):
         with writing(piece.output.shard.path):
-            rows = extractor.rows(piece.clips, [made.starts_s], [made.silent], made.values)
+            rows = extractor.rows(piece.clips, [windows.starts_s], [windows.silent], windows.values)
             piece.output.add(rows)
-        left_s -= made.duration_s
-        yield partial(Written, None, made.duration_s, len(rows["start"]))
+        left_s -= windows.duration_s
+        yield partial(Written, None, windows.duration_s, len(rows["start"]))
     with writing(piece.output.shard.path):
         piece.output.publish()
     yield partial(Written, piece.output.shard, max(0.0, left_s), 0)
@@ -231,7 +231,7 @@ class Extractor:
     ):
         self.config = config
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.frontend = frontend_of(config, codec).to(self.device).eval()
+        self.frontend = kept_frontend(config, codec, self.device)
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
         if self.device.type == "cpu" and self.frontend.takes_convolutions:
@@ -264,13 +264,13 @@ class Extractor:
         return kept, self.silent(waveform, self.config.window_starts_s(len(values)))
 
     def rows(
-        self, clips: dict, starts_s: Sequence[np.ndarray], silent: Sequence[np.ndarray], made: list[np.ndarray]
+        self, clips: dict, starts_s: Sequence[np.ndarray], silent: Sequence[np.ndarray], arrays: list[np.ndarray]
     ) -> dict:
-        """The columns of windows that were `made` (`Computed.of`) of some clips, from when each starts and which are silent.
+        """The columns of windows of some clips, `arrays` (`Computed.of`), from when each starts and which are silent.
 
         Raises `ValueError` for windows that cannot be trained on.
         """
-        values, *largest = made
+        values, *largest = arrays
         rows = {
             "start": np.concatenate(starts_s),
             "silent": np.concatenate(silent),
@@ -291,14 +291,14 @@ class Extractor:
         """Raise `ValueError` where the largest values of windows (W,) cannot be trained on; the first such clip is named."""
         wrong = ~np.isfinite(largest)
         if wrong.any():
-            found = (
+            fault = (
                 f"expected finite {self.config.feature_name}, found NaN or infinity in those of {clip_ids[wrong][0]}"
             )
             raise ValueError(
-                f"{found}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
+                f"{fault}: the codec's weights or its precision ({self.config.codec_dtype}) do not work here; load the "
                 "codec again, or take `codec_dtype=float32`"
                 if self.config.representation.needs_codec
-                else f"{found}: is the audio within -1 to 1?"
+                else f"{fault}: is the audio within -1 to 1?"
             )
         wrong = largest > np.finfo(np.float16).max
         if self.dtype == np.float16 and wrong.any():
@@ -314,11 +314,3 @@ class Extractor:
         beyond = np.maximum(0, starts + size - length)
         first = np.maximum(0, np.minimum(starts, length - 1 - beyond))
         return np.array([np.abs(waveform[a : b + size]).max() < SILENCE for a, b in zip(first, starts, strict=True)])
-
-
-def frontend_of(config: FeatureConfig, codec: PreTrainedModel | None) -> Representation:
-    """A frontend with the weights of `codec` in it, ready to compute."""
-    frontend = config.representation(config)
-    if codec is not None and config.representation.needs_codec:
-        frontend.copy_codec(codec)
-    return frontend

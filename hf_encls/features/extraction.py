@@ -18,8 +18,8 @@ from transformers import PreTrainedModel
 from hf_encls.data.columns import UNKNOWN, class_names
 from hf_encls.features.computing import Extractor as Extractor
 from hf_encls.features.computing import compute
-from hf_encls.features.computing import frontend_of as frontend_of
 from hf_encls.features.contents import with_digests
+from hf_encls.features.frontends import frontend_of as frontend_of
 from hf_encls.features.labelling import check_labels, labels_identity
 from hf_encls.features.shards import Shard, divide
 from hf_encls.model.codec_encls import codec_adapter

@@ -30,10 +30,13 @@ class Latents(Representation):
     # Another runtime for the convolutions of whole clips, see `encode_causal`. Never part of a checkpoint.
     convolutions = None
 
-    def __init__(self, config: PreTrainedConfig):
+    def __init__(self, config: PreTrainedConfig, codec: nn.Module | None = None):
+        """`codec` is one to be used itself, frozen and in float32; None: a new one, whose weights are random."""
         super().__init__(config)
         self.adapter = adapter_of(config)
-        self.codec = self.adapter.make(keep_quantizer=self.integers)
+        if codec is not None:
+            check_codec(codec, config)
+        self.codec = self.adapter.make(keep_quantizer=self.integers) if codec is None else codec
 
     @classmethod
     def samples_per_unit(cls, config: PreTrainedConfig) -> int:

@@ -42,6 +42,6 @@ def _digest(weights: dict[str, torch.Tensor], settings: str = "") -> str:
     for name in sorted(weights):
         value = weights[name].detach().cpu().float().contiguous()
         digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.view(-1).numpy())
     digest.update(settings.encode())
     return digest.hexdigest()

@@ -30,10 +30,10 @@ class PackedConv1d(nn.Module):
         out = torch.ops.mkldnn._convolution_pointwise(*self._settings(hidden), "none", [], "")
         return out[:, :, 0]
 
-    def add_to(self, other: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """What `forward` makes of `hidden`, added to `other` where it lies."""
+    def add_to(self, addend: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """What `forward` makes of `hidden`, added to `addend` where it lies."""
         out = torch.ops.mkldnn._convolution_pointwise_.binary(
-            other[:, :, None], *self._settings(hidden), "add", 1.0, None, [], None
+            addend[:, :, None], *self._settings(hidden), "add", 1.0, None, [], None
         )
         return out[:, :, 0]
 

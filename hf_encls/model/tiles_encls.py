@@ -46,11 +46,11 @@ class Tiling:
 
         Very short ones stay as they are: there the codec's reflection at the start reaches their end.
         """
-        own = length - frames * self.hop
-        if length <= self.context + self.hop or own == self.size:
+        samples = length - frames * self.hop
+        if length <= self.context + self.hop or samples == self.size:
             return length
         step = max(1, round(self.size / self.hop / LENGTHS)) * self.hop
-        return frames * self.hop + -(-own // step) * step
+        return frames * self.hop + -(-samples // step) * step
 
 
 def batch_size(device: torch.device) -> int:

@@ -30,11 +30,12 @@ def applied(recipe: Recipe, config: EnclsConfig, protocol: str, say: Callable[[s
 
     Raises `ValueError` where bands would be moved out of the windows.
     """
-    asked = " and ".join(name for name in FOR_FITTED if getattr(recipe, name))
+    settings = " and ".join(name for name in FOR_FITTED if getattr(recipe, name))
     if not config.head_class.is_fitted:
-        if asked:
+        if settings:
             say(
-                f"the head {config.head} is trained in epochs: {asked} of the recipe are for heads that are fitted at once"
+                f"the head {config.head} is trained in epochs: {settings} of the recipe are for heads that are fitted at "
+                "once"
             )
         return replace(recipe, band_shift=0, refit=False)
     say(
@@ -190,9 +191,9 @@ class OneLabel:
 
     def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
         """Vectors (n, D) -> (n, L)."""
-        found = np.zeros((len(vectors), num_labels))
-        found[:, self.classes] = self.regression.predict_proba(vectors)
-        return found
+        predicted = np.zeros((len(vectors), num_labels))
+        predicted[:, self.classes] = self.regression.predict_proba(vectors)
+        return predicted
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Those of `classes`, and their biases."""
@@ -224,11 +225,11 @@ class SeveralLabels:
 
     def probabilities(self, vectors: np.ndarray, num_labels: int) -> np.ndarray:
         """Vectors (n, D) -> (n, L)."""
-        found = np.zeros((len(vectors), num_labels))
-        found[:, self.classes] = 1.0
+        predicted = np.zeros((len(vectors), num_labels))
+        predicted[:, self.classes] = 1.0
         for label, regression in self.regressions.items():
-            found[:, label] = regression.predict_proba(vectors)[:, 1]
-        return found
+            predicted[:, label] = regression.predict_proba(vectors)[:, 1]
+        return predicted
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Those of `classes`, and their biases."""
@@ -243,12 +244,12 @@ class SeveralLabels:
 
 def _vectors(model: EnclsForAudioClassification, part: FeatureStore, moves: Sequence[int] = (0,)) -> np.ndarray:
     """What the classifier sees of the windows of a part, (n, D), float64, in the order of its labels; for each move."""
-    found: list[list[torch.Tensor]] = [[] for _ in moves]
+    per_move: list[list[torch.Tensor]] = [[] for _ in moves]
     with torch.inference_mode():
         for windows in _batches(model, part):  # a stream passes by once
-            for by, vectors in zip(moves, found, strict=True):
+            for by, vectors in zip(moves, per_move, strict=True):
                 vectors.append(model.head.features(model.standardized(move_bands(windows, by))).cpu())
-        return torch.cat([block for vectors in found for block in vectors]).double().numpy()
+        return torch.cat([block for vectors in per_move for block in vectors]).double().numpy()
 
 
 def _blocks(model: EnclsForAudioClassification, part: FeatureStore) -> Iterator[torch.Tensor]:

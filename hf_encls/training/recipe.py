@@ -96,8 +96,8 @@ class Recipe:
     def text(self) -> str:
         """What `parse` makes this recipe of: the name of the nearest one and what differs from it."""
         differing = {
-            name: [each.name for each in fields(self) if getattr(self, each.name) != getattr(other, each.name)]
-            for name, other in RECIPES.items()
+            name: [each.name for each in fields(self) if getattr(self, each.name) != getattr(recipe, each.name)]
+            for name, recipe in RECIPES.items()
         }
         name = min(differing, key=lambda name: len(differing[name]))
         return ",".join([name, *(f"{field}={_text(getattr(self, field))}" for field in differing[name])])

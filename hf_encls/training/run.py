@@ -130,18 +130,15 @@ def train(
     recipe = applied(Recipe.parse(args.recipe), config, protocol, say)
     again = {REFIT: untested(windows, splits)} if recipe.refit else {}
     stores = _stores(windows, config, splits | again, codec, args, execution)
-    refit_windows = stores.pop(REFIT, None)
     model = _network(config, stores["train"])
     scaled = _will_calibrate(config, protocol, args, say)
     _begin(start)
     train_windows = _training_windows(stores["train"], splits["train"], model, recipe, say)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
-    learned, told = _learn(trainer, start, recipe, refit_windows)
-    scores = score_parts(trainer, stores, scaled, told)
-    _complete(model, codec)
-    settings = _settings(config, protocol, fold, args)
-    results = Results(**settings, leak=leak, **scores, **learned, holds_codec=model.frontend is not None)
+    learned, predicted = _learn(trainer, start, recipe, stores.pop(REFIT, None))
+    facts = learned | score_parts(trainer, stores, scaled, predicted) | _settings(config, protocol, fold, args)
+    results = Results(**facts, leak=leak, holds_codec=_complete(model, codec))
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
 
 
@@ -167,8 +164,8 @@ def evaluate(model: EnclsForAudioClassification, windows: Dataset, batch_size: i
     thresholds = thresholds_of(config) if has_several_labels(config) else None
     silent = np.asarray(windows["silent"][:]) if "silent" in windows.column_names else None
     clip_ids = np.asarray(windows["clip_id"][:]) if clips_have_one_label(windows) else None
-    told = probabilities(model, windows, batch_size)
-    return evaluate_split(told, label_array(windows), clip_ids, silent, calibration_of(config), thresholds)
+    predicted = probabilities(model, windows, batch_size)
+    return evaluate_split(predicted, label_array(windows), clip_ids, silent, calibration_of(config), thresholds)
 
 
 def probabilities(model: EnclsForAudioClassification, windows: Dataset, batch_size: int = 256) -> np.ndarray:
@@ -310,11 +307,12 @@ def _network(config: EnclsConfig, train: FeatureStore) -> EnclsForAudioClassific
     return model
 
 
-def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None) -> None:
-    """Put the codec into a model that takes no sounds without one."""
+def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None) -> bool:
+    """Put the codec into a model that takes no sounds without one; whether it takes sounds then."""
     model.cpu()
     if codec is not None and model.config.representation.needs_codec:
         model.attach_codec(codec)
+    return model.frontend is not None
 
 
 def _learn(
@@ -325,13 +323,13 @@ def _learn(
     Beside it the probabilities of parts that the model had not heard when it was asked, and has now.
     """
     before_s, started = seconds_before(start.checkpoint), time.monotonic()
-    facts, told = {}, {}
+    facts, predicted = {}, {}
     if trainer.model.head.is_fitted:
         model, train, validation = trainer.model, trainer.train_dataset, trainer.eval_dataset
         options = {"balanced": recipe.class_weights, "band_shift": recipe.band_shift}
         facts["fit"] = fit(model, train, validation, clip_votes=trainer.clip_votes, **options)
         if refit_windows is not None:
-            told["validation"] = trainer.probabilities(validation, "validation")
+            predicted["validation"] = trainer.probabilities(validation, "validation")
             facts["fit"] |= refit(model, refit_windows, facts["fit"]["C"], **options)
     else:
         with warnings.catch_warnings():
@@ -341,4 +339,4 @@ def _learn(
     epochs = history(trainer.state.log_history)
     training_s = before_s + time.monotonic() - started
     facts |= {"epochs": len(epochs), "best_epoch": best_epoch(epochs), "history": epochs}
-    return facts | {"times_s": {"training": training_s}}, told
+    return facts | {"times_s": {"training": training_s}}, predicted

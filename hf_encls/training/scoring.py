@@ -22,37 +22,37 @@ def score_parts(
     trainer: EnclsTrainer,
     stores: Mapping[str, FeatureStore],
     scaled: bool = False,
-    told: Mapping[str, np.ndarray] | None = None,
+    predicted: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """What results say of the trained model: its size, its scores on each part, and of each class in the last one, test.
 
     Of several labels at once the thresholds are chosen on the validation part, of one label the temperatures (where
-    `scaled`) and the thresholds of `unknown`; they stay in the model's configuration. `told` are probabilities (n, L) of
-    parts that were asked for before: of a model that had not yet learned from them.
+    `scaled`) and the thresholds of `unknown`; they stay in the model's configuration. `predicted` are probabilities (n, L)
+    of parts that were asked for before: of a model that had not yet learned from them.
     """
     config = trainer.model.config
     classes = [config.id2label[index] for index in range(config.num_labels)]
-    told = dict(told or {})
-    told |= {part: trainer.probabilities(store, part) for part, store in stores.items() if part not in told}
+    predicted = dict(predicted or {})
+    predicted |= {part: trainer.probabilities(store, part) for part, store in stores.items() if part not in predicted}
     out: dict = {
         "classes": classes,
         "clip_votes": trainer.clip_votes,
         "parameters": trainer.model.head.num_parameters(),
     }
     if has_several_labels(config):
-        out["thresholds"] = _thresholds(told["validation"], stores["validation"], trainer.clip_votes)
+        out["thresholds"] = _thresholds(predicted["validation"], stores["validation"], trainer.clip_votes)
         out["problem_type"], config.thresholds = config.problem_type, out["thresholds"]
     ids = {part: store.clip_ids if trainer.clip_votes else None for part, store in stores.items()}
     unknown = trainer.args.unknown
     if scaled or unknown is not None:
-        known = told["validation"], stores["validation"].labels, ids["validation"]
+        known = predicted["validation"], stores["validation"].labels, ids["validation"]
         out |= {"calibration": calibrate(*known, scaled, unknown), "unknown": unknown}
         for name, value in out["calibration"].items():
             setattr(config, name, value)
     limits = out.get("calibration"), out.get("thresholds")
     for part, store in stores.items():
-        out[part] = evaluate_split(told[part], store.labels, ids[part], store.silent, *limits)
-    rows, labels = told["test"], stores["test"].labels
+        out[part] = evaluate_split(predicted[part], store.labels, ids[part], store.silent, *limits)
+    rows, labels = predicted["test"], stores["test"].labels
     if has_several_labels(config):
         return out | {"per_class": per_label(rows, labels, config.thresholds, classes)}
     predictions = rows.argmax(-1)
