@@ -12,10 +12,11 @@ OUT=${2:?"$USAGE"}
 
 compare() {
     python scripts/compare_codecs.py --data_dir "$DATA" --codec mini --protocol official --n_fft 1024 --epochs recipe \
-        --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" --recipe recommended paper "$@"
+        --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" "$@"
 }
 
 compare --heads statistics modulation --window_s 5 --floor_db none -50
 [ "$3" = clips ] && exit
-compare --heads statistics modulation conv mnist
-compare --heads mnist conv statistics modulation --window_s 1 5 --floor_db none -50 --finished
+compare --heads statistics modulation --window_s 5 --floor_db none -50 --recipe recommended
+compare --heads statistics modulation conv mnist --recipe recommended paper
+compare --heads mnist conv statistics modulation --window_s 1 5 --floor_db none -50 --recipe recommended paper --finished
