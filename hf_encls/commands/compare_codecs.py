@@ -63,8 +63,8 @@ def main(args: list[str] | None = None) -> Path:
         for protocol, head, recipe, each in product(options.protocol, options.heads, recipes, all_features):
             of_protocol = [division for division in divisions if division.protocol == protocol]
             candidate = Candidate(head, each.window_s, each.config.floor_db, recipe)
-            found = list(run_cells(each, candidate, of_protocol, work))
-            cells += found if len(found) == len(of_protocol) else []  # a row is of all its divisions
+            of_row = list(run_cells(each, candidate, of_protocol, work))
+            cells += of_row if len(of_row) == len(of_protocol) else []  # a row is of all its divisions
         if not cells:
             raise ValueError(f"expected a row of finished cells in {work.folder}, found none: leave --finished out")
         rows = {name: each.costs() | {"x_real_time": speed[name]} for name, each in firsts.items()}

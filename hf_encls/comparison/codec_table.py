@@ -58,7 +58,7 @@ def chosen_rows(cells: Sequence[Mapping], features: Mapping[str, Mapping]) -> li
     `training_s` and `cpu_s` are of all that was trained to choose from. Of cells that do not say how their validation
     clips were told there is no `accuracy`.
     """
-    found, rows = {}, []
+    chosen_cells, rows = {}, []
     for (protocol, name), members in _grouped(cells, lambda cell: (cell["protocol"], cell["features"])).items():
         if len(set(map(Candidate.of, members))) < 2:
             continue
@@ -75,10 +75,10 @@ def chosen_rows(cells: Sequence[Mapping], features: Mapping[str, Mapping]) -> li
             if best is None:
                 rows.append(row)
                 continue
-            found[protocol, name, among] = best
+            chosen_cells[protocol, name, among] = best
             row |= _row(best, features, name) | {"choices": how_often(best)}
             row |= {key: _all_of(group, key, len(best)) for key in ("training_s", "cpu_s")}
-            reference = found.get((protocol, REFERENCE, among))
+            reference = chosen_cells.get((protocol, REFERENCE, among))
             rows.append(row | (_beside(best, reference) if reference and name != REFERENCE else {}))
     return rows
 
@@ -205,12 +205,12 @@ they are those of all its candidates. Features: seconds to make them of all clip
 
 def _cells(row: Mapping, settings: Sequence[str]) -> list[str]:
     kbits = row["kbits_per_s"]
-    own = {"window_s": f"{row['window_s']:g}", "recipe": row["recipe"]}
-    own["floor_db"] = "" if row["floor_db"] is None else f"{row['floor_db']:g}"
+    texts = {"window_s": f"{row['window_s']:g}", "recipe": row["recipe"]}
+    texts["floor_db"] = "" if row["floor_db"] is None else f"{row['floor_db']:g}"
     return [
         _tagged(row),
         row["head"],
-        *(own[name] for name in settings),
+        *(texts[name] for name in settings),
         f"{row['kbytes_per_s']:.1f}",
         "" if kbits is None else f"{kbits:g}",
         f"{row['relative_speed']:.3g}",

@@ -22,13 +22,13 @@ def kept_frontend(config: FeatureConfig, codec: PreTrainedModel | None, device: 
     if codec is None or device.type != "cpu" or not config.representation.needs_codec:
         return frontend_of(config, codec).to(device).eval()
     settings = json.dumps([codec_adapter(codec).as_dict(), config.representation.integers], sort_keys=True)
-    made = (codec_hash(codec), codebook_hash(codec) if config.representation.integers else None, settings)
+    key = (codec_hash(codec), codebook_hash(codec) if config.representation.integers else None, settings)
     with _COPYING:
-        if made not in _COPIES:
+        if key not in _COPIES:
             while len(_COPIES) >= KEPT:
                 del _COPIES[next(iter(_COPIES))]
-            _COPIES[made] = frontend_of(config, codec).eval().codec
-        return config.representation(config, _COPIES[made]).eval()
+            _COPIES[key] = frontend_of(config, codec).eval().codec
+        return config.representation(config, _COPIES[key]).eval()
 
 
 def frontend_of(config: FeatureConfig, codec: PreTrainedModel | None) -> Representation:
