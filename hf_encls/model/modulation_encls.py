@@ -8,7 +8,8 @@ from transformers import PreTrainedConfig
 from .statistics_encls import StatisticsHead, deviation, num_directions
 
 # What is added before logarithms: powers and deviations of standardised features are about 1, and below this is silence.
-LEAST_POWER = 1e-2
+# Of powers 1e-3 gave the validation folds of ESC-10 a lower loss than 1e-2, of log-mel and of mini's latents.
+LEAST_POWER = 1e-3
 LEAST_DEVIATION = 0.03
 
 
