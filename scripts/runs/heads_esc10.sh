@@ -15,8 +15,7 @@ compare() {
         --bf16 --cache_dir "$OUT/cache" --output_dir "$OUT" "$@"
 }
 
-compare --heads statistics modulation --window_s 5 --floor_db none -50
+compare --heads statistics modulation --window_s 5 --floor_db none -50 --recipe recommended paper
 [ "$3" = clips ] && exit
-compare --heads statistics modulation --window_s 5 --floor_db none -50 --recipe recommended
 compare --heads statistics modulation conv mnist --recipe recommended paper
 compare --heads mnist conv statistics modulation --window_s 1 5 --floor_db none -50 --recipe recommended paper --finished
