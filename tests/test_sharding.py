@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 from sharding_worker import work
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -103,6 +104,16 @@ def test_a_killed_worker_loses_the_shard_it_is_at_only(sounds, expected, tmp_pat
     finish(start(sounds, tmp_path))
     assert shards(tmp_path) == expected
     assert {Path(name).stem for name in computed(tmp_path)} == {Path(name).stem for name in expected} - done
+
+
+def test_what_a_worker_left_that_was_killed_after_the_last_rename_goes(sounds, tmp_path):
+    finish(start(sounds, tmp_path))
+    left, held = (path.with_suffix(".work") for path in sorted(tmp_path.glob("*/shard-*.arrow"))[:2])
+    left.mkdir()
+    held.mkdir()
+    with FileLock(held.with_suffix(".lock")):  # somebody computes it
+        finish(start(sounds, tmp_path))
+        assert not left.exists() and held.exists()
 
 
 @pytest.mark.parametrize("damage", ["a byte", "cut", "gone", "seal gone", "seal damaged", "seal of no text"])

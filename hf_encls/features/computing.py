@@ -184,25 +184,23 @@ class ShardFile:
 
     def __init__(self, shard: Shard, columns: Features):
         self.shard, self.columns = shard, columns
-        self.work = shard.path.with_suffix(".work")
         self.writer: ArrowWriter | None = None
 
     def add(self, rows: dict) -> None:
         """Write some rows behind those that are there."""
         if self.writer is None:
-            shutil.rmtree(
-                self.work, ignore_errors=True
-            )  # of a worker that was killed: the lock says that nobody is in it
-            self.work.mkdir()
-            path, fingerprint = str(self.work / "rows.arrow"), self.shard.fingerprint
+            # Of a worker that was killed: the lock says that nobody is in it.
+            shutil.rmtree(self.shard.work, ignore_errors=True)
+            self.shard.work.mkdir()
+            path, fingerprint = str(self.shard.work / "rows.arrow"), self.shard.fingerprint
             self.writer = ArrowWriter(features=self.columns, path=path, writer_batch_size=100, fingerprint=fingerprint)
         self.writer.write_batch(rows)
 
     def publish(self) -> None:
         """Put the finished file in its place."""
         self.writer.finalize()
-        self.shard.publish(self.work / "rows.arrow")
-        shutil.rmtree(self.work, ignore_errors=True)
+        self.shard.publish(self.shard.work / "rows.arrow")
+        shutil.rmtree(self.shard.work, ignore_errors=True)
 
 
 class Computed:

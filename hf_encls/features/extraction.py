@@ -21,7 +21,7 @@ from hf_encls.features.computing import compute
 from hf_encls.features.contents import with_digests
 from hf_encls.features.frontends import frontend_of as frontend_of
 from hf_encls.features.labelling import check_labels, labels_identity
-from hf_encls.features.shards import Shard, divide
+from hf_encls.features.shards import Shard, divide, tidy
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import REPRESENTATIONS, EnclsConfig, FeatureConfig, parse_features
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
@@ -179,6 +179,7 @@ def extract_features(
     if missing:
         columns = feature_columns(config, clips.features["label"], UNKNOWN in clips.features)
         compute(clips, config, codec, columns, missing, device)
+    tidy(shards)
     windows = datasets.concatenate_datasets([Dataset.from_file(str(shard.path)) for shard in shards])
     if "segments" in clips.column_names:
         check_labels(windows, clips["min_overlap"][0])

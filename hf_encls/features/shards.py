@@ -8,9 +8,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ class Shard:
     def _seal(self) -> Path:
         return self.path.with_suffix(".json")
 
+    @property
+    def work(self) -> Path:
+        """The folder in which the file is written."""
+        return self.path.with_suffix(".work")
+
     def is_complete(self) -> bool:
         """Whether the file is there and is what was written. The seal of a damaged one is removed."""
         damage = "its checksum differs"
@@ -56,6 +62,18 @@ class Shard:
         seal = json.dumps(_seal_of(finished))
         move_into_place(finished, self.path)
         write_text(seal, self._seal)
+
+
+def tidy(shards: Sequence[Shard]) -> None:
+    """Remove the folders of finished shards that a killed worker left; those that somebody is at stay."""
+    for work in shards[0].path.parent.glob("*.work"):
+        with suppress(Timeout, OSError), _lock(work).acquire():
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _lock(path: Path) -> FileLock:
+    """Who has it may write a shard. The operating system frees that of a killed process; any thread may release it."""
+    return FileLock(str(path.with_suffix(".lock")), timeout=0, thread_local=False)
 
 
 def divide(durations_s: Sequence[float], folder: Path, key: str) -> list[Shard]:
@@ -112,8 +130,7 @@ class Taken:
         while self._todo:
             todo, self._todo = self._todo, []
             for shard in todo:
-                # The operating system frees the lock of a killed process. Any thread may release it.
-                lock = FileLock(str(shard.path.with_suffix(".lock")), timeout=0, thread_local=False)
+                lock = _lock(shard.path)
                 try:
                     lock.acquire()
                 except Timeout:
