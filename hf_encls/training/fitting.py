@@ -30,13 +30,10 @@ def applied(recipe: Recipe, config: EnclsConfig, protocol: str, say: Callable[[s
 
     Raises `ValueError` where bands would be moved out of the windows.
     """
-    settings = " and ".join(name for name in FOR_FITTED if getattr(recipe, name))
     if not config.head_class.is_fitted:
-        if settings:
-            say(
-                f"the head {config.head} is trained in epochs: {settings} of the recipe are for heads that are fitted at "
-                "once"
-            )
+        changed = " and ".join(name for name in FOR_FITTED if getattr(recipe, name) and f",{name}=" in recipe.text)
+        if changed:  # a recipe's own values are for whom they concern
+            say(f"the head {config.head} is trained in epochs: it leaves {changed} of the recipe undone")
         return replace(recipe, band_shift=0, refit=False)
     say(
         f"the head {config.head} is fitted at once: no epochs, no learning rate, of the recipe class_weights, "
