@@ -74,10 +74,24 @@ def test_a_small_curve(tones, tmp_path, monkeypatch, capsys):
     )
     main([*command, "--clips", "1", "3", "--draws", "2"])
     assert not trained  # all of it is there
-    with pytest.raises(ValueError, match="with another recipe: take the same"):
+    with pytest.raises(ValueError, match=r"with another recipe \(paper,epochs=1\): take the same"):
         main([*command, "--clips", "1", "--recipe", "paper,epochs=2"])
     with pytest.raises(ValueError, match="with another kind of log_mel: take the same"):
         main([*command, "--clips", "1", "--floor_db", "-50"])
+    # Of a version whose recommended recipe moved no bands.
+    record = json.loads((out / "few_examples.json").read_text())
+    del record["settings"]["band_shift"]
+    record["settings"]["recipe"] = "recommended"
+    command[command.index("mnist")], command[command.index("paper,epochs=1")] = "statistics", "recommended"
+    (out / "few_examples.json").write_text(json.dumps(record))
+    main([*command, "--clips", "1", "--draws", "1"])  # the rows are of a network, whom bands do not concern
+    assert len(trained) == 1
+    record["rows"] = [row | {"kind": "log_mel, statistics"} for row in record["rows"]]
+    (out / "few_examples.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"another recipe \(recommended,band_shift=0,refit=false\): take the same"):
+        main([*command, "--clips", "1", "--draws", "1"])
+    main([*command, "--clips", "1", "--draws", "1", "--recipe", "recommended,band_shift=0"])
+    assert len(trained) == 1  # all of it is there
     with pytest.raises(ValueError, match="--clips and --draws of 1 or more, found 0"):
         main([*command, "--clips", "0"])
 

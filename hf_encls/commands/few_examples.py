@@ -7,6 +7,8 @@ inputs, heads, numbers of clips or draws it adds them. The output folder gets fe
 """
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hf_encls.commands.feature_arguments import FeatureArguments
@@ -25,7 +27,7 @@ from hf_encls.training.recipe import Recipe
 NAME = "few_examples"
 MEL_OPTIONS = ("hop_length", "floor_db")  # where an input takes them
 SHAPE = {
-    "settings": dict,
+    "settings": {"recipe": str, "band_shift?": int},
     "rows": [{"kind": str, "clips": int, "draw": int, "accuracy": float, "macro_f1": float, "seconds": float}],
 }
 
@@ -57,6 +59,7 @@ def main(args: list[str] | None = None) -> list[dict]:
     data = copy_text(first.dataset, first.num_clips, first.expected_clips)
     names = ("protocol", "fold", "seed", "hop_length", "window_s")
     settings = {name: getattr(options, name) for name in names} | {"recipe": recipe, "data": data}
+    settings["band_shift"] = Recipe.parse(recipe).band_shift
     file, plan = folder / f"{NAME}.json", {name: getattr(options, name) for name in ("clips", "draws", "seed")}
     settings["features"] = {name: feature_identity(each.config) for name, each in inputs.items()}
     rows, measured = _earlier(file, settings)
@@ -113,7 +116,12 @@ def _earlier(file: Path, settings: dict) -> tuple[list[dict], dict]:
         return [], {}
     earlier = read_record(file, SHAPE)
     measured = earlier["settings"].get("features", {})
-    changed = [name for name in settings if name != "features" and earlier["settings"].get(name) != settings[name]]
+    others = settings.keys() - {"features", "recipe", "band_shift"}
+    changed = [name for name in settings if name in others and earlier["settings"].get(name) != settings[name]]
+    fitted = any(HEADS[head].is_fitted for row in earlier["rows"] if (head := row["kind"].split(", ")[-1]) in HEADS)
+    before, now = _recipe(earlier["settings"], fitted), _recipe(settings, fitted)
+    if before != now:
+        changed.append(f"recipe ({before.text})")
     changed += [
         f"kind of {name}" for name, value in settings["features"].items() if measured.get(name, value) != value
     ]
@@ -123,6 +131,12 @@ def _earlier(file: Path, settings: dict) -> tuple[list[dict], dict]:
             "--output_dir"
         )
     return earlier["rows"], measured
+
+
+def _recipe(settings: Mapping, fitted: bool) -> Recipe:
+    """The recipe of settings, without what did nothing; no bands were moved where nothing is said of that."""
+    band_shift = settings.get("band_shift", 0) if fitted else 0
+    return replace(Recipe.parse(settings["recipe"]), band_shift=band_shift, refit=False)
 
 
 def _parser() -> Parser:
