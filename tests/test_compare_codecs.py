@@ -107,6 +107,7 @@ def test_a_row_says_what_the_choice_comes_to():
         "| log_mel | all heads | mnist (1); conv (1) | 0.500 | 0.000 |" in text and "each recipe's own number" in text
     )
     assert [row["deviation"] for row in rows[:2]] == [0.25, 0.25] and "window (s)" not in text
+    assert " All rows: windows of 1 s, recipe paper.\n" in text
     older = [{name: value for name, value in each.items() if name != "validation_loss"} for each in cells]
     text = page(table_rows(older, about), chosen_rows(older, about), conditions)
     assert "No choice by validation of log_mel, mini latents" in text and "In each division" not in text

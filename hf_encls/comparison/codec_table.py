@@ -157,6 +157,10 @@ def page(rows: Sequence[Mapping], choices: Sequence[Mapping], conditions: Mappin
         "",
     ]
     settings = [name for name in SETTINGS if len({row[name] for row in rows}) > 1]
+    texts = {"window_s": "windows of {:g} s", "floor_db": "floor {:g} dB", "recipe": "recipe {}"}
+    common = {name: rows[0][name] for name in SETTINGS if name not in settings and rows[0][name] is not None}
+    if common:
+        lines[2] += f" All rows: {', '.join(texts[name].format(value) for name, value in common.items())}."
     for protocol, of_protocol in _grouped(rows, lambda row: row["protocol"]).items():
         count, several = of_protocol[0]["accuracy"]["count"], [SETTINGS[name] for name in settings]
         head = ("features", "head", *several, *COSTS, *TOLD, *COMPARED, *TIMES)
@@ -196,10 +200,11 @@ EXPLAINED = f"""kB/s: bytes of the stored features in a second of audio. Speed: 
 all rows in turns in one run, relative to {REFERENCE}. The deviation is that of the folds (of the population). The
 {CONFIDENCE:.0%} interval is Student's over folds: mean ± t s / √n, n - 1 degrees of freedom. Folds share training clips, so
 it is rather too narrow than too wide (Dietterich 1998). Both tests are two-sided and paired with {REFERENCE} under the
-same head, window and recipe (with the first of its floors): Student's over folds, McNemar's exact one over clips (of the
-first seed). With many rows some p are small by chance: nothing is corrected for that. Training: seconds of the clock for
-one division, with whatever else the machine had to do; CPU: those of the process, in which the scoring is too. Of a choice
-they are those of all its candidates. Features: seconds to make them of all clips once, without decoding.
+same head, window and recipe (with the first of its floors), a choice with that of {REFERENCE} among the same heads:
+Student's over folds, McNemar's exact one over clips (of the first seed). With many rows some p are small by chance: nothing
+is corrected for that. Training: seconds of the clock for one division, with whatever else the machine had to do; CPU: those
+of the process, in which the scoring is too. Of a choice they are those of all its candidates. Features: seconds to make them
+of all clips once, without decoding.
 """
 
 
