@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from hf_encls.files import move_into_place, new_file, unfinished, writing
+from hf_encls.files import keep_unfinished, new_file, writing
 
 
 def output_file(text: str) -> str:
@@ -54,8 +54,7 @@ def output(path: str | None) -> Iterator[TextIO]:
                 yield file
         except BaseException:
             if partial.stat().st_size:
-                kept = unfinished(target)
-                move_into_place(partial, kept)
+                kept = keep_unfinished(partial, target)
                 print(f"{target} is not finished; what was written is in {kept}", file=sys.stderr)
             raise
 

@@ -6,7 +6,6 @@ import threading
 import torch
 from transformers import PreTrainedModel
 
-from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.model.identity_encls import codebook_hash, codec_hash
 from hf_encls.model.representation_encls import Representation
@@ -21,7 +20,7 @@ def kept_frontend(config: FeatureConfig, codec: PreTrainedModel | None, device: 
     """As `frontend_of`, on a device. On a processor the last few copies of codecs stay, and what was prepared of them."""
     if codec is None or device.type != "cpu" or not config.representation.needs_codec:
         return frontend_of(config, codec).to(device).eval()
-    settings = json.dumps([codec_adapter(codec).as_dict(), config.representation.integers], sort_keys=True)
+    settings = json.dumps([config.codec_config, config.representation.integers], sort_keys=True)
     key = (codec_hash(codec), codebook_hash(codec) if config.representation.integers else None, settings)
     with _COPYING:
         if key not in _COPIES:

@@ -116,6 +116,18 @@ def unfinished(path: str | os.PathLike) -> Path:
     return path.with_name(f"{path.stem}.partial-{os.getpid()}{path.suffix}")
 
 
+def keep_unfinished(partial: Path, path: str | os.PathLike) -> Path:
+    """Rename what an error or an interrupt left of `path` to the name beside it that `unfinished` gives; returns that.
+
+    It is kept even where the disk, which may be what failed, does not say that it has it.
+    """
+    kept = unfinished(path)
+    with suppress(OSError):
+        _settle(partial)
+    os.replace(partial, kept)
+    return kept
+
+
 def hand_to_disk(path: Path) -> None:
     """Return when a file, or a folder with all in it, would be there after a power cut."""
     _settle(path)

@@ -1,6 +1,7 @@
 """Mimi, and the Pocket TTS audio tokenizer that is built like it: causal convolutions, a causal transformer, a stride."""
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from .encoding_encls import Tiling, reach
 from .layers_encls import prepared_layers
 from .limits_encls import check_family, check_ratios
 
+_ENTRIES = threading.RLock()  # for those who have transformers compute the entries of codebooks anew
 LIMITS = {
     "sampling_rate": (1, 1_000_000),
     "audio_channels": (1, 2),
@@ -136,20 +138,23 @@ class MimiAdapter(CodecAdapter):
         return super().num_codebooks(codec, bandwidth) + self._least - 1
 
     def codes(self, codec: nn.Module, latents: torch.Tensor, bandwidth: float) -> torch.Tensor:
-        _forget_entries(codec)
-        return codec.quantizer.encode(latents[None], self.num_codebooks(codec, bandwidth))[:, 0]
+        with _ENTRIES:
+            _forget_entries(codec)
+            return codec.quantizer.encode(latents[None], self.num_codebooks(codec, bandwidth))[:, 0]
 
     def embed(self, codec: nn.Module, codes: torch.Tensor) -> torch.Tensor:
-        _forget_entries(codec)
-        return codec.quantizer.decode(codes.long())
+        with _ENTRIES:
+            _forget_entries(codec)
+            return codec.quantizer.decode(codes.long())
 
     def codebook_entries(self, codec: nn.Module, num_codebooks: int) -> torch.Tensor:
-        _forget_entries(codec)
         quantizer, entries = codec.quantizer, []
-        for part in (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer):
-            for layer in part.layers:
-                book = layer.codebook.embed.T[None]
-                entries.append((book if part.output_proj is None else part.output_proj(book))[0].T)
+        with _ENTRIES:
+            _forget_entries(codec)
+            for part in (quantizer.semantic_residual_vector_quantizer, quantizer.acoustic_residual_vector_quantizer):
+                for layer in part.layers:
+                    book = layer.codebook.embed.T[None]
+                    entries.append((book if part.output_proj is None else part.output_proj(book))[0].T)
         return torch.stack(entries[:num_codebooks])
 
 

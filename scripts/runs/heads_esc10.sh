@@ -9,6 +9,7 @@ cd "$(dirname "$0")/../.."
 USAGE="usage: $0 ESC10_FOLDER OUTPUT_DIR [clips]"
 DATA=${1:?"$USAGE"}
 OUT=${2:?"$USAGE"}
+case ${3:-} in "" | clips) ;; *) echo "$USAGE" >&2 && exit 2 ;; esac
 
 compare() {
     python scripts/compare_codecs.py --data_dir "$DATA" --codec mini --protocol official --n_fft 1024 --epochs recipe \
