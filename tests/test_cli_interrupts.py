@@ -1,6 +1,7 @@
 """What commands leave behind an interrupt, and the files that they do not replace."""
 
 import csv
+import errno
 import os
 import signal
 import time
@@ -114,6 +115,18 @@ def test_what_is_kept_is_on_the_disk_before_it_has_a_name(tmp_path, monkeypatch)
     (kept,) = tmp_path.iterdir()
     assert kept == unfinished(tmp_path / "x.csv") and kept.read_text() == "file,label\n"
     assert settled == [kept.stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_what_a_failing_disk_does_not_take_is_kept_all_the_same(tmp_path, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ZeroDivisionError), output(str(tmp_path / "x.csv")) as file:
+        file.write("file,label\n")
+        raise ZeroDivisionError
+    (kept,) = tmp_path.iterdir()
+    assert kept == unfinished(tmp_path / "x.csv") and kept.read_text() == "file,label\n"
 
 
 def test_embeddings_before_an_interrupt_are_kept_and_named(capsys, models, sounds, tmp_path, monkeypatch):

@@ -125,6 +125,8 @@ def keep_unfinished(partial: Path, path: str | os.PathLike) -> Path:
     with suppress(OSError):
         _settle(partial)
     os.replace(partial, kept)
+    with suppress(OSError):
+        _sync_folder(kept.parent)
     return kept
 
 
