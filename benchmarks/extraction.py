@@ -17,7 +17,8 @@ from hf_encls.audio import load
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.known_files import SETTLED_S, remembering
 from hf_encls.features.contents import with_digests
-from hf_encls.features.extraction import extract_features, feature_config, frontend_of
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.mel_encls import Mel
 

@@ -32,7 +32,8 @@ from hf_encls.codec_training.precision import checked_layers
 from hf_encls.codec_training.pretraining import Recipe
 from hf_encls.codec_training.sounds import generate_sound
 from hf_encls.commands import pretrain_codec
-from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.features.extraction import feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model.encodec_encls import PUBLISHED_ENCODEC
 from hf_encls.model.identity_encls import codec_hash
 

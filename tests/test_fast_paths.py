@@ -12,7 +12,8 @@ from small_models import small_codec, small_model
 from torch import nn
 from transformers import EncodecConfig, EncodecModel
 
-from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.features.extraction import feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model import encoding_encls, layers_encls, packed_encls, tiles_encls, together_encls
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.modeling_encls import EnclsForAudioClassification

@@ -13,7 +13,9 @@ from hf_encls.codec.loading import load_codec
 from hf_encls.commands.extract_features import main as extract_command
 from hf_encls.data.folders import scan_folder
 from hf_encls.features import extraction, frontends
-from hf_encls.features.extraction import Extractor, extract_features, feature_config, feature_identity, frontend_of
+from hf_encls.features.computing import Extractor
+from hf_encls.features.extraction import extract_features, feature_config, feature_identity
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model import layers_encls
 from hf_encls.model.configuration_encls import EnclsConfig, FeatureConfig
 from hf_encls.model.identity_encls import codec_hash

@@ -13,7 +13,8 @@ from transformers import EncodecConfig, EncodecModel
 
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.inputs import check_options
-from hf_encls.features.extraction import checked_config, feature_config, frontend_of
+from hf_encls.features.extraction import checked_config, feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.model.mel_encls import LogMel, mel_filters
 

@@ -6,7 +6,9 @@ import torch
 from small_models import small_codec
 
 from hf_encls.fast import onednn_tiles
-from hf_encls.features.extraction import Extractor, feature_config, frontend_of
+from hf_encls.features.computing import Extractor
+from hf_encls.features.extraction import feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model.encoding_encls import tile_lengths
 
 pytestmark = pytest.mark.skipif(not onednn_tiles.is_worth_it(1e6), reason="this PyTorch has no graphs of oneDNN")

@@ -12,7 +12,9 @@ from small_models import small_codec
 
 from hf_encls.data.folders import scan_folder
 from hf_encls.fast import onednn_tiles, openvino_tiles
-from hf_encls.features.extraction import Extractor, extract_features, feature_config, frontend_of
+from hf_encls.features.computing import Extractor
+from hf_encls.features.extraction import extract_features, feature_config
+from hf_encls.features.frontends import frontend_of
 
 installed = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
 CODEC = small_codec(24)

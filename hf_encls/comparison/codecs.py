@@ -17,7 +17,8 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.comparison.choice import Candidate
 from hf_encls.comparison.turns import in_turns
 from hf_encls.data.splits import make_splits, official_folds
-from hf_encls.features.extraction import feature_identity, frontend_of
+from hf_encls.features.extraction import feature_identity
+from hf_encls.features.frontends import frontend_of
 from hf_encls.files import write_json
 from hf_encls.files.records import read_record
 from hf_encls.model.codec_encls import codec_adapter

@@ -16,10 +16,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 
 from hf_encls.data.columns import UNKNOWN, class_names
-from hf_encls.features.computing import Extractor as Extractor
 from hf_encls.features.computing import compute
 from hf_encls.features.contents import with_digests
-from hf_encls.features.frontends import frontend_of as frontend_of
 from hf_encls.features.labelling import check_labels, labels_identity
 from hf_encls.features.shards import Shard, divide, tidy
 from hf_encls.model.codec_encls import codec_adapter

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, describe, stream
 from hf_encls.data.columns import label_text
-from hf_encls.features.extraction import Extractor
+from hf_encls.features.computing import Extractor
 from hf_encls.features.vectors import Vectors, unit_vectors
 from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import FeatureConfig

@@ -8,7 +8,8 @@ import torch
 
 from hf_encls.audio import load
 from hf_encls.codec.loading import load_codec
-from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.features.extraction import feature_config
+from hf_encls.features.frontends import frontend_of
 from hf_encls.model.configuration_encls import FeatureConfig
 from hf_encls.report.feature_pictures import feature_panel
 from hf_encls.report.pictures import SMOOTHING, save_curve_panels, save_feature_picture, save_time_bars

@@ -8,7 +8,8 @@ from upstream import stand_in
 
 from hf_encls.codec.bitstream import pack, unpack
 from hf_encls.codec.coding import decode, encode
-from hf_encls.features.extraction import feature_config, frontend_of
+from hf_encls.features.extraction import feature_config
+from hf_encls.features.frontends import frontend_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BANDWIDTHS = {24: [1.5, 3.0, 6.0, 12.0, 24.0], 48: [3.0, 6.0, 12.0, 24.0]}
