@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import (
     AutoFeatureExtractor,
     Wav2Vec2Config,
@@ -14,7 +15,7 @@ from transformers import (
 from transformers import pipeline as make_pipeline
 
 from hf_encls import EnclsConfig, EnclsFeatureExtractor, EnclsForAudioClassification
-from hf_encls.comparison.models import SEED, compare, run_of
+from hf_encls.comparison.models import SEED, TrainingRun, check_unheard, compare, run_of
 from hf_encls.comparison.models import test_clips as clips_of_test
 from hf_encls.data.folders import scan_folder
 from hf_encls.data.synthetic import write_synthetic
@@ -184,3 +185,9 @@ def test_models_of_other_classes_are_refused(clips, theirs):
 def test_windows_of_a_clip_are_no_test_of_it(clips):
     with pytest.raises(ValueError, match="clip or official"):
         clips_of_test(clips, "paper")
+
+
+def test_a_run_that_does_not_tell_its_test_clips_has_none_of_these():
+    clips = Dataset.from_dict({"clip_id": ["a", "b"], "group": ["a", "b"]})
+    run = TrainingRun("model", "clip", None, 0, {"train": frozenset("a")})
+    assert check_unheard(run, clips, clips.select([1])) == 0

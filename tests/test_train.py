@@ -30,7 +30,7 @@ from hf_encls.report import run_report
 from hf_encls.training import saving
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.results import Results
-from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds
+from hf_encls.training.resuming import Start, begin, begin_folds, drop_old_checkpoints, plan_folds, plan_start
 from hf_encls.training.saving import public_command
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +135,11 @@ def test_a_run_is_resumed_with_its_own_settings(trained, tones, tmp_path, more, 
         ValueError, match=f"another one .*{named}"
     ):  # read beside the checkpoint, not in the new folder
         train(tones, tmp_path / "new", "--resume_from_checkpoint", checkpoint, *more)
+
+
+def test_an_empty_name_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="`resume_from_checkpoint` to be a folder or last, found ' '"):
+        plan_start(tmp_path, " ", {})
 
 
 def test_a_checkpoint_whose_writing_was_broken_off_is_not_resumed(trained, tones, tmp_path):

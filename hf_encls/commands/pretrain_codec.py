@@ -231,7 +231,8 @@ def read_sounds(
         )
     if len(corpora[0].clips) < 2:
         within = "" if arguments.max_hours is None else f" within --max_hours {arguments.max_hours}"
-        raise ValueError(f"expected at least two clips{within}, found one: validation holds one out")
+        place = f" in {', '.join(map(str, arguments.data_dir))}" if arguments.data_dir else ""
+        raise ValueError(f"expected at least two clips{place}{within}, found one: validation holds one out")
     share = min(arguments.validation_share, arguments.max_validation_clips / len(corpora[0].clips))
     corpora[0], held_out = corpora[0].split(share, seed)
     facts = {

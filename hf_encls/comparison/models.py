@@ -118,7 +118,7 @@ def check_unheard(run: TrainingRun, clips: Dataset, test: Dataset) -> int | None
             f"validation (such as {heard[0]}): its own split is protocol {run.protocol}, fold {run.fold}, seed "
             f"{run.seed}; leave `protocol`, `fold` and `seed` out to compare on its own test"
         )
-    return sum(clip in run.parts["test"] for clip, _ in rows)
+    return sum(clip in run.parts.get("test", ()) for clip, _ in rows)
 
 
 def _heard_all(run: TrainingRun) -> str:

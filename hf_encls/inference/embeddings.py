@@ -44,7 +44,8 @@ class EmbeddingModel(nn.Module):
     def __init__(self, model: EnclsForAudioClassification):
         super().__init__()
         if model.frontend is None:
-            raise ValueError(f"this checkpoint was saved without its codec ({model.config.codec_id}): attach it first")
+            name = model.config.name_or_path or "this checkpoint"
+            raise ValueError(f"{name} was saved without its codec ({model.config.codec_id}): attach it first")
         own_rate = model.config.sampling_rate
         self.sample_rate = own_rate if own_rate in HEAR_RATES else 48_000
         self.timestamp_embedding_size = model.config.num_bands

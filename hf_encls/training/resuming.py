@@ -74,6 +74,8 @@ def plan_start(
         if not anew and not one_of_several:
             refuse_unfinished_folds(folder)
         return Start(folder, settings)
+    if not str(resume).strip():
+        raise ValueError(f"expected `resume_from_checkpoint` to be a folder or last, found {resume!r}")
     if str(resume).lower() not in LAST:
         return _from_path(Path(str(resume)), folder, settings, one_of_several)
     if last is not None or finished:
