@@ -101,6 +101,16 @@ def test_rows_before_an_interrupt_are_kept_and_named(capsys, models, sounds, tmp
     assert len(list(csv.DictReader(kept.open(newline="")))) == 1
 
 
+def left_by_an_error(folder: Path) -> Path:
+    """The one file in a folder in which a command was broken off after a row."""
+    with pytest.raises(ZeroDivisionError), output(str(folder / "x.csv")) as file:
+        file.write("file,label\n")
+        raise ZeroDivisionError
+    (kept,) = folder.iterdir()
+    assert kept == unfinished(folder / "x.csv") and kept.read_text() == "file,label\n"
+    return kept
+
+
 def test_what_is_kept_is_on_the_disk_before_it_has_a_name(tmp_path, monkeypatch):
     settled, sync = [], os.fsync
 
@@ -109,11 +119,7 @@ def test_what_is_kept_is_on_the_disk_before_it_has_a_name(tmp_path, monkeypatch)
         settled.append(os.fstat(descriptor).st_ino)
 
     monkeypatch.setattr(os, "fsync", watched)
-    with pytest.raises(ZeroDivisionError), output(str(tmp_path / "x.csv")) as file:
-        file.write("file,label\n")
-        raise ZeroDivisionError
-    (kept,) = tmp_path.iterdir()
-    assert kept == unfinished(tmp_path / "x.csv") and kept.read_text() == "file,label\n"
+    kept = left_by_an_error(tmp_path)
     assert settled == [kept.stat().st_ino, tmp_path.stat().st_ino]
 
 
@@ -122,11 +128,7 @@ def test_what_a_failing_disk_does_not_take_is_kept_all_the_same(tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ZeroDivisionError), output(str(tmp_path / "x.csv")) as file:
-        file.write("file,label\n")
-        raise ZeroDivisionError
-    (kept,) = tmp_path.iterdir()
-    assert kept == unfinished(tmp_path / "x.csv") and kept.read_text() == "file,label\n"
+    left_by_an_error(tmp_path)
 
 
 def test_embeddings_before_an_interrupt_are_kept_and_named(capsys, models, sounds, tmp_path, monkeypatch):

@@ -5,18 +5,19 @@ import json
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features, load_dataset
+from datasets import Dataset, Features, load_dataset
 from sklearn.linear_model import LogisticRegression
 from small_models import CLASSES
 from small_runs import train as train_command
 from small_runs import write_tones
+from small_windows import windows_of
 
 import hf_encls
 from hf_encls import EnclsConfig, EnclsTrainingArguments
 from hf_encls.comparison import few_examples, unheard
 from hf_encls.data.columns import label_column, label_lists
 from hf_encls.data.splits import make_splits, untested
-from hf_encls.features.extraction import checked_config, feature_columns, feature_config
+from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import small_table
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
@@ -31,25 +32,6 @@ from hf_encls.training.settings import asked_settings
 
 LOG_MEL = {"window_s": 0.3, "n_fft": 2048, "hop_length": 512, "num_bands": 40}
 LOG_MEL |= {"head": "statistics", "num_directions": 16}
-
-
-def windows_of(config: EnclsConfig, loud: float, clips: int = 45) -> Dataset:
-    """Two windows of noise of each clip, in five folds; each class has bands that are louder by `loud`."""
-    labels = np.repeat(np.arange(clips) % 3, 2)
-    windows = np.random.default_rng(0).normal(0, 1, (2 * clips, *config.stored_shape))
-    for row, label in enumerate(labels):
-        windows[row, 10 * label : 10 * label + 10] += loud
-    ids = np.repeat(np.arange(clips), 2)
-    rows = {
-        "input_features": windows.astype(config.representation.stored_dtype),
-        "label": labels,
-        "clip_id": [f"{number:02}.wav" for number in ids],
-        "start": [0.3 * (row % 2) for row in range(2 * clips)],
-        "group": [f"{number:02}" for number in ids],
-        "fold": ids // 3 % 5 + 1,
-        "silent": [False] * len(ids),
-    }
-    return Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
 
 
 def run_of(windows: Dataset, config: EnclsConfig, folder, recipe: str, lines: list | None = None, **more):

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset
 from safetensors.torch import load_file
 from small_models import CLASSES, save_small_model, small_model
 from small_runs import SMALL, train
+from small_windows import windows_of
 from transformers import AutoModelForAudioClassification, pipeline
 
 import hf_encls
 from hf_encls import EnclsConfig, EnclsForAudioClassification, EnclsTrainingArguments
 from hf_encls.commands.train_arguments import ModelArguments
-from hf_encls.features.extraction import checked_config, feature_columns, feature_config
+from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.model import precision_encls
 from hf_encls.model.configuration_encls import HEADS
 from hf_encls.model.modulation_encls import LEAST_POWER, octaves
@@ -261,25 +261,6 @@ def test_modulation_hears_the_octave_in_which_a_band_changes():
         louder = model.head.features(10 * windows).unflatten(1, (-1, 6))[0, 2:]
         power = [(each.exp() - LEAST_POWER).diagonal() for each in (found, louder)]
         torch.testing.assert_close(power[1] / power[0], torch.full((6,), 100.0), rtol=0.01, atol=0)
-
-
-def windows_of(config: EnclsConfig, clips: int = 30) -> Dataset:
-    """Two windows of noise of each clip, in which each class has bands that are louder."""
-    labels = np.repeat(np.arange(clips) % 3, 2)
-    windows = np.random.default_rng(0).normal(0, 1, (2 * clips, *config.stored_shape))
-    for row, label in enumerate(labels):
-        windows[row, 10 * label : 10 * label + 10] += 2.0
-    ids = np.repeat(np.arange(clips), 2)
-    rows = {
-        "input_features": windows.astype(config.representation.stored_dtype),
-        "label": labels,
-        "clip_id": [f"{number}.wav" for number in ids],
-        "start": [0.3 * (row % 2) for row in range(2 * clips)],
-        "group": [str(number) for number in ids],
-        "fold": [0] * len(ids),
-        "silent": [False] * len(ids),
-    }
-    return Dataset.from_dict(rows, features=feature_columns(config, ClassLabel(names=CLASSES)))
 
 
 @each_head
