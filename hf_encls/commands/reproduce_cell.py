@@ -12,7 +12,7 @@ from pathlib import Path
 import transformers
 from filelock import FileLock
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.parser import show_warnings
 from hf_encls.files import writing
 from hf_encls.reproduction.grid import SETTINGS, CellSettings
@@ -35,4 +35,4 @@ def main(folder: Path, cache_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: main(Path(sys.argv[1]), sys.argv[2]))
+    run_program(lambda: main(Path(sys.argv[1]), sys.argv[2]))
