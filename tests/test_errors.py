@@ -1,4 +1,4 @@
-"""Every program: what is wrong with files, places, devices, disks and the Hub is one line that names it, and no traceback."""
+"""Every program: what is wrong with files, places, devices, disks and the Hub is one line, which names it; no traceback."""
 
 import ast
 import errno

@@ -18,6 +18,7 @@ from small_models import small_codec
 
 from hf_encls.codec.facts import CodecFacts
 from hf_encls.commands import reproduce_cell
+from hf_encls.commands.reproduce_cell import train_cell
 from hf_encls.commands.reproduce_paper import main
 from hf_encls.commands.train import main as train
 from hf_encls.files import escapes, write_json
@@ -28,7 +29,6 @@ from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings, Input, plan
 from hf_encls.reproduction.other_models import compare_rows
 from hf_encls.reproduction.report_page import render
 from hf_encls.reproduction.timing import timing_rows
-from hf_encls.reproduction.training import train_cell
 
 EPOCHS = 12
 CELL = "esc50/recommended/clip/mel/seed0"
