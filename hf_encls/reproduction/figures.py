@@ -110,17 +110,13 @@ def merit(scores: pd.DataFrame) -> list[dict]:
 
 def convergence_rows(scores: pd.DataFrame) -> list[dict]:
     """Convergence of each input against mel and log-mel of the same split and itself (`own`), over seeds and folds."""
-    curves = {(*cell[KEY], *cell[SPLIT]): cell.history for _, cell in scores.iterrows()}
     rows = []
     for key, cells in groups(scores):
         row = dict(key)
         for against in (*BASELINES, "own"):
-            base_input = key["input"] if against == "own" else against
-            pairs = [
-                (cell.history, curves[place])
-                for _, cell in cells.iterrows()
-                if (place := (*cell[KEY[:-1]], base_input, *cell[SPLIT])) in curves
-            ]
+            baseline = cells if against == "own" else where(scores, **key | {"input": against})
+            both = cells.merge(baseline, on=SPLIT, suffixes=("", "_of_baseline"))
+            pairs = list(zip(both.history, both.history_of_baseline))
             row[against] = _average([convergence(*pair) for pair in pairs]) if pairs else None
             if against != "own":
                 shares = [share_of_epochs_above(*pair) for pair in pairs]
