@@ -91,10 +91,8 @@ def merit(scores: pd.DataFrame) -> list[dict]:
     rows = []
     for (dataset, entry), cells in scores.groupby(["dataset", "input"], sort=False):
         of_input = {name: where(cells, **kind) for name, kind in MERITS.items()}
-        log_mel, mel = (
-            where(scores, dataset=dataset, input=baseline, **MERITS[kind])
-            for baseline, kind in (("log_mel", "recommended_clip"), ("mel", "paper"))
-        )
+        log_mel = where(scores, dataset=dataset, input="log_mel", **MERITS["recommended_clip"])
+        mel = where(scores, dataset=dataset, input="mel", **MERITS["paper"])
         clip = of_input["recommended_clip"]
         means = {
             name: None if each.empty else mean_and_deviation(each.window_accuracy) for name, each in of_input.items()

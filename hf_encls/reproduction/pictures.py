@@ -1,6 +1,7 @@
 """The pictures of the report: figure 4 for each preset and protocol, figure 2, and the bars of inference time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
     colours = _colours([run.input for run in runs])
-    runs = [run for run in runs if run.results.history and not run.preset.variant]
+    runs = [run for run in runs if not run.preset.variant]
     for preset, protocol in dict.fromkeys((run.preset.name, run.protocol) for run in runs):
         members = [run for run in runs if (run.preset.name, run.protocol) == (preset, protocol)]
         panels: dict[str, dict[str, list[dict]]] = {run.dataset.label: {} for run in members}
@@ -43,12 +44,11 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
 
 
 def _colours(inputs: Sequence[Input]) -> dict[str, str]:
-    free = [*PAPER_COLOURS[len(ORDER) :], *[PAPER_COLOURS[-1]] * len(inputs)]
+    free = chain(PAPER_COLOURS[len(ORDER) :], repeat(PAPER_COLOURS[-1]))
     colours: dict[str, str] = {}
-    for entry in inputs:
-        if entry.label not in colours:
-            usual = COLOUR_OF[entry.features]
-            colours[entry.label] = free.pop(0) if usual in colours.values() else usual
+    for entry in dict.fromkeys(inputs):
+        usual = COLOUR_OF[entry.features]
+        colours[entry.label] = next(free) if usual in colours.values() else usual
     return colours
 
 
