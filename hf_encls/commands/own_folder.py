@@ -46,7 +46,9 @@ def window_for(clips: Dataset) -> float:
 
 def text(settings: Mapping[str, object], chooses_window: bool) -> str:
     """For people: what was added, and how to have something else."""
-    named = " ".join(f"--{name} {value}" for name, value in settings.items())
+    named = " ".join(
+        f"--{name} {value:g}" if name in LOG_MEL else f"--{name} {value}" for name, value in settings.items()
+    )
     windows = ", windows of 5, 2 or 1 s, as long as most clips" if chooses_window else ""
     return (
         f"a folder of your own, and nothing says how to learn: {named}{windows}; --head mnist is the paper's network"
