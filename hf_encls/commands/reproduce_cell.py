@@ -8,12 +8,12 @@ last whole checkpoint. The lock is the operating system's: it ends with the proc
 import shutil
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import transformers
 from filelock import FileLock
 
+from hf_encls.commands.dataclass_options import of_options
 from hf_encls.commands.errors import run_program
 from hf_encls.commands.inputs import prepare
 from hf_encls.commands.parser import show_warnings
@@ -49,9 +49,7 @@ def train_cell(settings: CellSettings, folder: Path, cache_dir: str) -> None:
     """
     places = {"output_dir": str(folder), "cache_dir": cache_dir}
     values = settings.flat() | places | {"report_to": "none"}
-    kinds = (ModelArguments, DataArguments, EnclsTrainingArguments)
-    names_by_kind = [{each.name for each in fields(kind) if each.init} & values.keys() for kind in kinds]
-    network, data, args = (kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, names_by_kind))
+    network, data, args = of_options((ModelArguments, DataArguments, EnclsTrainingArguments), values)
     started = time.monotonic()
     inputs = prepare(data, **network.network())
     options = [*settings.options_of_train(), "--output_dir", str(folder)]

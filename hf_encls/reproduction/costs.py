@@ -3,11 +3,11 @@
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import product
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import EncodecModel
 
 from hf_encls.codec.loading import load_codec
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -100,12 +100,10 @@ def _counted(layers: Callable[[torch.Tensor], object], inputs: torch.Tensor) -> 
 
 def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds that make a second of each representation."""
-    rows, codecs = [], {}
-    for (dataset, entry), cell in first_of_each(runs).items():
-        name = cell.input.codec
-        if name is not None and name not in codecs:
-            codecs[name] = codec_multiply_adds(load_codec(name))
-        counts = mel_multiply_adds(cell.network()) if name is None else codecs[name]
+    rows = []
+    for (dataset, entry), run in first_of_each(runs).items():
+        codec = run.input.codec
+        counts = mel_multiply_adds(run.network()) if codec is None else codec_multiply_adds(codec)
         rows.append({"dataset": dataset, "input": entry, **counts, "per_s_billions": counts["per_s"] / 1e9})
     return rows
 
@@ -121,8 +119,10 @@ def mel_multiply_adds(config: EnclsConfig) -> dict:
     return {"per_s": config.num_frames / config.step_s * (fft + filters), "how": "estimated (FFT, filters)"}
 
 
-def codec_multiply_adds(codec: EncodecModel) -> dict:
+@cache
+def codec_multiply_adds(name: str) -> dict:
     """Multiply-adds of a codec's encoder on one second of audio: `per_s`, and `how` they were counted."""
+    codec = load_codec(name)
     encoder = copy.deepcopy(codec.encoder).double()  # oneDNN's LSTM, of single precision, would count as nothing
     second = torch.zeros(1, codec.config.audio_channels, codec.config.sampling_rate, dtype=torch.float64)
     return {"per_s": float(_counted(encoder, second)), "how": "counted layer by layer"}
