@@ -84,7 +84,7 @@ class ModelArguments:
             "help": "What classifies a window. mnist: the paper's network. conv: a deeper one with fewer weights. "
             "statistics: a linear classifier of means, deviations and covariance, fitted in seconds, without epochs. "
             "modulation: the same, and how fast each band changes; what a folder of your own gets where no option says "
-            "how to learn, with --recipe recommended, --floor_db -50 and windows as long as most clips."
+            "how to learn, with the recipe recommended, log-mel cut off at -50 dB, and windows as long as most clips."
         },
     )
     dropout: float | None = field(
