@@ -1,5 +1,6 @@
 """The paper by one command, without a run: plans, and the numbers of a report, checked by hand."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,6 +79,17 @@ def test_a_curve_that_lacks_epochs_is_damaged(tmp_path: Path):
             report(tmp_path, cells)
     write_results(tmp_path, cells[1], history=[], epochs=0)
     with pytest.raises(ValueError, match="epochs 1 to 1, found none"):
+        report(tmp_path, cells)
+
+
+def test_a_cell_without_scores_of_clips_is_damaged(tmp_path: Path):
+    cells = paper_cells(MEL, LOG_MEL)
+    for cell in cells:
+        write_results(tmp_path, cell)
+    file = tmp_path / cells[1].id / "results.json"
+    results = json.loads(file.read_text())
+    file.write_text(json.dumps(results | {"test": results["test"] | {"clip": None}}))
+    with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: expected scores of the clips"):
         report(tmp_path, cells)
 
 
@@ -342,6 +354,14 @@ def test_one_network_on_one_shape_has_one_time(tmp_path: Path):
     times = {name: [one["classification"] for one in row["rounds"]] for name, row in found.items()}
     assert times["mel"] == times["log_mel"] != times["other"]
     assert found["log_mel"]["classification_of"] == "mel" and found["other"]["classification_of"] == "other"
+
+
+def test_a_model_without_its_codec_has_no_time(tmp_path: Path):
+    config = EnclsConfig(features="encodec_24khz", codec_id="gone", id2label={0: "a", 1: "b"})
+    EnclsForAudioClassification(config).save_pretrained(tmp_path / "latents")
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 8_000)
+    with pytest.raises(ValueError, match="latents, found one without .gone.: remove"):
+        inference_times({"latents": tmp_path / "latents"}, [tmp_path / "a.wav"], 1)
 
 
 def test_claims_are_judged_by_what_was_measured(tmp_path: Path):

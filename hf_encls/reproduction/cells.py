@@ -36,8 +36,13 @@ class CellResults(Results):
 
     @classmethod
     def from_dict(cls, values: Mapping, where: str | os.PathLike = "the results") -> Self:
-        """As of any record, with a row of `history` for each of its one or more epochs. Raises `RecordError`."""
+        """As of any record, with scores of the tested clips and a row of `history` for each of its one or more epochs.
+
+        Raises `RecordError`.
+        """
         results = super().from_dict(values, where)
+        if results.test.clip is None:
+            raise RecordError(f"{where} is damaged: expected scores of the clips of `test`, found none")
         epochs = [row["epoch"] for row in results.history]
         if results.epochs < 1 or epochs != list(range(1, results.epochs + 1)):
             raise RecordError(

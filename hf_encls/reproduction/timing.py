@@ -18,6 +18,7 @@ from hf_encls.reproduction.cells import FinishedCell
 
 REPEATS = 7
 PARTS = ("representation", "classification")
+KEPT_SHAPE = {"settings": dict, "measured": {"*": {"rounds": [dict.fromkeys(PARTS, float)]}}}
 
 
 def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[dict]:
@@ -50,7 +51,7 @@ def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> d
         "threads": torch.get_num_threads(),
         "processor": processor(),
     }
-    kept = read_record(file) if file.is_file() else {}
+    kept = read_record(file, KEPT_SHAPE) if file.is_file() else {}
     if kept.get("settings") != settings:
         paths = [Path(first.dataset.files[clip][0]) for clip in chosen]
         folders = {entry: first.folder for entry, first in by_input.items()}
@@ -85,8 +86,16 @@ def inference_times(
     belongs to it, reading the file does not. Clips go through one by one. The models take turns in every round, so that
     a busy moment of the machine meets all of them, and a round that is not counted comes first. Models with the same
     network on windows of the same shape share one measurement of the classification: its time is the same.
+
+    Raises `ValueError` for a model that was saved without its codec.
     """
     models = {name: EnclsForAudioClassification.from_pretrained(folder) for name, folder in folders.items()}
+    for name, model in models.items():
+        if model.frontend is None:
+            raise ValueError(
+                f"expected a model with its codec in {folders[name]}, found one without ({model.config.codec_id}): remove "
+                "the folder, and it is trained again"
+            )
     models = {name: model.to(device).eval() for name, model in models.items()}
     audio = [(samples.mean(axis=1), hz) for samples, hz in map(read, clips)]
     seconds = sum(len(waveform) / hz for waveform, hz in audio)
