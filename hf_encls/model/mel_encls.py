@@ -14,7 +14,8 @@ from .windows_encls import WindowStream, cut, cut_in_graph
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
 ROUNDING_DB = 2**-5  # of half precision, of levels of 64 to 128 dB
-FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
+SAMPLES_AT_ONCE = 3 << 15  # of tapered frames: they and their spectra stay in the cache of a core
+MOST_PARTS = 768  # of a sum: those of more are made in blocks that depend on the number of columns
 
 
 class Mel(Representation):
@@ -93,7 +94,7 @@ class Mel(Representation):
         return windows * 10 ** (gain_db / 10)
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        window, step = self.config.window_samples, self.config.step_samples
+        window, step = self.config.window_units, self.config.step_units  # of one sample
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
 
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
@@ -109,29 +110,37 @@ class Mel(Representation):
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
         # Of the constants and the pieces: looking up attributes of a configuration takes longer than some of the work.
-        (_, bands), n_fft, hop = self.filters.shape, len(self.taper), self.config.hop_length
-        frames = (pieces.shape[-1] - n_fft) // hop + 1
+        (_, bands), taper, hop = self.filters.shape, self.taper, self.config.hop_length
+        pieces = pieces.unfold(-1, len(taper), hop)
+        frames = pieces.shape[1]
         mel = pieces.new_empty(len(pieces), bands, frames)
-        together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
-        # One block for all parts: what is written again and again stays in the cache.
-        tapered = pieces.new_empty(min(together, len(pieces)), frames, n_fft)
-        weights = self._weights()
-        for start in range(0, len(pieces), together):
-            part = pieces[start : start + together].unfold(-1, n_fft, hop)
-            here = torch.mul(part, self.taper, out=tapered[: len(part)])
-            power = torch.view_as_real(torch.fft.rfft(here.flatten(0, 1))).square_().flatten(1).T
-            out = mel[start : start + together]
-            # Of one window the products are written where they belong.
-            columns = out[0] if len(out) == 1 else out.new_empty(bands, power.shape[1])
-            for weight, rows, used in weights:
-                if weight is None:
-                    columns[rows] = 0
-                else:
-                    torch.mm(weight, power[used], out=columns[rows])
-            columns = self.scaled(columns)
-            if columns.data_ptr() != out.data_ptr():
-                out.copy_(columns.unflatten(1, (len(out), frames)).transpose(0, 1))
+        together, size = self._at_once(frames, pieces.device)
+        # Blocks of one size, the last one with some frames of the one before it: one set of views is for all.
+        blocks = [min(start, frames - size) for start in range(0, frames, size)]
+        room = None
+        for part, out in zip(pieces.split(together), mel.split(together), strict=True):
+            if room is None or len(part) != len(room.tapered):
+                room = _Room(part, size, self._weights())
+                columns = part.new_zeros(bands, len(part) * frames)
+                rows = [columns.narrow(1, len(part) * start, len(part) * size).split(room.bands) for start in blocks]
+                power = columns.view(bands, len(part), frames).transpose(0, 1)
+            for start, products in zip(blocks, rows, strict=True):
+                torch.mul(part.narrow(1, start, size), taper, out=room.tapered)
+                torch.square(torch.view_as_real(torch.fft.rfft(room.tapered)), out=room.squares)
+                for weight, used, product in zip(room.weights, room.parts, products, strict=True):
+                    if weight is not None:
+                        torch.mm(weight, used, out=product)
+            self.scaled(power, out)
         return mel
+
+    def _at_once(self, frames: int, device: torch.device) -> tuple[int, int]:
+        """How many windows of so many frames are transformed at once, and how many frames of each."""
+        if device.type != "cpu":
+            return max(1, (1 << 16) // frames), frames
+        if max(used.stop - used.start for _, used in self.groups) > MOST_PARTS:
+            return max(1, 512 // frames), frames
+        most = max(1, SAMPLES_AT_ONCE // len(self.taper))
+        return max(1, most // frames), math.ceil(frames / math.ceil(frames / most))
 
     def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
         pieces = cut_in_graph(waveforms, self.config.window_samples, self.config.step_samples)
@@ -158,9 +167,9 @@ class Mel(Representation):
             self._prepared = (state, filters.detach(), groups)
         return self._prepared[2]
 
-    def scaled(self, power: torch.Tensor) -> torch.Tensor:
-        """Mel power of any shape -> the values of the features; `power` may be overwritten."""
-        return power
+    def scaled(self, power: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Mel power of any shape -> the values of the features, in `out` where it is given; `power` may be overwritten."""
+        return power if out is None else out.copy_(power)
 
 
 class LogMel(Mel):
@@ -189,9 +198,27 @@ class LogMel(Mel):
             floor, least = floor_db, floor_db + ROUNDING_DB
         return torch.where(windows > least, (windows + gain_db).clamp_min(floor), windows)
 
-    def scaled(self, power: torch.Tensor) -> torch.Tensor:
+    def scaled(self, power: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         floor_db = self.config.floor_db
-        return power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_().mul_(10)
+        levels = power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_()
+        return torch.mul(levels, 10, out=levels if out is None else out)
+
+
+class _Room:
+    """Memory for the first `size` of frames (W, T, n_fft), and views of it: written again and again, it stays in the cache.
+
+    The squares (W, size, bins, 2), of the real and the imaginary parts, lie where the tapered frames were before them.
+    """
+
+    def __init__(self, frames: torch.Tensor, size: int, weights: list[tuple[torch.Tensor | None, slice, slice]]):
+        windows, _, n_fft = frames.shape
+        memory = frames.new_empty(windows * size * (n_fft // 2 + 1) * 2)
+        self.tapered = memory[: windows * size * n_fft].view(windows, size, n_fft)
+        self.squares = memory.view(windows, size, -1, 2)
+        columns = memory.view(windows * size, -1).T
+        self.weights = [weight for weight, _, _ in weights]
+        self.parts = [columns.narrow(0, used.start, used.stop - used.start) for _, _, used in weights]
+        self.bands = [bands.stop - bands.start for _, bands, _ in weights]
 
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:
@@ -247,5 +274,15 @@ def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
     No parts at all, `slice(0, 0)`, where the bands are empty.
     """
     for start in range(0, filters.shape[1], 16):
-        used = np.flatnonzero(filters[:, start : start + 16].any(axis=1))
-        yield slice(start, start + 16), slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)
+        _, used = _group(filters, start, 16)
+        # Sums of more parts than that are made in blocks, and halves would round otherwise.
+        halves = 96 < used.stop - used.start <= 256
+        yield from (
+            (_group(filters, each, 8) for each in (start, start + 8)) if halves else [_group(filters, start, 16)]
+        )
+
+
+def _group(filters: np.ndarray, start: int, width: int) -> tuple[slice, slice]:
+    used = np.flatnonzero(filters[:, start : start + width].any(axis=1))
+    bands = slice(start, min(start + width, filters.shape[1]))
+    return bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)
