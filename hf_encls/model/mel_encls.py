@@ -39,6 +39,7 @@ class Mel(Representation):
         self.taper = nn.Buffer(_taper(config))
         self.groups = list(_filter_groups(filters))
         self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
+        self._kept: dict[str, _Room] = {}  # the last one, while nobody uses it
 
     def reset(self) -> None:
         config = self.config
@@ -110,37 +111,38 @@ class Mel(Representation):
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
         # Of the constants and the pieces: looking up attributes of a configuration takes longer than some of the work.
-        (_, bands), taper, hop = self.filters.shape, self.taper, self.config.hop_length
-        pieces = pieces.unfold(-1, len(taper), hop)
-        frames = pieces.shape[1]
-        mel = pieces.new_empty(len(pieces), bands, frames)
-        together, size = self._at_once(frames, pieces.device)
-        # Blocks of one size, the last one with some frames of the one before it: one set of views is for all.
-        blocks = [min(start, frames - size) for start in range(0, frames, size)]
-        room = None
+        taper = self.taper
+        pieces = pieces.unfold(-1, len(taper), self.config.hop_length)
+        mel = pieces.new_empty(len(pieces), self.filters.shape[1], pieces.shape[1])
+        together, size = self._at_once(pieces)
+        weights = self._weights()
+        room = self._kept.pop("room", None)  # whoever computes beside us makes another one
         for part, out in zip(pieces.split(together), mel.split(together), strict=True):
-            if room is None or len(part) != len(room.tapered):
-                room = _Room(part, size, self._weights())
-                columns = part.new_zeros(bands, len(part) * frames)
-                rows = [columns.narrow(1, len(part) * start, len(part) * size).split(room.bands) for start in blocks]
-                power = columns.view(bands, len(part), frames).transpose(0, 1)
-            for start, products in zip(blocks, rows, strict=True):
+            if room is None or room.made_for != (part.shape, size, part.dtype, part.device):
+                with torch.inference_mode(False):  # so that it can be written in either mode
+                    room = _Room(part, size, weights)
+            for start, products in zip(room.starts, room.products, strict=True):
                 torch.mul(part.narrow(1, start, size), taper, out=room.tapered)
                 torch.square(torch.view_as_real(torch.fft.rfft(room.tapered)), out=room.squares)
-                for weight, used, product in zip(room.weights, room.parts, products, strict=True):
-                    if weight is not None:
-                        torch.mm(weight, used, out=product)
-            self.scaled(power, out)
+                for (weight, _, _), parts, product in zip(weights, room.parts, products, strict=True):
+                    if weight is None:
+                        product.zero_()
+                    else:
+                        torch.mm(weight, parts, out=product)
+            self.scaled(room.mel, out)
+        if room is not None and pieces.device.type == "cpu":
+            self._kept["room"] = room
         return mel
 
-    def _at_once(self, frames: int, device: torch.device) -> tuple[int, int]:
-        """How many windows of so many frames are transformed at once, and how many frames of each."""
-        if device.type != "cpu":
-            return max(1, (1 << 16) // frames), frames
+    def _at_once(self, frames: torch.Tensor) -> tuple[int, int]:
+        """Of frames (W, T, n_fft): how many windows are transformed at once, and how many frames of each."""
+        _, count, n_fft = frames.shape
+        if frames.device.type != "cpu":
+            return max(1, (1 << 16) // count), count
         if max(used.stop - used.start for _, used in self.groups) > MOST_PARTS:
-            return max(1, 512 // frames), frames
-        most = max(1, SAMPLES_AT_ONCE // len(self.taper))
-        return max(1, most // frames), math.ceil(frames / math.ceil(frames / most))
+            return max(1, 512 // count), count
+        most = max(1, SAMPLES_AT_ONCE // n_fft)
+        return max(1, most // count), math.ceil(count / math.ceil(count / most))
 
     def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
         pieces = cut_in_graph(waveforms, self.config.window_samples, self.config.step_samples)
@@ -201,24 +203,32 @@ class LogMel(Mel):
     def scaled(self, power: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         floor_db = self.config.floor_db
         levels = power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_()
-        return torch.mul(levels, 10, out=levels if out is None else out)
+        return levels.mul_(10) if out is None else torch.mul(levels, 10, out=out)
 
 
 class _Room:
-    """Memory for the first `size` of frames (W, T, n_fft), and views of it: written again and again, it stays in the cache.
+    """Memory and views of it for windows of frames (W, T, n_fft), `size` frames of each at once.
 
-    The squares (W, size, bins, 2), of the real and the imaginary parts, lie where the tapered frames were before them.
+    Written again and again it stays in the cache, and making the views takes as long as some of the work.
     """
 
     def __init__(self, frames: torch.Tensor, size: int, weights: list[tuple[torch.Tensor | None, slice, slice]]):
-        windows, _, n_fft = frames.shape
+        self.made_for = frames.shape, size, frames.dtype, frames.device
+        windows, count, n_fft = frames.shape
+        # The squares (of real and imaginary parts) lie where the tapered frames were before them.
         memory = frames.new_empty(windows * size * (n_fft // 2 + 1) * 2)
         self.tapered = memory[: windows * size * n_fft].view(windows, size, n_fft)
         self.squares = memory.view(windows, size, -1, 2)
-        columns = memory.view(windows * size, -1).T
-        self.weights = [weight for weight, _, _ in weights]
-        self.parts = [columns.narrow(0, used.start, used.stop - used.start) for _, _, used in weights]
-        self.bands = [bands.stop - bands.start for _, bands, _ in weights]
+        bins = memory.view(windows * size, -1).T
+        self.parts = [
+            bins.narrow(0, used.start, used.stop - used.start) for _, _, used in weights
+        ]  # of each group of bands
+        bands = [rows.stop - rows.start for _, rows, _ in weights]
+        columns = frames.new_empty(sum(bands), windows * count)
+        self.mel = columns.unflatten(1, (windows, count)).transpose(0, 1)
+        # All blocks have one size, so that these views are for all: the last one has some frames of the one before it.
+        self.starts = [min(start, count - size) for start in range(0, count, size)]
+        self.products = [columns.narrow(1, windows * start, windows * size).split(bands) for start in self.starts]
 
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:
