@@ -98,7 +98,7 @@ sys.exit(", ".join({{"torch", "transformers", "datasets", "numpy"}} & set(sys.mo
     titles = [line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
     assert titles[:2] == ["sounds:", "features:"] and "what is written:" in titles
     assert "what else is ours:" not in titles, "give the option a place in THEMES"
-    for name in (each.name for kind in (DataArguments, ModelArguments) for each in fields(kind)):
+    for name in (each.name for kind in (DataArguments, ModelArguments) for each in fields(kind) if each.init):
         assert f"  --{name} " in done.stdout or f"  --{name}\n" in done.stdout
     for name in (*REPRESENTATIONS, *HEADS, *PROTOCOLS, *RECIPES):
         assert name in done.stdout

@@ -21,6 +21,7 @@ from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import small_table
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
+from hf_encls.training import fitting
 from hf_encls.training.augmentation import move_bands
 from hf_encls.training.fitting import MOST_ITERATIONS, STRENGTHS, applied, fit
 from hf_encls.training.metrics import evaluate_split
@@ -67,6 +68,18 @@ def test_validation_is_told_as_by_a_model_that_never_heard_it(tmp_path):
     assert twice.results.test != once.results.test
     again = {"refit_windows": len(parts["train"]) + len(parts["validation"])}
     assert twice.results.fit == once.results.fit | again
+
+
+def test_of_very_many_windows_a_part_is_fitted_to_in_which_no_class_is_missing(tmp_path, monkeypatch):
+    config = feature_config("log_mel", **LOG_MEL)
+    windows = windows_of(config)
+    whole = run_of(windows, config, tmp_path / "whole", "recommended")
+    monkeypatch.setattr(fitting, "MOST_WINDOWS", 2)  # of three classes
+    monkeypatch.setattr(fitting, "FEWEST_WINDOWS", 4)
+    part = run_of(windows, config, tmp_path / "part", "recommended")
+    assert 12 <= part.results.fit["fit_windows"] <= 14 and 12 <= part.results.fit["refit_windows"] <= 14
+    assert "fit_windows" not in whole.results.fit and whole.results.fit["refit_windows"] > 60
+    assert part.results.test.clip.accuracy == whole.results.test.clip.accuracy == 1
 
 
 @pytest.mark.parametrize("recipe", ["paper,refit=true", "recommended"])

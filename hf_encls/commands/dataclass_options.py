@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from argparse import SUPPRESS
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from types import NoneType
@@ -20,9 +21,23 @@ def parse_dataclasses(
 
     An unknown option ends the program with status 2 and names the nearest one; so does a value that is none.
     """
+    return of_options(kinds, given_options(kinds, args, description, prog))
+
+
+def given_options(
+    kinds: Iterable[type], args: list[str] | None, description: str, prog: str | None = None
+) -> dict[str, Any]:
+    """The options that `args` give, without those that are left as they are. It ends the program as `parse_dataclasses`."""
     parser = dataclass_parser(kinds, description, prog)
-    options = vars(parser.parse(args))
-    return tuple(kind(**{each.name: options[each.name] for each in fields(kind) if each.init}) for kind in kinds)
+    for action in parser._actions:
+        action.default = SUPPRESS
+    return vars(parser.parse(args))
+
+
+def of_options(kinds: Iterable[type], options: Mapping[str, Any]) -> tuple[Any, ...]:
+    """One of each of the dataclasses, from the values of their fields by name; what is not there is as it is by default."""
+    names = [{each.name for each in fields(kind) if each.init} & options.keys() for kind in kinds]
+    return tuple(kind(**{name: options[name] for name in each}) for kind, each in zip(kinds, names, strict=True))
 
 
 def dataclass_parser(kinds: Iterable[type], description: str, prog: str | None = None, **settings) -> Parser:

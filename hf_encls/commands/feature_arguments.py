@@ -108,6 +108,7 @@ class FeatureArguments:
     rescan: bool = field(
         default=False, metadata={"help": "Decode and hash every file again, also those that look unchanged."}
     )
+    window_of_clips: bool = field(default=False, init=False)  # window_s is what suits the clips, once they are known
 
     def time_labels(self) -> "TimeLabels | None":
         """Where time-aligned labels are, and their rule; None without any. Raises `ValueError` for what does not fit."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hf_encls.codec.loading import bundled_codecs, codec_facts, is_here, load_co
 from hf_encls.codec.published import DEFAULT_CODECS, DEFAULT_HZ
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.outputs import check_folder
+from hf_encls.commands.own_folder import window_for
 from hf_encls.commands.parser import as_options
 from hf_encls.data.facts import DatasetFacts, title_of
 from hf_encls.data.folders import ScanReport
@@ -87,6 +88,8 @@ def prepare(
     clips, report, facts = scan(args, data_dir, labels, needs_classes)
     if check_clips is not None:
         check_clips(clips)
+    if args.window_of_clips:
+        args, config = replace(args, window_s=window_for(clips)), None
     name = _codec_asked_for(args)
     if name is not None and codec is None:
         codec = load_codec(name, args.codec_revision)

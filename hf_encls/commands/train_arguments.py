@@ -1,13 +1,13 @@
 """The arguments of training: ours beside transformers' own, from the command line or from one JSON or YAML file."""
 
 import argparse
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import yaml
 
-from hf_encls.commands.dataclass_options import dataclass_parser, parse_dataclasses
+from hf_encls.commands.dataclass_options import dataclass_parser, given_options, of_options
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.files.records import read_record
 
@@ -83,7 +83,8 @@ class ModelArguments:
         metadata={
             "help": "What classifies a window. mnist: the paper's network. conv: a deeper one with fewer weights. "
             "statistics: a linear classifier of means, deviations and covariance, fitted in seconds, without epochs. "
-            "modulation: the same, and how fast each band changes."
+            "modulation: the same, and how fast each band changes; what a folder of your own gets where no option says "
+            "how to learn, with the recipe recommended, log-mel cut off at -50 dB, and windows as long as most clips."
         },
     )
     dropout: float | None = field(
@@ -152,8 +153,11 @@ def _settings(path: Path, kinds: tuple[type, ...]) -> dict:
 def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainingArguments"]:
     """Arguments from a command line, or from one .json, .yaml or .yml file named as the only argument.
 
-    Raises `ValueError` for a settings file that is not there or names an unknown setting.
+    What is not said of how a folder of one's own is learned is as `own_folder` has it, which is printed. Raises
+    `ValueError` for a settings file that is not there or names an unknown setting.
     """
+    # They bring PyTorch, for which --help does not wait.
+    from hf_encls.commands import own_folder
     from hf_encls.training.arguments import EnclsTrainingArguments
 
     kinds = (ModelArguments, DataArguments, EnclsTrainingArguments)
@@ -161,7 +165,12 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainin
         path = Path(args[0])
         if not path.is_file():
             raise ValueError(f"expected a settings file at {args[0]!r}, found none")
-        values = _settings(path, kinds)
-        names_by_kind = [{each.name for each in fields(kind)} & values.keys() for kind in kinds]
-        return tuple(kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, names_by_kind))
-    return parse_dataclasses(kinds, args, "Train a classifier.")
+        options = _settings(path, kinds)
+    else:
+        options = given_options(kinds, args, "Train a classifier.")
+    added = own_folder.defaults(options)
+    model_args, data_args, training_args = of_options(kinds, options | added)
+    data_args.window_of_clips = bool(added) and "window_s" not in options
+    if added and training_args.process_index == 0:
+        print(own_folder.text(added, data_args.window_of_clips), flush=True)
+    return model_args, data_args, training_args

@@ -22,6 +22,8 @@ from hf_encls.training.trainer import collate
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)  # scikit-learn's C: the larger, the freer
 MOST_ITERATIONS = 500
 WINDOWS = 256  # in a block
+MOST_WINDOWS = 20_000  # that a regression is fitted to or chosen by: what it sees of more would not fit into memory
+FEWEST_WINDOWS = 50  # of these, of each label
 NEVER = -1e4  # the bias of a class that training does not have; infinity is no weight
 
 
@@ -66,6 +68,7 @@ def fit(
     `clip_votes`: False where clips have no class of their own, so that the windows decide. `band_shift`: the classifier is
     fitted to windows moved by so many bands up and down, too; what the head measures, and the validation clips, are as
     they are. Returns `C`, what was chosen, and `validation_loss`, the loss of the validation clips (windows) under it.
+    Where `train` has more than `MOST_WINDOWS`, the regression is fitted to about so many, evenly spread: `fit_windows`.
 
     One process fits, all get its weights. A class without a training window is never said. Raises `ValueError` where only
     one class has any, or, of several labels at once, all windows have the same ones.
@@ -93,11 +96,11 @@ def refit(
     """
 
     def work() -> dict:
-        moves = _moves(band_shift)
-        regression = _regression_of(model, windows, balanced, moves)
-        regression.fit(_vectors(model, windows, moves), strength / len(moves))
+        moves, rows = _moves(band_shift), _spread(windows, FEWEST_WINDOWS)
+        regression = _regression_of(model, windows.labels[rows], balanced, moves)
+        regression.fit(_vectors(model, windows, rows, moves), strength / len(moves))
         _set_classifier(model, regression.classes, regression.weights())
-        return {"refit_windows": len(windows)}
+        return {"refit_windows": len(rows)}
 
     return _in_one_process(model, work)
 
@@ -127,22 +130,20 @@ def _fit_classifier(
     clip_votes: bool,
     band_shift: int,
 ) -> dict:
-    moves = _moves(band_shift)
-    regression = _regression_of(model, train, balanced, moves)
-    vectors, held_out = _vectors(model, train, moves), _vectors(model, validation)
+    moves, rows, held_rows = _moves(band_shift), _spread(train, FEWEST_WINDOWS), _spread(validation)
+    regression = _regression_of(model, train.labels[rows], balanced, moves)
+    vectors, held_out = _vectors(model, train, rows, moves), _vectors(model, validation, held_rows)
+    labels, clip_ids = validation.labels[held_rows], validation.clip_ids[held_rows] if clip_votes else None
     best: dict = {}
     for strength in STRENGTHS:  # freer and freer, each from where the last one ended
         regression.fit(vectors, strength / len(moves))
-        clip_ids = validation.clip_ids if clip_votes else None
-        scores = evaluate_split(
-            regression.probabilities(held_out, model.config.num_labels), validation.labels, clip_ids
-        )
+        scores = evaluate_split(regression.probabilities(held_out, model.config.num_labels), labels, clip_ids)
         loss = (scores.clip or scores.window).loss
         if not best or loss < best["validation_loss"]:
             best = {"C": strength, "validation_loss": loss}
             weights = regression.weights()
     _set_classifier(model, regression.classes, weights)
-    return best
+    return best | ({"fit_windows": len(rows)} if len(rows) < len(train) else {})
 
 
 def _set_classifier(
@@ -161,12 +162,26 @@ def _moves(band_shift: int) -> tuple[int, ...]:
     return (0, -band_shift, band_shift) if band_shift else (0,)
 
 
+def _spread(part: FeatureStore, fewest: int = 0) -> np.ndarray:
+    """The rows of a part, of more than `MOST_WINDOWS` so many, evenly spread, and `fewest` of each label that has them."""
+    if len(part) <= MOST_WINDOWS:
+        return np.arange(len(part))
+    rows = _evenly(np.arange(len(part)), MOST_WINDOWS)
+    labels = part.labels if part.labels.ndim == 2 else part.labels[:, None] == np.unique(part.labels)
+    added = [_evenly(np.flatnonzero(column == 1), fewest) for column in labels.T if (column[rows] == 1).sum() < fewest]
+    return np.unique(np.concatenate([rows, *added]))
+
+
+def _evenly(rows: np.ndarray, number: int) -> np.ndarray:
+    return rows[np.linspace(0, len(rows) - 1, min(number, len(rows))).astype(int)]
+
+
 def _regression_of(
-    model: EnclsForAudioClassification, part: FeatureStore, balanced: bool, moves: Sequence[int]
+    model: EnclsForAudioClassification, labels: np.ndarray, balanced: bool, moves: Sequence[int]
 ) -> "OneLabel | SeveralLabels":
-    """That of the labels of a part, which come again with each move."""
+    """That of these labels, which come again with each move."""
     kind = SeveralLabels if has_several_labels(model.config) else OneLabel
-    return kind(np.concatenate([part.labels] * len(moves)), balanced)
+    return kind(np.concatenate([labels] * len(moves)), balanced)
 
 
 def _regression(balanced: bool) -> LogisticRegression:
@@ -239,13 +254,19 @@ class SeveralLabels:
         return weight, bias
 
 
-def _vectors(model: EnclsForAudioClassification, part: FeatureStore, moves: Sequence[int] = (0,)) -> np.ndarray:
-    """What the classifier sees of the windows of a part, (n, D), float64, in the order of its labels; for each move."""
+def _vectors(
+    model: EnclsForAudioClassification, part: FeatureStore, rows: np.ndarray, moves: Sequence[int] = (0,)
+) -> np.ndarray:
+    """What the classifier sees of these windows of a part, (n, D), float64, in the order of its labels; for each move."""
     per_move: list[list[torch.Tensor]] = [[] for _ in moves]
+    first = 0
     with torch.inference_mode():
         for windows in _batches(model, part):  # a stream passes by once
+            here = rows[(rows >= first) & (rows < first + len(windows))] - first
+            first += len(windows)
             for by, vectors in zip(moves, per_move, strict=True):
-                vectors.append(model.head.features(model.standardized(move_bands(windows, by))).cpu())
+                moved = move_bands(windows[torch.from_numpy(here).to(windows.device)], by)
+                vectors.append(model.head.features(model.standardized(moved)).cpu())
         return torch.cat([block for vectors in per_move for block in vectors]).double().numpy()
 
 
