@@ -114,8 +114,9 @@ class Mel(Representation):
         taper = self.taper
         pieces = pieces.unfold(-1, len(taper), self.config.hop_length)
         mel = pieces.new_empty(len(pieces), self.filters.shape[1], pieces.shape[1])
-        together, size = self._at_once(pieces)
-        weights = self._weights()
+        if not len(pieces):
+            return mel
+        (together, size), weights = self._at_once(pieces), self._weights()
         room = self._kept.pop("room", None)  # whoever computes beside us makes another one
         for part, out in zip(pieces.split(together), mel.split(together), strict=True):
             if room is None or room.made_for != (part.shape, size, part.dtype, part.device):
@@ -130,7 +131,7 @@ class Mel(Representation):
                     else:
                         torch.mm(weight, parts, out=product)
             self.scaled(room.mel, out)
-        if room is not None and pieces.device.type == "cpu":
+        if pieces.device.type == "cpu":
             self._kept["room"] = room
         return mel
 
@@ -215,20 +216,20 @@ class _Room:
     def __init__(self, frames: torch.Tensor, size: int, weights: list[tuple[torch.Tensor | None, slice, slice]]):
         self.made_for = frames.shape, size, frames.dtype, frames.device
         windows, count, n_fft = frames.shape
+        bins = n_fft // 2 + 1
         # The squares (of real and imaginary parts) lie where the tapered frames were before them.
-        memory = frames.new_empty(windows * size * (n_fft // 2 + 1) * 2)
+        memory = frames.new_empty(windows * size * bins * 2)
         self.tapered = memory[: windows * size * n_fft].view(windows, size, n_fft)
-        self.squares = memory.view(windows, size, -1, 2)
-        bins = memory.view(windows * size, -1).T
-        self.parts = [
-            bins.narrow(0, used.start, used.stop - used.start) for _, _, used in weights
-        ]  # of each group of bands
+        self.squares = memory.view(windows, size, bins, 2)
+        columns = memory.view(windows * size, bins * 2).T
+        # Of each group of bands.
+        self.parts = [columns.narrow(0, used.start, used.stop - used.start) for _, _, used in weights]
         bands = [rows.stop - rows.start for _, rows, _ in weights]
-        columns = frames.new_empty(sum(bands), windows * count)
-        self.mel = columns.unflatten(1, (windows, count)).transpose(0, 1)
+        mel = frames.new_empty(sum(bands), windows * count)
+        self.mel = mel.view(sum(bands), windows, count).transpose(0, 1)
         # All blocks have one size, so that these views are for all: the last one has some frames of the one before it.
         self.starts = [min(start, count - size) for start in range(0, count, size)]
-        self.products = [columns.narrow(1, windows * start, windows * size).split(bands) for start in self.starts]
+        self.products = [mel.narrow(1, windows * start, windows * size).split(bands) for start in self.starts]
 
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:
