@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.prepare import main
 
 if __name__ == "__main__":
-    run(partial(main, dataset="gtzan_genres"))
+    run_program(partial(main, dataset="gtzan_genres"))

@@ -1,7 +1,7 @@
 """Put codecs side by side: see `--help` and `hf_encls/commands/compare_codecs.py`."""
 
 from hf_encls.commands.compare_codecs import main
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -1,7 +1,7 @@
 """Compute features once, for many trainings: see `--help` and `hf_encls/commands/extract_features.py`."""
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.extract_features import main
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

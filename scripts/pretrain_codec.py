@@ -1,7 +1,7 @@
 """Train an EnCodec on a folder of audio: see `--help` and `hf_encls/commands/pretrain_codec.py`."""
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.pretrain_loading import load
 
 if __name__ == "__main__":
-    run(load())
+    run_program(load())

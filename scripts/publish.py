@@ -1,7 +1,7 @@
 """Publish features or a model on the Hub: see `--help` and `hf_encls/commands/publish.py`."""
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.publish import main
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

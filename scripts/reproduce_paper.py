@@ -1,7 +1,7 @@
 """Reproduce the paper: see `--help` and `hf_encls/commands/reproduce_paper.py`."""
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.reproduce_paper import main
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -4,10 +4,10 @@
 # ///
 """Train a classifier: see `--help` and `hf_encls/commands/train.py`."""
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.train_help import answered
 
 if __name__ == "__main__" and not answered():
     from hf_encls.commands.train import main
 
-    run(main)
+    run_program(main)

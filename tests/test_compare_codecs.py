@@ -165,6 +165,7 @@ def test_windows_floors_and_recipes_are_compared(tones, monkeypatch, no_network)
     for name in ("validation_accuracy", "validation_loss", "cpu_s"):
         assert record.pop(name) >= 0
     assert record["settings"]["recipe"].pop("mixup") == 0  # a field that recipes did not have yet
+    assert record["settings"].pop("calibrate") is True  # nor was this one written down yet
     more = ["--features", "latents", "--heads", "statistics", "--window_s", "0.3", "0.5", "--floor_db", "none", "-50"]
     rows = compare(tones, *more)
     settings = [(row["features"], row["window_s"], row["floor_db"]) for row in rows]

@@ -289,7 +289,7 @@ def test_gtzan_music_speech(tmp_path):
     assert report.left_out[0]["file"] == "stray/x.wav"
 
 
-# The door
+# load_clips
 
 
 def test_a_folder_of_ones_own_is_no_known_data_set(tmp_path):

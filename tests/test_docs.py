@@ -24,7 +24,7 @@ readme_blocks = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(readme_blocks)
 SKILL = ROOT / "skills" / "hf-encls" / "SKILL.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), SKILL]
-DOORS = {
+SCRIPTS = {
     "train": "train", "publish": "publish", "compare": "compare", "extract_features": "extract",
     "compare_codecs": "codecs", "reproduce_paper": "reproduce", "pretrain_codec": "pretrain",
 }  # fmt: skip
@@ -77,11 +77,11 @@ def commands_in(text: str) -> list[list[str]]:
         for part in re.split(r"\||&&", re.sub(r"\s#.*", "", line)):
             words = shlex.split(part)
             names = [re.fullmatch(r"(?:.*/)?scripts/(\w+)\.py", word) for word in words]
-            door = next((number for number, name in enumerate(names) if name and name[1] in DOORS), None)
+            script = next((number for number, name in enumerate(names) if name and name[1] in SCRIPTS), None)
             if words[:1] == ["hf-encls"]:
                 found.append(words[1:])
-            elif door is not None:
-                found.append([DOORS[names[door][1]], *words[door + 1 :]])
+            elif script is not None:
+                found.append([SCRIPTS[names[script][1]], *words[script + 1 :]])
     return found
 
 

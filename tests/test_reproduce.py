@@ -1,5 +1,6 @@
 """The paper by one command, without a run: plans, and the numbers of a report, checked by hand."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -78,6 +79,17 @@ def test_a_curve_that_lacks_epochs_is_damaged(tmp_path: Path):
             report(tmp_path, cells)
     write_results(tmp_path, cells[1], history=[], epochs=0)
     with pytest.raises(ValueError, match="epochs 1 to 1, found none"):
+        report(tmp_path, cells)
+
+
+def test_a_cell_without_scores_of_clips_is_damaged(tmp_path: Path):
+    cells = paper_cells(MEL, LOG_MEL)
+    for cell in cells:
+        write_results(tmp_path, cell)
+    file = tmp_path / cells[1].id / "results.json"
+    results = json.loads(file.read_text())
+    file.write_text(json.dumps(results | {"test": results["test"] | {"clip": None}}))
+    with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: expected scores of the clips"):
         report(tmp_path, cells)
 
 
@@ -244,17 +256,16 @@ def test_half_written_checkpoints_are_dropped(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
-def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):
-    for name, epochs in (("mel", 2), ("log_mel", 3)):
-        folder = tmp_path / "esc50" / "paper" / "paper" / name / "seed0"
-        folder.mkdir(parents=True)
-        settings = plan([data_set()], [Input("mel")], [read_preset("paper", {"num_train_epochs": epochs})], [0])[
-            0
-        ].settings
-        write_json(settings.as_dict(), folder / SETTINGS)
-        write_json({}, folder / "results.json")
-    with pytest.raises(ValueError, match="expected one setting of num_train_epochs"):
-        runner.common_options(tmp_path, ["paper"], ["num_train_epochs"])
+def test_a_report_has_the_settings_of_finished_cells_and_refuses_several(tmp_path: Path):
+    for entry, epochs in ((MEL, 2), (LOG_MEL, 3)):
+        (cell,) = plan([data_set()], [entry], [read_preset("paper", {"num_train_epochs": epochs})], [0])
+        (tmp_path / cell.id).mkdir(parents=True)
+        write_json(cell.settings.as_dict(), tmp_path / cell.id / SETTINGS)
+        write_json({}, tmp_path / cell.id / "results.json")
+    options = runner.common_options(tmp_path, ["paper"], ["num_train_epochs"])
+    cells = plan([data_set()], [MEL, LOG_MEL], [read_preset("paper", options)], [0])
+    with pytest.raises(ValueError, match="other settings .*`num_train_epochs` [23], now [23].*: give the same ones"):
+        runner.check_settings(cells, tmp_path, report_only=True)
     assert runner.common_options(tmp_path, ["recommended"], ["num_train_epochs"]) == {}
 
 
@@ -345,6 +356,14 @@ def test_one_network_on_one_shape_has_one_time(tmp_path: Path):
     assert found["log_mel"]["classification_of"] == "mel" and found["other"]["classification_of"] == "other"
 
 
+def test_a_model_without_its_codec_has_no_time(tmp_path: Path):
+    config = EnclsConfig(features="encodec_24khz", codec_id="gone", id2label={0: "a", 1: "b"})
+    EnclsForAudioClassification(config).save_pretrained(tmp_path / "latents")
+    soundfile.write(tmp_path / "a.wav", np.zeros(8_000), 8_000)
+    with pytest.raises(ValueError, match="latents, found one without .gone.: remove"):
+        inference_times({"latents": tmp_path / "latents"}, [tmp_path / "a.wav"], 1)
+
+
 def test_claims_are_judged_by_what_was_measured(tmp_path: Path):
     cells = paper_cells(MEL, LATENTS, LOG_MEL)
     write_results(tmp_path, cells[0], 0.3, history([0.1, 0.3, 0.2], [3.0, 2.0, 2.5]))
@@ -356,8 +375,6 @@ def test_claims_are_judged_by_what_was_measured(tmp_path: Path):
         | summary({"rounds": [{"representation": r, "classification": c} for r, c in each]})
         for name, each in rounds.items()
     ]
-    # A measurement that could not be made, of whatever input, is a row without a time.
-    times.append({"dataset": "gtzan_genres", "input": "mel", "reason": "it has no codec"})
     rows = report(tmp_path, cells, times)["claims"]
     judged = {row["claim"]: row for row in rows}
     assert len(rows) == len(judged) == 3  # of latents alone

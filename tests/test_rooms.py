@@ -70,13 +70,13 @@ def test_imports_go_down_only(room):
             assert RANK[inner.split(".")[0]] <= RANK[room], f"hf_encls.{name} imports {target}, which is above"
 
 
-def test_doors_hold_nothing_but_the_way_to_a_command():
+def test_scripts_hold_nothing_but_the_call_of_a_command():
     for file in (*ROOT.glob("scripts/*.py"), *ROOT.glob("dataset_scripts/*.py")):
         ours = {name for name in imports(file) if name.startswith("hf_encls")}
         assert ours and all(name.startswith("hf_encls.commands") for name in ours), file
 
 
-def test_nobody_imports_a_door():
+def test_nobody_imports_a_script():
     for name, file in modules().items():
         assert not {target.split(".")[0] for target in imports(file)} & {"scripts", "dataset_scripts", "tests"}, name
 

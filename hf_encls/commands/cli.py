@@ -1,4 +1,4 @@
-"""The command `hf-encls`: one door to every program of the package.
+"""The command `hf-encls`: every program of the package by its name.
 
 Exit status: 0 all went well, 1 a file could not be used (it is named), or the disk, the memory or the Hub failed, 2 wrong
 arguments, 130 interrupted, 143 terminated.
@@ -8,7 +8,7 @@ import importlib
 import sys
 from dataclasses import dataclass
 
-from hf_encls.commands.door import guarded
+from hf_encls.commands.errors import exit_status
 from hf_encls.commands.parser import near
 
 
@@ -103,7 +103,7 @@ def _run(name: str, args: list[str]) -> int:
         return status
 
     try:
-        status = guarded(call, command.module)
+        status = exit_status(call, command.module)
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:

@@ -9,7 +9,7 @@ What was interrupted goes on where it was.
 from pathlib import Path
 
 from hf_encls.commands.dataclass_options import parse_dataclasses
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.commands.inputs import prepare
 
@@ -38,4 +38,4 @@ def main(args: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

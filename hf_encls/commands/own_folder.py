@@ -28,14 +28,14 @@ def defaults(options: Mapping[str, object]) -> dict[str, object]:
     """What to add to the `options` of training that were given; nothing where they say how to learn, or what is learned is
     no folder of class-named folders, or a known data set, whose numbers stand beside those of others.
     """
-    given = {name for name, value in options.items() if value is not None}
-    if {"head", "recipe", "dataset", "labels"} & given or OF_NETWORKS & given or options.get("protocol") == "paper":
+    named = {name for name, value in options.items() if value is not None}
+    if {"head", "recipe", "dataset", "labels"} & named or OF_NETWORKS & named or options.get("protocol") == "paper":
         return {}
     folder = options.get("data_dir")
     if not folder or (options.get("data_name") or recognise(str(folder))) != FOLDER:
         return {}
     settings = DEFAULTS | (LOG_MEL if options.get("features") == "log_mel" else {})
-    return {name: value for name, value in settings.items() if name not in given}
+    return {name: value for name, value in settings.items() if name not in named}
 
 
 def window_for(clips: Dataset) -> float:

@@ -1,6 +1,6 @@
 """Prepare a public data set: fetch it where asked, read every clip, compare it with its facts, say what comes next.
 
-dataset_scripts/ holds one door to this program for each data set.
+dataset_scripts/ holds one script for each data set that runs this program.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.outputs import check_folder, output_file
 from hf_encls.commands.parser import Parser, as_options
 from hf_encls.data.download import fetch, unpack
@@ -100,4 +100,4 @@ def _download(facts: DatasetFacts, data_dir: Path, url: str | None, keep: bool) 
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -24,7 +24,7 @@ from hf_encls.codec_training.finishing import finish_codec, loudest, save_exampl
 from hf_encls.codec_training.pretraining import Recipe, Schedule, check_same, train_codec
 from hf_encls.codec_training.progress import Say, never_silent, silent
 from hf_encls.commands.dataclass_options import parse_dataclasses
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.pretrain_arguments import PRESETS, CodecArguments, PretrainingArguments, SoundArguments
 from hf_encls.files import write_json, writing
 from hf_encls.files.records import read_record
@@ -247,4 +247,4 @@ def read_sounds(
 
 
 if __name__ == "__main__":
-    run(main)
+    run_program(main)

@@ -5,19 +5,27 @@ last whole checkpoint. The lock is the operating system's: it ends with the proc
 `kill -9` waits for a cell whose process outlived it, and never runs one twice at once.
 """
 
+import shutil
 import sys
-from functools import partial
+import time
 from pathlib import Path
 
 import transformers
 from filelock import FileLock
 
-from hf_encls.commands.door import run
+from hf_encls.commands.dataclass_options import of_options
+from hf_encls.commands.errors import run_program
+from hf_encls.commands.inputs import prepare
 from hf_encls.commands.parser import show_warnings
+from hf_encls.commands.saved_run import origin, train_and_save
+from hf_encls.commands.train_arguments import DataArguments, ModelArguments
 from hf_encls.files import writing
 from hf_encls.reproduction.grid import SETTINGS, CellSettings
-from hf_encls.reproduction.training import train_cell
+from hf_encls.training.arguments import EnclsTrainingArguments
+from hf_encls.training.places import occupied
 from hf_encls.training.results import RESULTS
+from hf_encls.training.resuming import plan_start
+from hf_encls.training.settings import run_settings
 
 
 def command(folder: Path, cache_dir: str) -> list[str]:
@@ -31,8 +39,27 @@ def main(folder: Path, cache_dir: str) -> None:
     transformers.utils.logging.disable_progress_bar()
     with writing(folder), FileLock(folder / ".lock"):
         if not (folder / RESULTS).is_file():
-            train_cell(CellSettings.read(folder / SETTINGS), folder, cache_dir, partial(print, flush=True))
+            train_cell(CellSettings.read(folder / SETTINGS), folder, cache_dir)
+
+
+def train_cell(settings: CellSettings, folder: Path, cache_dir: str) -> None:
+    """Train a cell in `folder` as scripts/train.py would; what was broken off goes on from its last whole checkpoint.
+
+    Raises `ValueError` as `prepare` and `train` do.
+    """
+    places = {"output_dir": str(folder), "cache_dir": cache_dir}
+    values = settings.flat() | places | {"report_to": "none"}
+    network, data, args = of_options((ModelArguments, DataArguments, EnclsTrainingArguments), values)
+    started = time.monotonic()
+    inputs = prepare(data, **network.network())
+    options = [*settings.options_of_train(), "--output_dir", str(folder)]
+    facts = origin(inputs, options, time.monotonic() - started)
+    with occupied(folder):
+        wanted = run_settings(inputs.windows, inputs.config, args, data.protocol, data.fold)
+        train_and_save(inputs, args, plan_start(folder, "last", wanted, one_of_several=True), facts)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
 
 
 if __name__ == "__main__":
-    run(lambda: main(Path(sys.argv[1]), sys.argv[2]))
+    run_program(lambda: main(Path(sys.argv[1]), sys.argv[2]))

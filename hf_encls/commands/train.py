@@ -10,8 +10,6 @@ the learning curves, a confusion matrix and a card.
 """
 
 import copy
-import functools
-import logging
 import sys
 import time
 from pathlib import Path
@@ -24,14 +22,15 @@ from hf_encls.commands.inputs import Inputs
 from hf_encls.commands.inputs import prepare as prepare_features
 from hf_encls.commands.parser import show_warnings
 from hf_encls.commands.published_inputs import codec_of, published_inputs
+from hf_encls.commands.saved_run import origin, train_and_save
 from hf_encls.commands.train_arguments import DataArguments, parse
 from hf_encls.commands.train_checks import check_clips, check_division
 from hf_encls.data.splits import official_folds
 from hf_encls.files import writing
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.report.card_files import check_card
-from hf_encls.report.codec_texts import plain_warning, used_codec
-from hf_encls.report.run_report import folds_table, save_run, usage
+from hf_encls.report.codec_texts import plain_warning
+from hf_encls.report.run_report import folds_table, usage
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.calibration import check_unknown
 from hf_encls.training.places import NOTHING, clear, home_of, occupied, put_in_place, workplace
@@ -45,11 +44,7 @@ from hf_encls.training.resuming import (
     plan_start,
     refuse_unfinished_folds,
 )
-from hf_encls.training.run import Execution, Run, train
-from hf_encls.training.saving import public_command, versions
 from hf_encls.training.settings import asked_settings, run_settings
-
-logger = logging.getLogger(__name__)
 
 
 def main(args: list[str] | None = None) -> Results:
@@ -95,17 +90,10 @@ def main(args: list[str] | None = None) -> Results:
         )
         if push_to_hub:
             _check_publishable(inputs, folds)
-        codec = used_codec(inputs.config, inputs.codec_facts, inputs.dataset)
-        warning = plain_warning(codec, inputs.dataset)
+        facts = origin(inputs, command, features_s, secrets=[training_args.hub_token])
+        warning = plain_warning(facts["codec"], inputs.dataset)
         if warning and training_args.process_index == 0:
             print(warning, flush=True)
-        command = public_command(command, [training_args.hub_token])
-        facts = {
-            **{"dataset": inputs.dataset, "dataset_id": inputs.dataset_id, "clips": inputs.num_clips},
-            "labels": inputs.labels,
-            **{"expected_clips": inputs.expected_clips, "codec": codec, "times_s": {"features": features_s}},
-            **{"command": ["scripts/train.py", *command], "versions": versions()},
-        }
         results = _train(inputs, data_args, training_args, place, facts)
         if push_to_hub and training_args.process_index == 0:
             from hf_encls.hub.push_models import push_model
@@ -143,7 +131,7 @@ def _train(
             continue
         arguments = copy.copy(training_args)
         arguments.output_dir = str(start.folder)
-        runs[fold] = _train_fold(inputs, arguments, start, data_args.memory_limit_gb, facts)
+        runs[fold] = train_and_save(inputs, arguments, start, facts, data_args.memory_limit_gb)
     results = runs[folds[0]] if len(folds) == 1 else over_folds(runs)
     if is_main:
         if len(folds) > 1:
@@ -153,41 +141,6 @@ def _train(
         put_in_place(place)
         print(usage(results, home_of(starts[folds[0]].folder), _example(inputs)))
     return results
-
-
-def _train_fold(
-    inputs: Inputs, training_args: EnclsTrainingArguments, start: Start, memory_limit_gb: float | None, facts: dict
-) -> Results:
-    """Train one model, write it and what was measured into `start.folder`."""
-    limit = None if memory_limit_gb is None else int(memory_limit_gb * 1e9)
-    run = train(
-        inputs.windows,
-        inputs.config,
-        protocol=start.settings["protocol"],
-        fold=start.settings["fold"],
-        codec=inputs.codec,
-        args=training_args,
-        execution=Execution(
-            limit, inputs.stream, inputs.stream_name or inputs.dataset, start, functools.partial(print, flush=True)
-        ),
-    )
-    run.results = run.results.with_origin(**facts)
-    if training_args.process_index == 0:
-        if not run.results.holds_codec:
-            run.results.holds_codec = _attach(run)
-        save_run(run, start.folder, inputs.report)
-    PartialState().wait_for_everyone()
-    return run.results
-
-
-def _attach(run: Run) -> bool:
-    """Put the codec that made published features into the checkpoint; False where it cannot be had."""
-    try:
-        run.model.attach_codec(codec_of(run.model.config))
-    except ValueError as error:
-        logger.warning("the model is saved without its codec and takes input_features only: %s", error)
-        return False
-    return True
 
 
 def _folds(inputs: Inputs, args: DataArguments) -> list[int | None]:

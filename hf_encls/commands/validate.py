@@ -2,7 +2,7 @@
 
 import sys
 
-from hf_encls.commands.door import run
+from hf_encls.commands.errors import run_program
 from hf_encls.commands.outputs import output_file
 from hf_encls.commands.parser import Parser
 from hf_encls.data.load import KNOWN
@@ -32,4 +32,4 @@ def main(args: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    run(lambda: sys.exit(0 if main()["ok"] else 1))
+    run_program(lambda: sys.exit(0 if main()["ok"] else 1))

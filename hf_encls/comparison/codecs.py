@@ -25,10 +25,9 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
-from hf_encls.training.recipe import with_whole_recipe
-from hf_encls.training.resuming import last_checkpoint
-from hf_encls.training.run import probabilities, train
-from hf_encls.training.settings import run_settings
+from hf_encls.training.resuming import Start, plan_start
+from hf_encls.training.run import Execution, probabilities, train
+from hf_encls.training.settings import changed_settings, run_settings
 
 CELL = "cell.json"  # the last file of a cell: it says that all of it is there
 SPEED = "speed.json"
@@ -106,7 +105,7 @@ class Work:
 
     Args:
         folder: where they are kept.
-        args: makes the arguments of training, given a `recipe`, an `output_dir`, a `seed` and `resume_from_checkpoint`.
+        args: makes the arguments of training, given a `recipe`, an `output_dir` and a `seed`.
         say: told of each cell that was trained.
         train_missing: False: what is not finished is left out.
     """
@@ -127,18 +126,15 @@ def run_cells(features: Features, candidate: Candidate, divisions: Sequence[Divi
     above = work.folder / features.name.replace("/", "--").replace(" ", "-") / candidate.head
     for division in divisions:
         place = above / candidate.folder / division.name
-        arguments = work.args(
-            recipe=candidate.recipe, output_dir=str(place / "run"), seed=division.seed, resume_from_checkpoint=None
-        )
+        arguments = work.args(recipe=candidate.recipe, output_dir=str(place / "run"), seed=division.seed)
         settings = run_settings(features.windows, config, arguments, division.protocol, division.fold)
         cell = _finished(place, above / division.name, settings)
         if cell is None and not work.train_missing:
             continue
         if cell is None:
             started = time.monotonic()
-            if last_checkpoint(place / "run"):
-                arguments.resume_from_checkpoint = "last"
-            cell = _train(features, config, division, arguments) | {"settings": settings}
+            start = plan_start(place / "run", "last", settings, one_of_several=True)
+            cell = _train(features, config, arguments, start) | {"settings": settings}
             write_json(cell, place / CELL)
             shutil.rmtree(place / "run", ignore_errors=True)
             work.say(
@@ -153,23 +149,27 @@ def _finished(place: Path, of_before: Path, settings: dict) -> dict | None:
 
     Raises `ValueError` where the one at `place` has other settings.
     """
-    if (place / CELL).is_file():
-        cell = read_record(place / CELL, CELL_SHAPE)
-        _check_same(cell["settings"], settings, place)
-        return cell
-    if (of_before / CELL).is_file():
-        cell = read_record(of_before / CELL, CELL_SHAPE)
-        return None if _changed(cell["settings"], settings) else cell
+    for folder in (place, of_before):
+        if (folder / CELL).is_file():
+            cell = read_record(folder / CELL, CELL_SHAPE)
+            changed = changed_settings(cell["settings"], settings)
+            if not changed:
+                return cell
+            if folder == place:
+                raise ValueError(
+                    f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or "
+                    "another `output_dir`"
+                )
     return None
 
 
-def _train(features: Features, config: EnclsConfig, division: Division, args: EnclsTrainingArguments) -> dict:
+def _train(features: Features, config: EnclsConfig, args: EnclsTrainingArguments, start: Start) -> dict:
     codec = features.codec if config.representation.integers else None  # latents need none to be trained on
-    protocol, fold = division.protocol, division.fold
+    division = {name: start.settings[name] for name in ("protocol", "fold")}
     started = time.process_time()
-    run = train(features.windows, config, protocol=protocol, fold=fold, codec=codec, args=args)
+    run = train(features.windows, config, **division, codec=codec, args=args, execution=Execution(start=start))
     cpu_s = time.process_time() - started
-    test = features.windows.select(make_splits(features.windows, protocol, seed=division.seed, fold=fold)["test"])
+    test = features.windows.select(make_splits(features.windows, **division, seed=args.seed)["test"])
     scores, truth, ids = clip_probabilities(
         probabilities(run.model, test), np.asarray(test["label"][:]), test["clip_id"][:]
     )
@@ -183,20 +183,6 @@ def _train(features: Features, config: EnclsConfig, division: Division, args: En
         "training_s": float(run.results.times_s["training"]),
         "cpu_s": cpu_s,
     }
-
-
-def _check_same(before: dict, now: dict, place: Path) -> None:
-    changed = _changed(before, now)
-    if changed:
-        raise ValueError(
-            f"{place} was made with other settings (it differs in {', '.join(changed)}): give the same ones, or another "
-            "`output_dir`"
-        )
-
-
-def _changed(before: dict, now: dict) -> list[str]:
-    before, now = map(with_whole_recipe, (before, now))
-    return sorted(name for name in now if before.get(name) != now[name])
 
 
 def measure_speed(all_features: Sequence[Features], clips: Dataset, folder: Path, device: str | None = None) -> dict:

@@ -1,4 +1,4 @@
-"""One door to every data set on disk: what it is called decides who reads it, and without a name it is recognised."""
+"""Every data set on disk is loaded here: what it is called decides who reads it, and without a name it is recognised."""
 
 import unicodedata
 from pathlib import Path

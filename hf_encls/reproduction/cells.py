@@ -17,10 +17,9 @@ from hf_encls.training.results import CLIPS, CLIPS_SHAPE, RESULTS, PartScores, R
 
 KEY = ["dataset", "preset", "protocol", "input"]  # what the cells of several folds and seeds have in common
 SPLIT = ["fold", "seed"]  # what must be equal for two cells to have the same split
-UNITS = ("window", "clip")
 EPOCH_SHAPE = {"epoch": int, "validation_accuracy": float, "validation_loss": float, "*": (float, None)}
-METRICS = ("accuracy", "loss")
-SCORES = [f"{unit}_{name}" for unit, name in product(UNITS, METRICS)]
+# The columns of scores: the unit and the metric of each.
+SCORES = {f"{unit}_{name}": (unit, name) for unit, name in product(("window", "clip"), ("accuracy", "loss"))}
 
 
 @dataclass(kw_only=True)
@@ -37,8 +36,13 @@ class CellResults(Results):
 
     @classmethod
     def from_dict(cls, values: Mapping, where: str | os.PathLike = "the results") -> Self:
-        """As of any record, with a row of `history` for each of its one or more epochs. Raises `RecordError`."""
+        """As of any record, with scores of the tested clips and a row of `history` for each of its one or more epochs.
+
+        Raises `RecordError`.
+        """
         results = super().from_dict(values, where)
+        if results.test.clip is None:
+            raise RecordError(f"{where} is damaged: expected scores of the clips of `test`, found none")
         epochs = [row["epoch"] for row in results.history]
         if results.epochs < 1 or epochs != list(range(1, results.epochs + 1)):
             raise RecordError(
@@ -48,13 +52,12 @@ class CellResults(Results):
         return results
 
 
-class FinishedCell:
+@dataclass(frozen=True, kw_only=True)
+class FinishedCell(Cell):
     """A cell with its results."""
 
-    def __init__(self, cell: Cell, folder: Path):
-        self.cell = cell
-        self.folder = folder / cell.id
-        self.results = CellResults.of(self.folder)
+    folder: Path
+    results: CellResults
 
     @property
     def test_clips(self) -> list[str]:
@@ -67,43 +70,38 @@ class FinishedCell:
         epochs = [row.get("epoch_s") for row in self.results.history]
         return self.results.times_s["training"] if None in epochs else sum(epochs)
 
-    @property
-    def is_comparable(self) -> bool:
-        """Whether the paper's figure is about the same: its data set, complete, and its codec."""
-        entry = self.cell.input
-        return self.cell.dataset.is_original and entry.codec in (None, paper.CODECS.get(entry.features))
-
 
 def finished_cells(cells: Sequence[Cell], folder: Path) -> list[FinishedCell]:
     """The cells that have results.
 
     Raises `ValueError` when two cells of one input were made with different codecs of one name.
     """
-    runs = [FinishedCell(cell, folder) for cell in cells if (folder / cell.id / RESULTS).is_file()]
+    places = [(cell, folder / cell.id) for cell in cells if (folder / cell.id / RESULTS).is_file()]
+    runs = [FinishedCell(**vars(cell), folder=place, results=CellResults.of(place)) for cell, place in places]
     hashes: dict[str, str] = {}
     for run in runs:
         codec = run.results.codec
-        if codec and hashes.setdefault(run.cell.input.key, codec.hash) != codec.hash:
+        if codec and hashes.setdefault(run.input.key, codec.hash) != codec.hash:
             raise ValueError(
-                f"the cells of {run.cell.input.label} were made with two different codecs of that name "
-                f"({hashes[run.cell.input.key][:12]} and {codec.hash[:12]}): take another `output_dir`"
+                f"the cells of {run.input.label} were made with two different codecs of that name "
+                f"({hashes[run.input.key][:12]} and {codec.hash[:12]}): take another `output_dir`"
             )
     return runs
 
 
 def score_table(runs: Sequence[FinishedCell]) -> pd.DataFrame:
     """One row for each cell: `KEY`, `SPLIT`, test `SCORES` (accuracy of 1, loss in nats), `features`, `is_comparable`
-    (with the paper's figure), `epochs`, `history` (a row for each).
+    (whether the paper's figure is about the same: its data set, complete, and its codec), `epochs`, `history` (a row for
+    each).
 
     The columns hold Python objects, so that a number that is missing (None) is not one that came out as no number (NaN).
     """
     rows = []
     for run in runs:
-        cell, results = run.cell, run.results
-        row = {"dataset": cell.dataset.key, "preset": cell.preset.name, "protocol": cell.protocol}
-        row |= {"input": cell.input.key, "fold": cell.fold or 0, "seed": cell.seed}  # 0: None would equal nothing
-        row |= {f"{unit}_{name}": getattr(getattr(results.test, unit), name) for unit, name in product(UNITS, METRICS)}
-        row |= {"features": cell.input.features, "is_comparable": run.is_comparable}
-        rows.append(row | {"epochs": results.epochs, "history": results.history})
+        row = run.place | {"fold": run.fold or 0}  # None would equal nothing
+        row |= {name: getattr(getattr(run.results.test, unit), metric) for name, (unit, metric) in SCORES.items()}
+        codecs = (None, paper.CODECS.get(run.input.features))
+        row |= {"features": run.input.features, "epochs": run.results.epochs, "history": run.results.history}
+        rows.append(row | {"is_comparable": run.dataset.is_original and run.input.codec in codecs})
     columns = [*KEY, *SPLIT, *SCORES, "features", "is_comparable", "epochs", "history"]
     return pd.DataFrame(rows, columns=columns, dtype=object)

@@ -25,9 +25,8 @@ def claims(
     the median of the rounds in which both were measured.
     """
     rows = []
-    scores = {_key(row): row for row in table}
-    for row in convergence:
-        mel, score = row["mel"], scores[_key(row)]
+    for row, score in zip(convergence, table, strict=True):  # both are of the same cells
+        mel = row["mel"]
         if row["input"] not in latents or mel is None or row["preset"] not in PRESETS:
             continue
         cell = {name: row[name] for name in KEY}
@@ -40,7 +39,7 @@ def claims(
         accuracy |= {"over_log_mel": score["over_log_mel"], "runs": score["over_mel_runs"]}
         better = score["over_mel"] > 0 and row["above_mel"] > 0.5
         rows.append({"claim": "accuracy", **cell, **accuracy, "holds": better})
-    times = {(row["dataset"], row["input"]): row for row in timing if "total" in row}
+    times = {(row["dataset"], row["input"]): row for row in timing}
     for (dataset, entry), row in times.items():
         mel = times.get((dataset, "mel"))
         if entry in latents and mel is not None:
@@ -112,7 +111,3 @@ def _beside(chosen: pd.DataFrame, scores: pd.DataFrame, **changed: str) -> Readi
 
 def _total(part: Mapping[str, float]) -> float:
     return part["representation"] + part["classification"]
-
-
-def _key(row: Mapping) -> tuple[str, ...]:
-    return tuple(row[name] for name in KEY)

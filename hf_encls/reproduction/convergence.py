@@ -18,12 +18,14 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
     lowest), `pass_epoch` (the first epoch with a higher accuracy than `baseline_final`, None if there is none),
     `pass_smoothed_epoch` (the same for both curves smoothed as in figure 4), `pass_loss_epoch` (the first epoch with a
     loss as low as the baseline's lowest, None if there is none), `best_loss_epoch`, `best_loss`, and the seconds of
-    training up to the end of these epochs, `pass_s` and `best_loss_s` (None where an epoch's time is not known).
+    training (without validation and checkpoints) up to the end of these epochs, `pass_s` and `best_loss_s` (None where an
+    epoch's time is not known).
     """
     accuracy, losses = ([row[f"validation_{name}"] for row in history] for name in ("accuracy", "loss"))
     baseline_accuracy = [row["validation_accuracy"] for row in baseline]
     baseline_losses = _finite(row["validation_loss"] for row in baseline)
-    seconds = elapsed(history)
+    times = (row.get("epoch_s") for row in history)
+    seconds = list(accumulate(times, lambda before, epoch_s: None if None in (before, epoch_s) else before + epoch_s))
     smoothed = smooth(baseline_accuracy)[-1]
     best = int(np.argmin(_finite(losses)))
     passes = {
@@ -42,11 +44,6 @@ def convergence(history: Sequence[Mapping], baseline: Sequence[Mapping]) -> dict
         "best_loss": losses[best],
         "best_loss_s": seconds[best],
     }
-
-
-def elapsed(history: Sequence[Mapping]) -> list[float | None]:
-    """Seconds of training (without validation and checkpoints) up to the end of each epoch; None: not known."""
-    return list(accumulate((row.get("epoch_s") for row in history), lambda a, b: None if None in (a, b) else a + b))
 
 
 def at_equal_epochs(history: Sequence[Mapping]) -> dict[str, float]:

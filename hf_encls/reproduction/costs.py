@@ -1,12 +1,13 @@
 """What a representation and the network cost, from shapes alone: sizes, multiply-adds. No clip is read here."""
 
+import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import product
 
 import torch
-from torch import nn
-from transformers import EncodecModel
+from torch.utils.flop_counter import FlopCounterMode
 
 from hf_encls.codec.loading import load_codec
 from hf_encls.model.configuration_encls import EnclsConfig
@@ -65,14 +66,13 @@ def load_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds of the network for each input of each data set: per second of audio (forward), per epoch of
     training (forward and backward), and how they compare with mel's.
     """
-    windows = {run.cell.id: run.results.train.num_windows for run in runs}
-    cells = first_of_each(run.cell for run in runs if not run.cell.preset.variant)
-    counts = {place: multiply_adds(cell.network()) for place, cell in cells.items()}
+    first = first_of_each(run for run in runs if not run.preset.variant)
+    counts = {place: multiply_adds(run.network()) for place, run in first.items()}
     rows = []
-    for (dataset, entry), cell in cells.items():
-        count, mel = counts[dataset, entry], counts.get((dataset, "mel"))
-        per_s, per_epoch = count["forward"] / cell.network().step_s, count["training"] * windows[cell.id]
-        row = {"dataset": dataset, "input": entry, **count, "per_s": per_s, "train_windows": windows[cell.id]}
+    for (dataset, entry), run in first.items():
+        count, mel, windows = counts[dataset, entry], counts.get((dataset, "mel")), run.results.train.num_windows
+        per_s, per_epoch = count["forward"] / run.network().step_s, count["training"] * windows
+        row = {"dataset": dataset, "input": entry, **count, "per_s": per_s, "train_windows": windows}
         row |= {"per_epoch": per_epoch, "per_s_millions": per_s / 1e6, "per_epoch_billions": per_epoch / 1e9}
         rows.append(row | {"of_mel": count["forward"] / mel["forward"] if mel else None})
     return rows
@@ -83,28 +83,27 @@ def multiply_adds(config: EnclsConfig) -> dict[str, int]:
 
     Training is the forward pass, the gradients of all weights, and the gradients of all inputs but the first layer's.
     """
-    first, second = config.conv_channels
-    kernel = config.kernel_size**2
-    height, width = (size - config.kernel_size + 1 for size in (config.num_bands, config.num_frames))
-    conv1 = height * width * first * kernel
-    height, width = (size // config.pool_size - config.kernel_size + 1 for size in (height, width))
-    conv2 = height * width * second * first * kernel
-    height, width = height // config.pool_size, width // config.pool_size
-    linear = second * height * width * config.num_labels
-    forward = conv1 + conv2 + linear
-    parameters = (kernel + 1) * first + (first * kernel + 1) * second + linear + config.num_labels
-    counts = {"conv1": conv1, "conv2": conv2, "linear": linear, "forward": forward, "training": 3 * forward - conv1}
-    return counts | {"parameters": parameters}
+    head, window = config.head_class(config), torch.zeros(1, config.num_bands, config.num_frames)
+    conv1, forward = _counted(head.conv1, window), _counted(lambda each: head(head.features(each)), window)
+    linear = _counted(head.classifier, torch.zeros(1, head.num_features(config)))
+    counts = {"conv1": conv1, "conv2": forward - conv1 - linear, "linear": linear, "forward": forward}
+    return counts | {"training": 3 * forward - conv1, "parameters": head.num_parameters()}
+
+
+@torch.no_grad()
+def _counted(layers: Callable[[torch.Tensor], object], inputs: torch.Tensor) -> int:
+    """Multiply-adds of layers on these inputs."""
+    with FlopCounterMode(display=False) as counter:
+        layers(inputs)
+    return counter.get_total_flops() // 2
 
 
 def representation_rows(runs: Sequence[FinishedCell]) -> list[dict]:
     """Multiply-adds that make a second of each representation."""
-    rows, codecs = [], {}
-    for (dataset, entry), cell in first_of_each(run.cell for run in runs).items():
-        name = cell.input.codec
-        if name is not None and name not in codecs:
-            codecs[name] = codec_multiply_adds(load_codec(name))
-        counts = mel_multiply_adds(cell.network()) if name is None else codecs[name]
+    rows = []
+    for (dataset, entry), run in first_of_each(runs).items():
+        codec = run.input.codec
+        counts = mel_multiply_adds(run.network()) if codec is None else codec_multiply_adds(codec)
         rows.append({"dataset": dataset, "input": entry, **counts, "per_s_billions": counts["per_s"] / 1e9})
     return rows
 
@@ -120,26 +119,10 @@ def mel_multiply_adds(config: EnclsConfig) -> dict:
     return {"per_s": config.num_frames / config.step_s * (fft + filters), "how": "estimated (FFT, filters)"}
 
 
-@torch.no_grad()
-def codec_multiply_adds(codec: EncodecModel) -> dict:
-    """Multiply-adds of a codec's encoder, its convolutions and LSTM layer by layer on one second of audio: `per_s`, and
-    `how` they were counted.
-    """
-    counts: list[int] = []
-
-    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
-        if isinstance(module, nn.Conv1d):
-            channels = module.out_channels * module.in_channels // module.groups
-            counts.append(output.shape[-1] * channels * module.kernel_size[0])
-        else:
-            weights = sum(weight.numel() for name, weight in module.named_parameters() if "weight" in name)
-            counts.append(inputs[0].shape[0] * inputs[0].shape[1] * weights)
-
-    layers = [module for module in codec.encoder.modules() if isinstance(module, nn.Conv1d | nn.LSTM)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        codec.encoder(torch.zeros(1, codec.config.audio_channels, codec.config.sampling_rate))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {"per_s": float(sum(counts)), "how": "counted layer by layer"}
+@cache
+def codec_multiply_adds(name: str) -> dict:
+    """Multiply-adds of a codec's encoder on one second of audio: `per_s`, and `how` they were counted."""
+    codec = load_codec(name)
+    encoder = copy.deepcopy(codec.encoder).double()  # oneDNN's LSTM, of single precision, would count as nothing
+    second = torch.zeros(1, codec.config.audio_channels, codec.config.sampling_rate, dtype=torch.float64)
+    return {"per_s": float(_counted(encoder, second)), "how": "counted layer by layer"}

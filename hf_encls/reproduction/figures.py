@@ -91,10 +91,8 @@ def merit(scores: pd.DataFrame) -> list[dict]:
     rows = []
     for (dataset, entry), cells in scores.groupby(["dataset", "input"], sort=False):
         of_input = {name: where(cells, **kind) for name, kind in MERITS.items()}
-        log_mel, mel = (
-            where(scores, dataset=dataset, input=baseline, **MERITS[kind])
-            for baseline, kind in (("log_mel", "recommended_clip"), ("mel", "paper"))
-        )
+        log_mel = where(scores, dataset=dataset, input="log_mel", **MERITS["recommended_clip"])
+        mel = where(scores, dataset=dataset, input="mel", **MERITS["paper"])
         clip = of_input["recommended_clip"]
         means = {
             name: None if each.empty else mean_and_deviation(each.window_accuracy) for name, each in of_input.items()
@@ -110,17 +108,13 @@ def merit(scores: pd.DataFrame) -> list[dict]:
 
 def convergence_rows(scores: pd.DataFrame) -> list[dict]:
     """Convergence of each input against mel and log-mel of the same split and itself (`own`), over seeds and folds."""
-    curves = {(*cell[KEY], *cell[SPLIT]): cell.history for _, cell in scores.iterrows()}
     rows = []
     for key, cells in groups(scores):
         row = dict(key)
         for against in (*BASELINES, "own"):
-            base_input = key["input"] if against == "own" else against
-            pairs = [
-                (cell.history, curves[place])
-                for _, cell in cells.iterrows()
-                if (place := (*cell[KEY[:-1]], base_input, *cell[SPLIT])) in curves
-            ]
+            baseline = cells if against == "own" else where(scores, **key | {"input": against})
+            both = cells.merge(baseline, on=SPLIT, suffixes=("", "_of_baseline"))
+            pairs = list(zip(both.history, both.history_of_baseline))
             row[against] = _average([convergence(*pair) for pair in pairs]) if pairs else None
             if against != "own":
                 shares = [share_of_epochs_above(*pair) for pair in pairs]

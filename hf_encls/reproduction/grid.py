@@ -73,6 +73,12 @@ class Cell:
         return f"{self.dataset.key}/{self.preset.name}/{self.protocol}{fold}/{self.input.key}/seed{self.seed}"
 
     @property
+    def place(self) -> dict[str, str | int | None]:
+        """Where it stands in the grid, as rows of the report say it."""
+        place = {"dataset": self.dataset.key, "input": self.input.key, "preset": self.preset.name}
+        return place | {"protocol": self.protocol, "fold": self.fold, "seed": self.seed}
+
+    @property
     def title(self) -> str:
         """The cell for a person."""
         fold = "" if self.fold is None else f" fold {self.fold}"
@@ -217,15 +223,14 @@ def not_run(cells: Sequence[Cell], datasets: Sequence[DataSet], presets: Sequenc
     """
     run = {(cell.preset.name, cell.protocol) for cell in cells}
     names = []
-    for name in PRESETS:
-        protocols = read_preset(name, {}).protocols
-        if not any((name, protocol) in run for protocol in protocols):
-            names.append(f"preset {name}")
+    for preset in (read_preset(name, {}) for name in PRESETS):
+        left_out = [protocol for protocol in preset.protocols if (preset.name, protocol) not in run]
+        if len(left_out) == len(preset.protocols):
+            names.append(f"preset {preset.name}")
             continue
-        for protocol in protocols:
+        for protocol in left_out:
             divided = any(folds(dataset, protocol) for dataset in datasets)
-            if (name, protocol) not in run:
-                names.append(f"{name}/{protocol}" + ("" if divided else " (no official division)"))
+            names.append(f"{preset.name}/{protocol}" + ("" if divided else " (no official division)"))
     paper = next((preset for preset in presets if preset.name == "paper"), read_preset("paper", {}))
     ran = {cell.preset.variant for cell in cells}
     left_out = [variant.variant for variant in read_variants(["all"], paper) if variant.variant not in ran]

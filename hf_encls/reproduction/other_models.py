@@ -1,7 +1,6 @@
 """Other audio-classification models, of the Hub or of a folder, on the very test clips of our own cells."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset
@@ -20,19 +19,17 @@ def compare_rows(runs: Sequence[FinishedCell], datasets: Sequence[DataSet], mode
     """
     rows = []
     for dataset in datasets if models else ():
-        cells_of_it = [
-            run for run in runs if run.cell.dataset.key == dataset.key and run.cell.protocol in ("clip", "official")
-        ]
+        cells_of_it = [run for run in runs if run.dataset.key == dataset.key and run.protocol in ("clip", "official")]
         if not cells_of_it:
             missing = {"accuracy": None, "reason": "no cell without a leak is finished"}
             rows += [{"dataset": dataset.key, "model": _name(model), **missing} for model in models]
             continue
-        cell, clips = cells_of_it[0].cell, cells_of_it[0].test_clips
-        split = {"dataset": dataset.key, "protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        first, clips = cells_of_it[0], cells_of_it[0].test_clips
+        split = {"dataset": dataset.key, "protocol": first.protocol, "fold": first.fold, "seed": first.seed}
         for run in cells_of_it:
-            if replace(run.cell, input=cell.input) == cell and run.test_clips == clips:
+            if run.place | {"input": first.input.key} == first.place and run.test_clips == clips:
                 score = run.results.test.clip.accuracy
-                rows.append(split | {"input": run.cell.input.key, "cell": run.cell.id, "accuracy": score})
+                rows.append(split | {"input": run.input.key, "cell": run.id, "accuracy": score})
         everything = load_clips(dataset.data_dir, dataset.data_name)[0]
         rows += [split | {"model": _name(model)} | _measured(model, everything, clips) for model in models]
     return rows

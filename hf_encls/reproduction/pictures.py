@@ -1,6 +1,7 @@
 """The pictures of the report: figure 4 for each preset and protocol, figure 2, and the bars of inference time."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hf_encls.report.pictures import SMOOTHING, save_curve_panels, save_feature_
 from hf_encls.reproduction.cells import FinishedCell
 from hf_encls.reproduction.data_sets import DataSet
 from hf_encls.reproduction.grid import Input, Preset
+from hf_encls.reproduction.timing import PARTS
 
 # The paper's colours for its three inputs, the next one for log-mel; a second codec of a kind takes what is left.
 ORDER = ("mel", "encodec_24khz", "encodec_48khz", "log_mel")
@@ -26,13 +28,13 @@ COLOUR_OF = dict(zip(ORDER, PAPER_COLOURS))
 def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
     """One picture for each preset and protocol: validation curves of the first seed and fold."""
     pictures = []
-    colours = _colours([run.cell.input for run in runs])
-    runs = [run for run in runs if run.results.history and not run.cell.preset.variant]
-    for preset, protocol in dict.fromkeys((run.cell.preset.name, run.cell.protocol) for run in runs):
-        members = [run for run in runs if (run.cell.preset.name, run.cell.protocol) == (preset, protocol)]
-        panels: dict[str, dict[str, list[dict]]] = {run.cell.dataset.label: {} for run in members}
-        for run in sorted(members, key=lambda run: ORDER.index(run.cell.input.features)):
-            panels[run.cell.dataset.label].setdefault(run.cell.input.label, run.results.history)
+    colours = _colours([run.input for run in runs])
+    runs = [run for run in runs if not run.preset.variant]
+    for preset, protocol in dict.fromkeys((run.preset.name, run.protocol) for run in runs):
+        members = [run for run in runs if (run.preset.name, run.protocol) == (preset, protocol)]
+        panels: dict[str, dict[str, list[dict]]] = {run.dataset.label: {} for run in members}
+        for run in sorted(members, key=lambda run: ORDER.index(run.input.features)):
+            panels[run.dataset.label].setdefault(run.input.label, run.results.history)
         leaks = " (leaks)" if protocol == "paper" else ""
         title = f"Preset {preset}, protocol {protocol}{leaks}; smoothed by {SMOOTHING}, raw values faint"
         name = f"figure_4_{preset}_{protocol}.png"
@@ -42,12 +44,11 @@ def figure_4(runs: Sequence[FinishedCell], folder: Path) -> list[dict]:
 
 
 def _colours(inputs: Sequence[Input]) -> dict[str, str]:
-    free = [*PAPER_COLOURS[len(ORDER) :], *[PAPER_COLOURS[-1]] * len(inputs)]
+    free = chain(PAPER_COLOURS[len(ORDER) :], repeat(PAPER_COLOURS[-1]))
     colours: dict[str, str] = {}
-    for entry in inputs:
-        if entry.label not in colours:
-            usual = COLOUR_OF[entry.features]
-            colours[entry.label] = free.pop(0) if usual in colours.values() else usual
+    for entry in dict.fromkeys(inputs):
+        usual = COLOUR_OF[entry.features]
+        colours[entry.label] = next(free) if usual in colours.values() else usual
     return colours
 
 
@@ -91,11 +92,9 @@ def time_bars(
     """Inference time of each input, one picture for each data set."""
     pictures = []
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        measured = {labels[row["input"]]: row for row in rows if row["dataset"] == dataset and "total" in row}
-        if measured:
-            parts = ("representation", "classification")
-            bars = {label: {part: row[part] for part in parts} for label, row in measured.items()}
-            title, name = f"Inference time (medians), {names[dataset]}", f"inference_time_{dataset}.png"
-            save_time_bars(bars, folder / name, title=title)
-            pictures.append({"kind": "timing", "file": name, "title": title})
+        measured = {labels[row["input"]]: row for row in rows if row["dataset"] == dataset}
+        bars = {label: {part: row[part] for part in PARTS} for label, row in measured.items()}
+        title, name = f"Inference time (medians), {names[dataset]}", f"inference_time_{dataset}.png"
+        save_time_bars(bars, folder / name, title=title)
+        pictures.append({"kind": "timing", "file": name, "title": title})
     return pictures

@@ -54,9 +54,9 @@ def write_report(grid: Grid, compare: Sequence[str] = (), timing_clips: int = 8)
     inputs, datasets = ({row["key"]: row["label"] for row in report[kind]} for kind in ("inputs", "datasets"))
     report["pictures"] = pictures.figure_4(runs, target) + pictures.time_bars(timing, inputs, datasets, target)
     if runs:
-        report["pictures"] += pictures.figure_2(runs[0].cell.dataset, grid.inputs, grid.presets[0], target)
+        report["pictures"] += pictures.figure_2(runs[0].dataset, grid.inputs, grid.presets[0], target)
     write_json(report, target / REPORT)
-    write_json({run.cell.id: _columns(run.results.history) for run in runs}, target / CURVES)
+    write_json({run.id: _columns(run.results.history) for run in runs}, target / CURVES)
     return write_text(render(read_record(target / REPORT)), target / PAGE)
 
 
@@ -102,7 +102,7 @@ def provenance(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     epochs = sorted({run.results.epochs for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
     features = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
-    devices = ", ".join(sorted({run.results.device or "unknown" for run in runs})) or "none"
+    devices = ", ".join(sorted({run.results.device for run in runs})) or "none"
     machine = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
@@ -155,11 +155,10 @@ def input_rows(grid: Grid) -> list[dict]:
 
 def cell_rows(grid: Grid, runs: Sequence[FinishedCell]) -> list[dict]:
     """One row for each cell: what it is, whether it is finished, its scores, command, versions and times."""
-    by_id = {run.cell.id: run for run in runs}
+    by_id = {run.id: run for run in runs}
     rows = []
     for cell in grid.cells:
-        row = {"id": cell.id, "dataset": cell.dataset.key, "input": cell.input.key, "preset": cell.preset.name}
-        row |= {"protocol": cell.protocol, "fold": cell.fold, "seed": cell.seed}
+        row = {"id": cell.id} | cell.place
         row["status"] = "finished" if cell.id in by_id else "failed" if cell.id in grid.failed else "not run"
         if cell.id in grid.failed:
             row["reason"] = grid.failed[cell.id]

@@ -3,16 +3,15 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from hf_encls.files import write_json
-from hf_encls.reproduction.costs import multiply_adds
 from hf_encls.reproduction.grid import SETTINGS, Cell, CellSettings
 from hf_encls.training.results import RESULTS, Results
-from hf_encls.training.resuming import progress
+from hf_encls.training.resuming import last_checkpoint, progress
 
 LOG = "log.txt"
 POLL_S = 1.0
@@ -36,27 +35,13 @@ def check_settings(cells: Sequence[Cell], folder: Path, report_only: bool = Fals
                 )
 
 
-def common_options(folder: Path, presets: Sequence[str], names: Sequence[str]) -> dict[str, object]:
-    """What the finished cells of `presets` were trained with: those of the options `names` that are set.
-
-    Raises `ValueError` when two cells differ in one of them.
-    """
-    values: dict[str, dict[object, Path]] = {name: {} for name in names}
+def common_options(folder: Path, presets: Sequence[str], names: Collection[str]) -> dict[str, object]:
+    """Those of the options `names` that finished cells of `presets` were trained with; `check_settings` refuses others."""
+    options: dict[str, object] = {}
     for file in sorted(folder.glob(f"*/*/**/{SETTINGS}")):
-        if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
-            continue
-        settings = CellSettings.read(file)
-        for name in names:
-            if name != "hop_length" or settings.codec is None:  # a codec's features have none
-                values[name].setdefault(settings.options.get(name), file.parent)
-    for name, folders in values.items():
-        if len(folders) > 1:
-            (first, first_folder), (second, second_folder) = list(folders.items())[:2]
-            raise ValueError(
-                f"expected one setting of {name} in {folder}, found {first} in {first_folder} and {second} in "
-                f"{second_folder}: say which one the report is of, or give another `output_dir`"
-            )
-    return {name: value for name, folders in values.items() for value in folders if value is not None}
+        if file.relative_to(folder).parts[1] in presets and (file.parent / RESULTS).is_file():
+            options = CellSettings.read(file).options | options
+    return {name: value for name, value in options.items() if name in names}
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Sequence[str]]) -> dict[str, str]:
@@ -65,17 +50,25 @@ def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Seq
     `command` is the command line that trains the cell in a folder by the settings that are in it. A cell that fails does
     not stop the others. `check_settings` comes first.
     """
+    work = {folder / cell.id: _work(cell) for cell in cells}
     todo = [cell for cell in cells if not (folder / cell.id / RESULTS).is_file()]
-    total, left = (sum(map(_work, each)) for each in (cells, todo))
     failed = {}
+
+    def done() -> float:
+        return sum(_share(place) * values for place, values in work.items())
+
+    def advance() -> None:
+        bar.update(max(0.0, done() - bar.n))
+        bar.refresh()
+
     layout = "{l_bar}{bar}| {elapsed} so far, {remaining} left"
     # The mean speed of this start: progress comes in lumps, one for each checkpoint.
-    with tqdm(total=total, initial=total - left, desc="the whole grid", bar_format=layout, smoothing=0) as bar:
+    with tqdm(total=sum(work.values()), initial=done(), desc="the whole grid", bar_format=layout, smoothing=0) as bar:
         bar.write(f"{len(cells)} cells, {len(cells) - len(todo)} of them finished")
         for number, cell in enumerate(todo, len(cells) - len(todo) + 1):
             bar.write(f"[{number}/{len(cells)}] {cell.title}")
             started = time.monotonic()
-            error = _run(cell, folder / cell.id, command, bar)
+            error = _run(cell, folder / cell.id, command, advance)
             if error is None:
                 test = Results.of(folder / cell.id).test
                 scores = f"{test.window.accuracy:.3f} of windows, {test.clip.accuracy:.3f} of clips"
@@ -86,45 +79,37 @@ def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Seq
     return failed
 
 
-def _run(cell: Cell, folder: Path, command: Callable[[Path], Sequence[str]], bar: tqdm) -> str | None:
+def _run(
+    cell: Cell, folder: Path, command: Callable[[Path], Sequence[str]], advance: Callable[[], object]
+) -> str | None:
+    """Run a cell, calling `advance` meanwhile; returns the last line that a failed one said, of an error what it was."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(cell.settings.as_dict(), folder / SETTINGS)
-    before, share = bar.n, _share(folder)
-    bar.update(share * _work(cell))
-    if not bar.disable:  # done in an earlier start: it says nothing about the speed of this one
-        bar.initial += share * _work(cell)
     with (folder / LOG).open("ab") as log:
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command(folder), stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             while process.poll() is None:
                 time.sleep(POLL_S)
-                bar.update(max(0.0, before + _share(folder) * _work(cell) - bar.n))
-                bar.refresh()
-        except BaseException:
+                advance()
+        finally:
             process.terminate()
             process.wait()
-            raise
-    bar.update(before + _work(cell) - bar.n)
+        advance()
     if process.returncode == 0 and (folder / RESULTS).is_file():
         return None
-    return last_words(folder / LOG) or f"ended with status {process.returncode}"
+    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
+    return lines[-1].strip() if lines else f"ended with status {process.returncode}"
 
 
 def _work(cell: Cell) -> float:
-    """Multiply-adds of the whole run, roughly: what the time left is estimated by."""
+    """Values that go through the network in the whole run, which its time follows roughly."""
     config = cell.network()
-    windows = max(1.0, cell.dataset.seconds / config.step_s)
-    return multiply_adds(config)["training"] * windows * float(cell.preset.options["num_train_epochs"])
+    values = config.num_bands * config.num_frames * cell.dataset.seconds / config.step_s
+    return values * float(cell.preset.options["num_train_epochs"])
 
 
 def _share(folder: Path) -> float:
-    """The share of a cell's training that its newest checkpoint has behind it."""
-    shares = [progress(checkpoint) for checkpoint in folder.glob("checkpoint-*")]
-    return max((share for share in shares if share is not None), default=0.0)
-
-
-def last_words(log: Path) -> str:
-    """The last line of a log: of an error, the one that says what it was."""
-    lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    """The share of a cell's training that is done: all of it, or what its newest checkpoint has behind it."""
+    checkpoint = last_checkpoint(folder)
+    return 1.0 if (folder / RESULTS).is_file() else (checkpoint and progress(checkpoint)) or 0.0

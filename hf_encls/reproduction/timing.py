@@ -18,6 +18,7 @@ from hf_encls.reproduction.cells import FinishedCell
 
 REPEATS = 7
 PARTS = ("representation", "classification")
+KEPT_SHAPE = {"settings": dict, "measured": {"*": {"rounds": [dict.fromkeys(PARTS, float)]}}}
 
 
 def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[dict]:
@@ -28,12 +29,12 @@ def timing_rows(runs: Sequence[FinishedCell], clips: int, folder: Path) -> list[
     """
     first: dict[str, dict[str, FinishedCell]] = {}
     for run in runs if clips else ():
-        if not run.cell.preset.variant:
-            first.setdefault(run.cell.dataset.key, {}).setdefault(run.cell.input.key, run)
+        if not run.preset.variant:
+            first.setdefault(run.dataset.key, {}).setdefault(run.input.key, run)
     rows = []
     for dataset, by_input in first.items():
         for entry, measured in _measured(by_input, clips, folder / f"{dataset}.json").items():
-            rows.append({"dataset": dataset, "input": entry, "cell": by_input[entry].cell.id} | summary(measured))
+            rows.append({"dataset": dataset, "input": entry, "cell": by_input[entry].id} | summary(measured))
     return rows
 
 
@@ -42,7 +43,7 @@ def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> d
     first = next(iter(by_input.values()))
     chosen = first.test_clips[:: max(1, len(first.test_clips) // clips)][:clips]  # evenly spread over their names
     settings = {
-        "cells": {entry: first.cell.id for entry, first in by_input.items()},
+        "cells": {entry: first.id for entry, first in by_input.items()},
         "codecs": {entry: first.results.codec and first.results.codec.hash for entry, first in by_input.items()},
         "clips": chosen,
         "repeats": REPEATS,
@@ -50,9 +51,9 @@ def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> d
         "threads": torch.get_num_threads(),
         "processor": processor(),
     }
-    kept = read_record(file) if file.is_file() else {}
+    kept = read_record(file, KEPT_SHAPE) if file.is_file() else {}
     if kept.get("settings") != settings:
-        paths = [Path(first.cell.dataset.files[clip][0]) for clip in chosen]
+        paths = [Path(first.dataset.files[clip][0]) for clip in chosen]
         folders = {entry: first.folder for entry, first in by_input.items()}
         kept = {"settings": settings, "measured": inference_times(folders, paths, REPEATS, settings["device"])}
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,13 +62,11 @@ def _measured(by_input: Mapping[str, FinishedCell], clips: int, file: Path) -> d
 
 
 def summary(measured: Mapping) -> dict:
-    """A measurement as the report's row holds it; one that could not be made has its reason.
+    """A measurement as the report's row holds it.
 
     Added are the median over the rounds of each part and of their sum (`total`), in seconds and in `ms`, and `spread` and
     `ms_spread`: the fastest and the slowest round.
     """
-    if "rounds" not in measured:
-        return dict(measured)
     rounds = pd.DataFrame(measured["rounds"])[list(PARTS)].assign(total=lambda parts: parts.sum(axis="columns"))
     medians = rounds.median().to_dict()
     spread = {part: [min(each), max(each)] for part, each in rounds.to_dict("list").items()}
@@ -88,17 +87,16 @@ def inference_times(
     a busy moment of the machine meets all of them, and a round that is not counted comes first. Models with the same
     network on windows of the same shape share one measurement of the classification: its time is the same.
 
-    A model that was saved without its codec has a `reason` in place of rounds.
+    Raises `ValueError` for a model that was saved without its codec.
     """
     models = {name: EnclsForAudioClassification.from_pretrained(folder) for name, folder in folders.items()}
-    lacking = {
-        name: {
-            "reason": f"expected a model with its codec, found one without ({model.config.codec_id}): train it again"
-        }
-        for name, model in models.items()
-        if model.frontend is None
-    }
-    models = {name: model.to(device).eval() for name, model in models.items() if name not in lacking}
+    for name, model in models.items():
+        if model.frontend is None:
+            raise ValueError(
+                f"expected a model with its codec in {folders[name]}, found one without ({model.config.codec_id}): remove "
+                "the folder, and it is trained again"
+            )
+    models = {name: model.to(device).eval() for name, model in models.items()}
     audio = [(samples.mean(axis=1), hz) for samples, hz in map(read, clips)]
     seconds = sum(len(waveform) / hz for waveform, hz in audio)
     windows = {name: _represent(model, audio, device) for name, model in models.items()}
@@ -119,7 +117,7 @@ def inference_times(
         parts = {part: times[owner, part] for part, owner in zip(PARTS, (name, leader[name]), strict=True)}
         rounds = [{part: each[index] / seconds for part, each in parts.items()} for index in range(repeats)]
         measured[name] = {"rounds": rounds, "classification_of": leader[name], **conditions}
-    return {name: (lacking | measured)[name] for name in folders}
+    return measured
 
 
 def _represent(model: EnclsForAudioClassification, audio: Sequence[tuple], device: str) -> list[torch.Tensor]:

@@ -12,8 +12,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_encls.files import move_into_place, write_json
 from hf_encls.files.records import RecordError, read_record
 from hf_encls.training.places import LAST, NOTHING, SETTINGS
-from hf_encls.training.recipe import with_whole_recipe
 from hf_encls.training.results import RESULTS
+from hf_encls.training.settings import changed_settings
 
 STATE = "trainer_state.json"  # the last file of a checkpoint: without it, the checkpoint is broken
 STATE_SHAPE = {
@@ -234,14 +234,10 @@ def _from_path(checkpoint: Path, folder: Path, settings: Mapping, one_of_several
 def _check_same(folder: Path, settings: Mapping) -> None:
     if not (folder / SETTINGS).is_file():
         return
-    # Of version 0.1, which had no other.
-    earlier = with_whole_recipe({"head": "mnist", "recipe": {}} | read_record(folder / SETTINGS))
-    settings = with_whole_recipe(settings)
-    # A name that is missing there was not written down yet when that run began.
-    changed = [name for name in settings if name not in LENGTH and name in earlier and earlier[name] != settings[name]]
+    changed = [name for name in changed_settings(read_record(folder / SETTINGS), settings) if name not in LENGTH]
     if changed:
         raise ValueError(
-            f"the run in {folder} is another one (it differs in {', '.join(sorted(changed))}): resume it with its own "
+            f"the run in {folder} is another one (it differs in {', '.join(changed)}): resume it with its own "
             "settings, or take another `output_dir`"
         )
 

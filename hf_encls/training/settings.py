@@ -10,7 +10,7 @@ from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
 from hf_encls.features.extraction import feature_identity
 from hf_encls.model.configuration_encls import HEAD_OPTIONS, HEADS, EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
-from hf_encls.training.recipe import FOR_FITTED, Recipe
+from hf_encls.training.recipe import FOR_FITTED, Recipe, with_whole_recipe
 
 # Of transformers' arguments, those that a result depends on.
 OPTIMISATION = (
@@ -55,6 +55,16 @@ def asked_settings(
         "calibrate": args.calibrate,
         "unknown": args.unknown,
     }
+
+
+def changed_settings(earlier: Mapping, settings: Mapping) -> list[str]:
+    """The names, in order, in which a run is another one than the `earlier`, whose settings were written down.
+
+    A name that is missing there was not written down yet when that run began.
+    """
+    # Version 0.1 had no other head and no recipe.
+    earlier, settings = with_whole_recipe({"head": "mnist", "recipe": {}} | earlier), with_whole_recipe(settings)
+    return sorted(name for name in settings.keys() & earlier.keys() if earlier[name] != settings[name])
 
 
 def _fingerprint(windows: Dataset) -> str:

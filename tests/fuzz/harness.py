@@ -41,7 +41,7 @@ class Result:
 class Case:
     """A call, what its message may name, and whether a result can be (`check` returns what is wrong with it).
 
-    `args` are those of `hf-encls`; a callable is a program behind the door that scripts have. `accepts` is a text that
+    `args` are those of `hf-encls`; a callable is a program as scripts run one. `accepts` is a text that
     stands for success although the status is another: a push that would have begun, say.
     """
 
@@ -129,12 +129,12 @@ def judge(case: Case) -> Verdict:
 
 
 def _status(args: list[object] | Callable[[], object]) -> int:
-    from hf_encls.commands import cli, door
+    from hf_encls.commands import cli, errors
 
     if not callable(args):
         return cli.main([str(each) for each in args])
     try:
-        door.run(args)
+        errors.run_program(args)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

@@ -92,12 +92,13 @@ class Grid:
 
     def prepare(self, root: Path) -> None:
         _sounds(root)
-        from hf_encls.reproduction import runner, training
+        from hf_encls.commands.reproduce_cell import train_cell
+        from hf_encls.reproduction import runner
 
         def here(cell, folder: Path, *args: object) -> None:
             folder.mkdir(parents=True)
             runner.write_json(cell.settings.as_dict(), folder / runner.SETTINGS)
-            training.train_cell(cell.settings, folder, str(root / "cache"))
+            train_cell(cell.settings, folder, str(root / "cache"))
 
         runner._run = here  # a process for each cell would import everything again
         args = [*self.args, "--esc50", root / "sounds", "--epochs", 1, "--timing_clips", 1]

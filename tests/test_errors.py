@@ -1,4 +1,4 @@
-"""Every door: what is wrong with files, places, devices, disks and the Hub is one line that names it, and no traceback."""
+"""Every program: what is wrong with files, places, devices, disks and the Hub is one line, which names it; no traceback."""
 
 import ast
 import errno
@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from small_models import save_small_model, small_codec
 
-from hf_encls.commands import cli, door
+from hf_encls.commands import cli, errors
 from hf_encls.commands.outputs import output_file
 from hf_encls.files import writing
 from hf_encls.files.records import RecordError, read_record
@@ -236,7 +236,7 @@ def test_an_error_of_the_system_names_the_file(number, said, capsys):
         with writing("results/model"):
             raise OSError(number, os.strerror(number))
 
-    assert door.guarded(main, "") == 1
+    assert errors.exit_status(main, "") == 1
     err = capsys.readouterr().err
     assert err.startswith("error: results/model: ") and said in err and err.count("\n") == 1
 
@@ -256,11 +256,11 @@ def test_memory_network_and_hub_are_one_line_and_a_fault_is_not_hidden(capsys):
         def main(error=error):
             raise error
 
-        assert door.guarded(main, "") == 1
+        assert errors.exit_status(main, "") == 1
         err = capsys.readouterr().err
         assert said in err and err.count("\n") == 1
     with pytest.raises(TypeError):
-        door.guarded(lambda: None + 1, "")
+        errors.exit_status(lambda: None + 1, "")
 
 
 @pytest.mark.parametrize(
@@ -396,17 +396,17 @@ def test_a_program_that_cannot_be_imported_or_is_interrupted_there_says_so(modul
     assert said in done.stderr
 
 
-def test_a_parameter_in_an_error_is_an_option_at_the_door(capsys):
+def test_a_parameter_in_an_error_becomes_an_option(capsys):
     def main():
         raise ValueError("take another `output_dir`, `overwrite=True`, or `codec_dtype=float32`; not `a b`")
 
-    assert door.guarded(main, "") == 2
+    assert errors.exit_status(main, "") == 2
     expected = "error: take another --output_dir, --overwrite, or --codec_dtype float32; not `a b`\n"
     assert capsys.readouterr().err == expected
 
 
 def test_no_sentence_below_the_commands_names_an_option():
-    rooms = Path(door.__file__).parents[1]
+    rooms = Path(errors.__file__).parents[1]
     for file in rooms.rglob("*.py"):
         if file.parent == rooms / "commands":
             continue

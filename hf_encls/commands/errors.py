@@ -1,4 +1,4 @@
-"""What every program does at its door: errors that a user can mend are one message, Ctrl-C is not a stack of lines.
+"""How every program ends: an error that a user can mend is one line, so is Ctrl-C, and the exit status says which.
 
 Exit status: 1 what the program needs is not there or cannot be used (a file, room on the disk, memory, the Hub), 2 wrong
 arguments, 130 interrupted, 143 terminated. What is none of these is a fault of the program, and keeps its stack of lines.
@@ -18,7 +18,7 @@ from types import FrameType
 from hf_encls.commands.parser import as_options
 
 # What an interrupt leaves, by program; the others say so themselves, or have nothing that is finished.
-KEPT = {
+KEPT_AFTER_INTERRUPT = {
     "codec_files": "files that were finished are kept",
     "compare_codecs": "finished cells are kept: the same command goes on from there",
     "extract_features": "finished features are in the cache: the same command goes on from there",
@@ -27,7 +27,7 @@ KEPT = {
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",
 }
-LONGEST = 2000  # letters of a message that a person reads
+LONGEST_MESSAGE = 2000  # letters of a message that a person reads
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there, or name another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "name another place, or ask for the right to use it"),
@@ -39,7 +39,7 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def ending_cleanly() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """Inside, SIGTERM raises `Terminated` where Ctrl-C raises `KeyboardInterrupt`; it changes nothing outside."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -55,14 +55,14 @@ def ending_cleanly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-def run(main: Callable[[], object]) -> None:
-    """Call `main` and end the program with what `guarded` says, where that is not 0."""
-    status = guarded(main, program_of(main))
+def run_program(main: Callable[[], object]) -> None:
+    """Call `main` and end the program with its `exit_status`, where that is not 0."""
+    status = exit_status(main, _module_of(main))
     if status:
         sys.exit(status)
 
 
-def guarded(call: Callable[[], object], program: str) -> int:
+def exit_status(call: Callable[[], object], program: str) -> int:
     """The exit status of `call`, once what went wrong is said in one line; its own number, where it returns one.
 
     `program` is the module whose work an interrupt leaves behind.
@@ -71,40 +71,40 @@ def guarded(call: Callable[[], object], program: str) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with ending_cleanly():
+        with sigterm_as_interrupt():
             status = call()
         sys.stdout.flush()
         return status if isinstance(status, int) and not isinstance(status, bool) else 0
     except ValueError as error:
         text = as_options(str(error))
-        if len(text) > LONGEST:  # a value that a damaged file holds, say
-            text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 4 :]}"
+        if len(text) > LONGEST_MESSAGE:  # a value that a damaged file holds, say
+            text = f"{text[: LONGEST_MESSAGE // 2]} [...] {text[-LONGEST_MESSAGE // 4 :]}"
         print(f"error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{interrupted(program)}", file=sys.stderr)
-        return status_of(stop)
+        print(f"\n{interrupt_message(program)}", file=sys.stderr)
+        return 143 if isinstance(stop, Terminated) else 130  # as a shell calls the end by that signal
     except BrokenPipeError:  # the reader, `head` say, has gone
-        _forget_output()
+        _discard_output()
         return 1
     except Exception as error:
-        line = line_of(error)
+        line = error_message(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             return 1
-        _forget_output()
+        _discard_output()
         return 1
 
 
-def line_of(error: Exception) -> str | None:
+def error_message(error: Exception) -> str | None:
     """What to tell a user of the disk, the memory, the Hub, the installation; None for a fault of the program."""
     if isinstance(error, OSError):
         if error.errno is None:  # the Hub's, and those that libraries make of it
             text = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            return text if " " in text else f"{text[:LONGEST]}: this cannot be found or used"  # a name alone
+            return text if " " in text else f"{text[:LONGEST_MESSAGE]}: this cannot be found or used"  # a name alone
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         reason = error.strerror or os.strerror(error.errno)
         todo = ADVICE.get(error.errno)
@@ -119,24 +119,19 @@ def line_of(error: Exception) -> str | None:
     return None
 
 
-def status_of(stop: KeyboardInterrupt) -> int:
-    """What a shell calls the end by that signal: 143 for SIGTERM, 130 for Ctrl-C."""
-    return 143 if isinstance(stop, Terminated) else 130
-
-
-def program_of(main: Callable) -> str:
+def _module_of(main: Callable) -> str:
     """The module that a function was written in; `__module__` is `__main__` for a script."""
     code = getattr(main, "__code__", None)
     return Path(code.co_filename).stem if code else ""
 
 
-def interrupted(program: str) -> str:
+def interrupt_message(program: str) -> str:
     """The line for Ctrl-C and SIGTERM: what of the program's work is kept, where that is so."""
-    kept = KEPT.get(program.rpartition(".")[2])
+    kept = KEPT_AFTER_INTERRUPT.get(program.rpartition(".")[2])
     return f"interrupted; {kept}" if kept else "interrupted"
 
 
-def _forget_output() -> None:
+def _discard_output() -> None:
     """What could not be written to the terminal's side is not tried again at the end of the process."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
