@@ -89,7 +89,7 @@ def test_a_cell_without_scores_of_clips_is_damaged(tmp_path: Path):
     file = tmp_path / cells[1].id / "results.json"
     results = json.loads(file.read_text())
     file.write_text(json.dumps(results | {"test": results["test"] | {"clip": None}}))
-    with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: expected scores of the clips"):
+    with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: expected scores of the test clips"):
         report(tmp_path, cells)
 
 

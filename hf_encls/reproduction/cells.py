@@ -42,7 +42,7 @@ class CellResults(Results):
         """
         results = super().from_dict(values, where)
         if results.test.clip is None:
-            raise RecordError(f"{where} is damaged: expected scores of the clips of `test`, found none")
+            raise RecordError(f"{where} is damaged: expected scores of the test clips, found none")
         epochs = [row["epoch"] for row in results.history]
         if results.epochs < 1 or epochs != list(range(1, results.epochs + 1)):
             raise RecordError(
