@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -414,6 +415,32 @@ def test_mel_is_to_the_bit_what_caches_hold(kind, window_s, duration_s):
     if kind == "log_mel":
         expected = 10 * expected.clamp_min(1e-10).log10()
     assert torch.equal(mel.windows([wave])[0], expected.unflatten(1, (len(pieces), -1)).transpose(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "window_s"), [(512, 64, 1.0), (1024, 512, 1.0), (512, 128, 0.2), (4096, 64, 0.5)]
+)
+@pytest.mark.parametrize("kind", ["mel", "log_mel"])
+def test_mel_uses_its_memory_again_and_nobody_sees_it(kind, n_fft, hop, window_s):
+    """In and outside inference mode, for clips of other lengths, from several threads, and after a copy."""
+    config = EnclsConfig(
+        features=kind,
+        sampling_rate=16_000,
+        window_s=window_s,
+        step_s=window_s,
+        n_fft=n_fft,
+        hop_length=hop,
+        num_bands=20,
+    )
+    waves = [noise(length, length) for length in (40_000, 16_000, 16_000, 8_000, 52_345)]
+    expected = [frontend_of(config, None).windows([wave])[0] for wave in waves]
+    mel = frontend_of(config, None)
+    with torch.inference_mode():
+        found = [mel.windows([wave])[0] for wave in waves]
+    found += [mel.windows([wave])[0] for wave in waves] + copy.deepcopy(mel).windows(waves)
+    with ThreadPoolExecutor(4) as pool:
+        found += [windows for each in pool.map(lambda _: mel.windows(waves), range(8)) for windows in each]
+    assert all(torch.equal(*pair) for pair in zip(found, expected * (len(found) // len(waves)), strict=True))
 
 
 def test_mel_groups_its_filters_once_and_asks_its_configuration_little(monkeypatch):

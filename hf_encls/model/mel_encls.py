@@ -14,7 +14,8 @@ from .windows_encls import WindowStream, cut, cut_in_graph
 
 MIN_POWER = 1e-10  # librosa's and torchaudio's floor for decibels: silence is -100 dB
 ROUNDING_DB = 2**-5  # of half precision, of levels of 64 to 128 dB
-FRAMES_AT_ONCE = 512  # of a mel spectrogram: they and their bins stay in the cache of a core
+SAMPLES_AT_ONCE = 3 << 15  # of tapered frames: they and their spectra stay in the cache of a core
+MOST_PARTS = 768  # of a sum: those of more are made in blocks that depend on the number of columns
 
 
 class Mel(Representation):
@@ -38,6 +39,7 @@ class Mel(Representation):
         self.taper = nn.Buffer(_taper(config))
         self.groups = list(_filter_groups(filters))
         self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
+        self._kept: dict[str, _Room] = {}  # the last one, while nobody uses it
 
     def reset(self) -> None:
         config = self.config
@@ -93,7 +95,7 @@ class Mel(Representation):
         return windows * 10 ** (gain_db / 10)
 
     def windows(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        window, step = self.config.window_samples, self.config.step_samples
+        window, step = self.config.window_units, self.config.step_units  # of one sample
         return [self.spectrum(cut(waveform[None], window, step)[:, 0]) for waveform in waveforms]
 
     def stream(self, blocks: Iterator[torch.Tensor], piece_s: float | None = None) -> Iterator[torch.Tensor]:
@@ -109,29 +111,39 @@ class Mel(Representation):
     def spectrum(self, pieces: torch.Tensor) -> torch.Tensor:
         """(W, samples) -> (W, bands, T)."""
         # Of the constants and the pieces: looking up attributes of a configuration takes longer than some of the work.
-        (_, bands), n_fft, hop = self.filters.shape, len(self.taper), self.config.hop_length
-        frames = (pieces.shape[-1] - n_fft) // hop + 1
-        mel = pieces.new_empty(len(pieces), bands, frames)
-        together = max(1, (FRAMES_AT_ONCE if pieces.device.type == "cpu" else 1 << 16) // frames)
-        # One block for all parts: what is written again and again stays in the cache.
-        tapered = pieces.new_empty(min(together, len(pieces)), frames, n_fft)
-        weights = self._weights()
-        for start in range(0, len(pieces), together):
-            part = pieces[start : start + together].unfold(-1, n_fft, hop)
-            here = torch.mul(part, self.taper, out=tapered[: len(part)])
-            power = torch.view_as_real(torch.fft.rfft(here.flatten(0, 1))).square_().flatten(1).T
-            out = mel[start : start + together]
-            # Of one window the products are written where they belong.
-            columns = out[0] if len(out) == 1 else out.new_empty(bands, power.shape[1])
-            for weight, rows, used in weights:
-                if weight is None:
-                    columns[rows] = 0
-                else:
-                    torch.mm(weight, power[used], out=columns[rows])
-            columns = self.scaled(columns)
-            if columns.data_ptr() != out.data_ptr():
-                out.copy_(columns.unflatten(1, (len(out), frames)).transpose(0, 1))
+        taper = self.taper
+        pieces = pieces.unfold(-1, len(taper), self.config.hop_length)
+        mel = pieces.new_empty(len(pieces), self.filters.shape[1], pieces.shape[1])
+        if not len(pieces):
+            return mel
+        (together, size), weights = self._at_once(pieces), self._weights()
+        room = self._kept.pop("room", None)  # whoever computes beside us makes another one
+        for part, out in zip(pieces.split(together), mel.split(together), strict=True):
+            if room is None or room.made_for != (part.shape, size, part.dtype, part.device):
+                with torch.inference_mode(False):  # so that it can be written in either mode
+                    room = _Room(part, size, weights)
+            for start, products in zip(room.starts, room.products, strict=True):
+                torch.mul(part.narrow(1, start, size), taper, out=room.tapered)
+                torch.square(torch.view_as_real(torch.fft.rfft(room.tapered)), out=room.squares)
+                for (weight, _, _), parts, product in zip(weights, room.parts, products, strict=True):
+                    if weight is None:
+                        product.zero_()
+                    else:
+                        torch.mm(weight, parts, out=product)
+            self.scaled(room.mel, out)
+        if pieces.device.type == "cpu":
+            self._kept["room"] = room
         return mel
+
+    def _at_once(self, frames: torch.Tensor) -> tuple[int, int]:
+        """Of frames (W, T, n_fft): how many windows are transformed at once, and how many frames of each."""
+        _, count, n_fft = frames.shape
+        if frames.device.type != "cpu":
+            return max(1, (1 << 16) // count), count
+        if max(used.stop - used.start for _, used in self.groups) > MOST_PARTS:
+            return max(1, 512 // count), count
+        most = max(1, SAMPLES_AT_ONCE // n_fft)
+        return max(1, most // count), math.ceil(count / math.ceil(count / most))
 
     def windows_in_graph(self, waveforms: torch.Tensor) -> torch.Tensor:
         pieces = cut_in_graph(waveforms, self.config.window_samples, self.config.step_samples)
@@ -158,9 +170,9 @@ class Mel(Representation):
             self._prepared = (state, filters.detach(), groups)
         return self._prepared[2]
 
-    def scaled(self, power: torch.Tensor) -> torch.Tensor:
-        """Mel power of any shape -> the values of the features; `power` may be overwritten."""
-        return power
+    def scaled(self, power: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Mel power of any shape -> the values of the features, in `out` where it is given; `power` may be overwritten."""
+        return power if out is None else out.copy_(power)
 
 
 class LogMel(Mel):
@@ -189,9 +201,35 @@ class LogMel(Mel):
             floor, least = floor_db, floor_db + ROUNDING_DB
         return torch.where(windows > least, (windows + gain_db).clamp_min(floor), windows)
 
-    def scaled(self, power: torch.Tensor) -> torch.Tensor:
+    def scaled(self, power: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         floor_db = self.config.floor_db
-        return power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_().mul_(10)
+        levels = power.clamp_min_(MIN_POWER if floor_db is None else 10 ** (floor_db / 10)).log10_()
+        return levels.mul_(10) if out is None else torch.mul(levels, 10, out=out)
+
+
+class _Room:
+    """Memory and views of it for windows of frames (W, T, n_fft), `size` frames of each at once.
+
+    Written again and again it stays in the cache, and making the views takes as long as some of the work.
+    """
+
+    def __init__(self, frames: torch.Tensor, size: int, weights: list[tuple[torch.Tensor | None, slice, slice]]):
+        self.made_for = frames.shape, size, frames.dtype, frames.device
+        windows, count, n_fft = frames.shape
+        bins = n_fft // 2 + 1
+        # The squares (of real and imaginary parts) lie where the tapered frames were before them.
+        memory = frames.new_empty(windows * size * bins * 2)
+        self.tapered = memory[: windows * size * n_fft].view(windows, size, n_fft)
+        self.squares = memory.view(windows, size, bins, 2)
+        columns = memory.view(windows * size, bins * 2).T
+        # Of each group of bands.
+        self.parts = [columns.narrow(0, used.start, used.stop - used.start) for _, _, used in weights]
+        bands = [rows.stop - rows.start for _, rows, _ in weights]
+        mel = frames.new_empty(sum(bands), windows * count)
+        self.mel = mel.view(sum(bands), windows, count).transpose(0, 1)
+        # All blocks have one size, so that these views are for all: the last one has some frames of the one before it.
+        self.starts = [min(start, count - size) for start in range(0, count, size)]
+        self.products = [mel.narrow(1, windows * start, windows * size).split(bands) for start in self.starts]
 
 
 def _taper(config: PreTrainedConfig) -> torch.Tensor:
@@ -247,5 +285,15 @@ def _filter_groups(filters: np.ndarray) -> Iterator[tuple[slice, slice]]:
     No parts at all, `slice(0, 0)`, where the bands are empty.
     """
     for start in range(0, filters.shape[1], 16):
-        used = np.flatnonzero(filters[:, start : start + 16].any(axis=1))
-        yield slice(start, start + 16), slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)
+        _, used = _group(filters, start, 16)
+        # Sums of more parts than that are made in blocks, and halves would round otherwise.
+        halves = 96 < used.stop - used.start <= 256
+        yield from (
+            (_group(filters, each, 8) for each in (start, start + 8)) if halves else [_group(filters, start, 16)]
+        )
+
+
+def _group(filters: np.ndarray, start: int, width: int) -> tuple[slice, slice]:
+    used = np.flatnonzero(filters[:, start : start + width].any(axis=1))
+    bands = slice(start, min(start + width, filters.shape[1]))
+    return bands, slice(2 * int(used[0]), 2 * int(used[-1]) + 2) if len(used) else slice(0, 0)
