@@ -1,8 +1,10 @@
 """Each fast path gives what the plain one gives, on random lengths: the packed and tiled codec, streams, mel, windows."""
 
 import copy
+import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -441,6 +443,16 @@ def test_mel_uses_its_memory_again_and_nobody_sees_it(kind, n_fft, hop, window_s
     with ThreadPoolExecutor(4) as pool:
         found += [windows for each in pool.map(lambda _: mel.windows(waves), range(8)) for windows in each]
     assert all(torch.equal(*pair) for pair in zip(found, expected * (len(found) // len(waves)), strict=True))
+
+
+@pytest.mark.parametrize("pickler", [pickle, ForkingPickler])
+def test_mel_that_goes_to_another_process_computes_the_same_in_memory_of_its_own(pickler):
+    """As `datasets.map` and a DataLoader's workers pickle it, when it has computed already."""
+    mel, wave = frontend_of(EnclsConfig(features="log_mel", sampling_rate=16_000), None), noise(16_000, 1)
+    expected = mel.windows([wave])[0]
+    other = pickle.loads(pickler.dumps(mel))
+    assert not other._kept and mel._kept
+    assert torch.equal(other.windows([wave])[0], expected) and torch.equal(mel.windows([wave])[0], expected)
 
 
 def test_mel_groups_its_filters_once_and_asks_its_configuration_little(monkeypatch):

@@ -41,7 +41,15 @@ def test_a_folder_of_ones_own_is_learned_as_measured_best(tones, capsys):
 
 @pytest.mark.parametrize(
     "more",
-    ["--head mnist", "--recipe paper", "--protocol paper", "--num_train_epochs 3", "--learning_rate 0.01", "--bf16"],
+    [
+        "--head mnist",
+        "--recipe paper",
+        "--protocol paper",
+        "--num_train_epochs 3",
+        "--learning_rate 0.01",
+        "--bf16",
+        "--resume_from_checkpoint last",
+    ],
 )
 def test_who_says_how_gets_the_papers_way(tones, more, capsys):
     assert chosen("--data_dir", str(tones), "--features", "log_mel", *more.split()) == PAPER
@@ -66,6 +74,12 @@ def test_a_settings_file_says_the_same(tones, tmp_path):
     model_args, data_args, training_args = parse([str(file)])
     assert (model_args.head, training_args.recipe, data_args.floor_db) == ("modulation", "recommended", -50.0)
     assert data_args.window_of_clips
+
+
+def test_a_settings_file_that_resumes_nothing_names_no_network(tones, tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"data_dir": str(tones), "resume_from_checkpoint": False, "report_to": "none"}))
+    assert parse([str(file)])[0].head == "modulation"
 
 
 @pytest.mark.parametrize(

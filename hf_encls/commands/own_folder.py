@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_encls.data.load import FOLDER, recognise
+from hf_encls.training.places import NOTHING
 from hf_encls.training.settings import OPTIMISATION
 
 DEFAULTS = {"head": "modulation", "recipe": "recommended"}
@@ -30,6 +31,8 @@ def defaults(options: Mapping[str, object]) -> dict[str, object]:
     """
     named = {name for name, value in options.items() if value is not None}
     if {"head", "recipe", "dataset", "labels"} & named or OF_NETWORKS & named or options.get("protocol") == "paper":
+        return {}
+    if options.get("resume_from_checkpoint") not in NOTHING:  # a head that is fitted at once leaves no checkpoint
         return {}
     folder = options.get("data_dir")
     if not folder or (options.get("data_name") or recognise(str(folder))) != FOLDER:

@@ -41,6 +41,10 @@ class Mel(Representation):
         self._prepared: tuple | None = None  # of `_weights`; never part of a checkpoint
         self._kept: dict[str, _Room] = {}  # the last one, while nobody uses it
 
+    def __getstate__(self) -> dict:
+        # Pickled, the views of one memory would come back as memories of their own; given to a process, as its memory too.
+        return self.__dict__ | {"_prepared": None, "_kept": {}}
+
     def reset(self) -> None:
         config = self.config
         filters = mel_filters(config.n_fft, config.num_bands, config.sampling_rate)
