@@ -74,6 +74,9 @@ def test_a_settings_file_says_the_same(tones, tmp_path):
     model_args, data_args, training_args = parse([str(file)])
     assert (model_args.head, training_args.recipe, data_args.floor_db) == ("modulation", "recommended", -50.0)
     assert data_args.window_of_clips
+    file.write_text(json.dumps({"data_dirs": str(tones)}))
+    with pytest.raises(ValueError, match="found 'data_dirs', which is not known; did you mean data_dir"):
+        parse([str(file)])
 
 
 def test_a_settings_file_that_resumes_nothing_names_no_network(tones, tmp_path):

@@ -90,6 +90,8 @@ def prepare(
         check_clips(clips)
     if args.window_of_clips:
         args, config = replace(args, window_s=window_for(clips)), None
+        if state.is_main_process:
+            print(f"windows of {args.window_s:g} s", flush=True)
     name = _codec_asked_for(args)
     if name is not None and codec is None:
         codec = load_codec(name, args.codec_revision)

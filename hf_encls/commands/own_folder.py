@@ -52,7 +52,7 @@ def text(settings: Mapping[str, object], chooses_window: bool) -> str:
     named = " ".join(
         f"--{name} {value:g}" if name in LOG_MEL else f"--{name} {value}" for name, value in settings.items()
     )
-    windows = ", windows of 5, 2 or 1 s, as long as most clips" if chooses_window else ""
+    windows = ", windows of 5, 2 or 1 s, the longest that half of the clips fill" if chooses_window else ""
     return (
         f"a folder of your own, and nothing says how to learn: {named}{windows}; --head mnist is the paper's network"
     )

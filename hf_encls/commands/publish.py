@@ -80,9 +80,11 @@ def main(args: list[str] | None = None) -> dict:
 
 def _check(options: PublishArguments) -> None:
     """Raise `ValueError` for options that do not fit each other, and for a folder that holds something else."""
-    if options.push_to_hub is None and (options.output_dir is None or options.model_dir is not None):
-        where = "--push_to_hub" if options.model_dir is not None else "--push_to_hub or --output_dir"
-        raise ValueError(f"expected a place to publish at, found none: name it with {where}")
+    if options.push_to_hub is None and options.model_dir is not None:
+        found = "none" if options.output_dir is None else "--output_dir, which is about features"
+        raise ValueError(f"expected a place to publish a model at, found {found}: name it with --push_to_hub")
+    if options.push_to_hub is None and options.output_dir is None:
+        raise ValueError("expected a place to publish at, found none: name it with --push_to_hub or --output_dir")
     if options.output_dir is None:
         return
     if options.model_dir is not None:

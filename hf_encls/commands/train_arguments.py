@@ -9,6 +9,7 @@ import yaml
 
 from hf_encls.commands.dataclass_options import dataclass_parser, given_options, of_options
 from hf_encls.commands.feature_arguments import FeatureArguments
+from hf_encls.commands.parser import near
 from hf_encls.files.records import read_record
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def _settings(path: Path, kinds: tuple[type, ...]) -> dict:
     needed = {name for name, kind in hints.items() if kind in (int, float, str)} - set(STRUCTURED)  # and not None
     for name, value in values.items():
         if name not in actions:
-            raise ValueError(f"{path}: expected names of options, found {name!r:.80}, which is not known")
+            raise ValueError(
+                f"{path}: expected names of options, found {name!r:.80}, which is not known{near(str(name), actions)}"
+            )
         if isinstance(value, str) and "\0" in value:  # no name of a file may hold one
             raise ValueError(f"{path}: expected {name} to be text without null characters, found {value!r:.60}")
         several = actions[name].nargs not in (None, "?")
