@@ -29,7 +29,7 @@ class Terminal:
         )
         os.close(slave)
 
-    def type(self, keys: str, until: str, timeout_s: float = 20.0) -> str:
+    def type(self, keys: str, until: str, timeout_s: float = 60.0) -> str:
         """Press keys, and read the screen until a regular expression is on it."""
         os.write(self.master, keys.encode())
         seen, end = "", time.monotonic() + timeout_s
