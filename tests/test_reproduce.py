@@ -256,16 +256,17 @@ def test_half_written_checkpoints_are_dropped(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
-def test_a_report_has_the_settings_of_finished_cells_and_refuses_several(tmp_path: Path):
-    for entry, epochs in ((MEL, 2), (LOG_MEL, 3)):
-        (cell,) = plan([data_set()], [entry], [read_preset("paper", {"num_train_epochs": epochs})], [0])
-        (tmp_path / cell.id).mkdir(parents=True)
-        write_json(cell.settings.as_dict(), tmp_path / cell.id / SETTINGS)
-        write_json({}, tmp_path / cell.id / "results.json")
-    options = runner.common_options(tmp_path, ["paper"], ["num_train_epochs"])
-    cells = plan([data_set()], [MEL, LOG_MEL], [read_preset("paper", options)], [0])
-    with pytest.raises(ValueError, match="other settings .*`num_train_epochs` [23], now [23].*: give the same ones"):
-        runner.check_settings(cells, tmp_path, report_only=True)
+def test_cells_of_several_settings_are_no_settings_of_a_report(tmp_path: Path):
+    for name, epochs in (("mel", 2), ("log_mel", 3)):
+        folder = tmp_path / "esc50" / "paper" / "paper" / name / "seed0"
+        folder.mkdir(parents=True)
+        settings = plan([data_set()], [Input("mel")], [read_preset("paper", {"num_train_epochs": epochs})], [0])[
+            0
+        ].settings
+        write_json(settings.as_dict(), folder / SETTINGS)
+        write_json({}, folder / "results.json")
+    with pytest.raises(ValueError, match="expected one setting of num_train_epochs"):
+        runner.common_options(tmp_path, ["paper"], ["num_train_epochs"])
     assert runner.common_options(tmp_path, ["recommended"], ["num_train_epochs"]) == {}
 
 

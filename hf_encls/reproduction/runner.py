@@ -36,12 +36,26 @@ def check_settings(cells: Sequence[Cell], folder: Path, report_only: bool = Fals
 
 
 def common_options(folder: Path, presets: Sequence[str], names: Collection[str]) -> dict[str, object]:
-    """Those of the options `names` that finished cells of `presets` were trained with; `check_settings` refuses others."""
-    options: dict[str, object] = {}
+    """What the finished cells of `presets` were trained with: those of the options `names` that are set.
+
+    Raises `ValueError` when two cells differ in one of them.
+    """
+    values: dict[str, dict[object, Path]] = {name: {} for name in names}
     for file in sorted(folder.glob(f"*/*/**/{SETTINGS}")):
-        if file.relative_to(folder).parts[1] in presets and (file.parent / RESULTS).is_file():
-            options = CellSettings.read(file).options | options
-    return {name: value for name, value in options.items() if name in names}
+        if file.relative_to(folder).parts[1] not in presets or not (file.parent / RESULTS).is_file():
+            continue
+        settings = CellSettings.read(file)
+        for name in names:
+            if name != "hop_length" or settings.codec is None:  # a codec's features have none
+                values[name].setdefault(settings.options.get(name), file.parent)
+    for name, folders in values.items():
+        if len(folders) > 1:
+            (first, first_folder), (second, second_folder) = list(folders.items())[:2]
+            raise ValueError(
+                f"expected one setting of {name} in {folder}, found {first} in {first_folder} and {second} in "
+                f"{second_folder}: say which one the report is of, or give another `output_dir`"
+            )
+    return {name: value for name, folders in values.items() for value in folders if value is not None}
 
 
 def run_cells(cells: Sequence[Cell], folder: Path, command: Callable[[Path], Sequence[str]]) -> dict[str, str]:
