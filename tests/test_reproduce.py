@@ -77,6 +77,9 @@ def test_a_curve_that_lacks_epochs_is_damaged(tmp_path: Path):
         write_results(tmp_path, cells[1], history=rows, epochs=2)
         with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: .* of the epochs 1 to 2, found"):
             report(tmp_path, cells)
+    write_results(tmp_path, cells[1], history=curve, epochs=10**12)  # of which no list is made
+    with pytest.raises(ValueError, match=f"epochs 1 to {10**12}, found 1, 2"):
+        report(tmp_path, cells)
     write_results(tmp_path, cells[1], history=[], epochs=0)
     with pytest.raises(ValueError, match="epochs 1 to 1, found none"):
         report(tmp_path, cells)

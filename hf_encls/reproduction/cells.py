@@ -44,7 +44,7 @@ class CellResults(Results):
         if results.test.clip is None:
             raise RecordError(f"{where} is damaged: expected scores of the test clips, found none")
         epochs = [row["epoch"] for row in results.history]
-        if results.epochs < 1 or epochs != list(range(1, results.epochs + 1)):
+        if results.epochs < 1 or len(epochs) != results.epochs or epochs != list(range(1, len(epochs) + 1)):
             raise RecordError(
                 f"{where} is damaged: expected a history of the epochs 1 to {max(1, results.epochs)}, "
                 f"found {', '.join(map(str, epochs[:10])) or 'none'}{', ...' if len(epochs) > 10 else ''}"

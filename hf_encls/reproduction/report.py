@@ -102,7 +102,7 @@ def provenance(grid: Grid, runs: Sequence[FinishedCell]) -> dict:
     epochs = sorted({run.results.epochs for run in runs})
     hops = {preset.options["hop_length"] for preset in grid.presets if preset.variant is None}
     features = {entry.features for entry in (*grid.inputs, *grid.missing_inputs)}
-    devices = ", ".join(sorted({run.results.device for run in runs})) or "none"
+    devices = ", ".join(sorted({run.results.device or "unknown" for run in runs})) or "none"
     machine = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     return {
         "command": shlex.join(["python", "scripts/reproduce_paper.py", *grid.command]),
