@@ -71,11 +71,12 @@ def test_validation_is_told_as_by_a_model_that_never_heard_it(tmp_path):
 
 
 def test_of_very_many_windows_a_part_is_fitted_to_in_which_no_class_is_missing(tmp_path, monkeypatch):
-    config = feature_config("log_mel", **LOG_MEL)
+    config = feature_config("log_mel", **LOG_MEL | {"head": "modulation"})
     windows = windows_of(config)
     whole = run_of(windows, config, tmp_path / "whole", "recommended")
     monkeypatch.setattr(fitting, "MOST_WINDOWS", 2)  # of three classes
     monkeypatch.setattr(fitting, "FEWEST_WINDOWS", 4)
+    monkeypatch.setattr(fitting, "WINDOWS", 3)  # so that blocks are left out whole
     part = run_of(windows, config, tmp_path / "part", "recommended")
     assert 12 <= part.results.fit["fit_windows"] <= 14 and 12 <= part.results.fit["refit_windows"] <= 14
     assert "fit_windows" not in whole.results.fit and whole.results.fit["refit_windows"] > 60

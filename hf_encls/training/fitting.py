@@ -167,8 +167,9 @@ def _spread(part: FeatureStore, fewest: int = 0) -> np.ndarray:
     if len(part) <= MOST_WINDOWS:
         return np.arange(len(part))
     rows = _evenly(np.arange(len(part)), MOST_WINDOWS)
-    labels = part.labels if part.labels.ndim == 2 else part.labels[:, None] == np.unique(part.labels)
-    added = [_evenly(np.flatnonzero(column == 1), fewest) for column in labels.T if (column[rows] == 1).sum() < fewest]
+    labels = part.labels
+    has_each = labels.T == 1 if labels.ndim == 2 else (labels == label for label in np.unique(labels))  # in turn: (n,)
+    added = [_evenly(np.flatnonzero(has), fewest) for has in has_each if has[rows].sum() < fewest]
     return np.unique(np.concatenate([rows, *added]))
 
 
@@ -264,6 +265,8 @@ def _vectors(
         for windows in _batches(model, part):  # a stream passes by once
             here = rows[(rows >= first) & (rows < first + len(windows))] - first
             first += len(windows)
+            if not len(here):
+                continue
             for by, vectors in zip(moves, per_move, strict=True):
                 moved = move_bands(windows[torch.from_numpy(here).to(windows.device)], by)
                 vectors.append(model.head.features(model.standardized(moved)).cpu())
