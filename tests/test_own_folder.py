@@ -30,6 +30,8 @@ def test_a_folder_of_ones_own_is_learned_as_measured_best(tones, capsys):
     assert chosen("--data_dir", str(tones), "--features", "log_mel") == ("modulation", "recommended", None, -50.0)
     assert "--head modulation" in capsys.readouterr().out
     assert chosen("--data_dir", str(tones), "--codec", "mini") == ("modulation", "recommended", None, None)
+    step = ("--data_dir", str(tones), "--features", "log_mel", "--step_s", "0.5")  # not with ten times as many windows
+    assert chosen(*step) == ("modulation", "recommended", 1.0, -50.0)
     given = ("--window_s", "0.3", "--floor_db", "-80")
     assert chosen("--data_dir", str(tones), "--features", "log_mel", *given) == (
         "modulation",

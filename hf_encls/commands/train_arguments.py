@@ -173,7 +173,7 @@ def parse(args: list[str]) -> tuple[ModelArguments, DataArguments, "EnclsTrainin
         options = given_options(kinds, args, "Train a classifier.")
     added = own_folder.defaults(options)
     model_args, data_args, training_args = of_options(kinds, options | added)
-    data_args.window_of_clips = bool(added) and "window_s" not in options
+    data_args.window_of_clips = bool(added) and not {"window_s", "step_s"} & options.keys()
     if added and training_args.process_index == 0:
         print(own_folder.text(added, data_args.window_of_clips), flush=True)
     return model_args, data_args, training_args
