@@ -18,6 +18,18 @@ def save_models(root: Path) -> Path:
     return root
 
 
+def save_parts(root: Path) -> Path:
+    """A model of log-mel, `model`, a codec, `codec`, and four clips of each of two classes, `sounds`."""
+    save_small_model(root / "model", "log_mel", window_s=0.4, step_s=0.2)
+    small_codec(24).save_pretrained(root / "codec")
+    for label in ("x", "y"):
+        (root / "sounds" / label).mkdir(parents=True)
+        for index in range(4):
+            wave = 0.1 * np.random.default_rng(index + ord(label)).standard_normal(12_000)
+            soundfile.write(root / "sounds" / label / f"{index}.wav", wave, 24_000)
+    return root
+
+
 def write_sounds(folder: Path) -> Path:
     """Three clips of two classes beside a file that is no sound."""
     for index, name in enumerate(["dogs/a b.wav", "dogs/c.flac", "cats/d.wav"]):

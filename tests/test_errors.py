@@ -10,10 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from small_models import save_small_model, small_codec
+from small_commands import save_parts
 
 from hf_encls.commands import cli, errors
 from hf_encls.commands.outputs import output_file
@@ -54,15 +52,7 @@ WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "co
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("good")
-    save_small_model(root / "model", "log_mel", window_s=0.4, step_s=0.2)
-    small_codec(24).save_pretrained(root / "codec")
-    for label in ("x", "y"):
-        (root / "sounds" / label).mkdir(parents=True)
-        for index in range(4):
-            wave = 0.1 * np.random.default_rng(index + ord(label)).standard_normal(12_000)
-            soundfile.write(root / "sounds" / label / f"{index}.wav", wave, 24_000)
-    return root
+    return save_parts(tmp_path_factory.mktemp("good"))
 
 
 def call(program: str, good: Path, here: Path, more: tuple[str, ...] = (), **places: object) -> list[str]:

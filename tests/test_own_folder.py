@@ -94,7 +94,18 @@ def test_a_window_is_as_long_as_most_clips(durations, expected):
     assert own_folder.window_for(Dataset.from_dict({"duration_s": durations})) == expected
 
 
-@pytest.mark.parametrize("features", ["log_mel", "encodec_24khz_codes"])
+@pytest.mark.parametrize("features", ["mel", "encodec_24khz_codes"])
+def test_what_was_not_measured_is_learned_as_in_the_paper(tones, features):
+    assert chosen("--data_dir", str(tones), "--features", features) == PAPER
+
+
+def test_an_option_that_is_off_asks_for_no_network(tones, tmp_path):
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"data_dir": str(tones), "bf16": False, "report_to": "none"}))
+    assert parse([str(file)])[0].head == "modulation"
+
+
+@pytest.mark.parametrize("features", ["log_mel", "encodec_24khz"])
 def test_it_trains_to_its_end(tones, features, tmp_path):
     codec = ["--codec", "mini"] if features != "log_mel" else []
     where = ["--cache_dir", str(tones.parent / "cache"), "--output_dir", str(tmp_path / "model")]

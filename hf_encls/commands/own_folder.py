@@ -9,10 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 from datasets import Dataset
 
+from hf_encls.commands.feature_arguments import FeatureArguments
 from hf_encls.data.load import FOLDER, recognise
+from hf_encls.model.names_encls import parse_features
 from hf_encls.training.places import NOTHING
 from hf_encls.training.settings import OPTIMISATION
 
+MEASURED = ("latents", "log_mel")  # power mel and codes were not
 DEFAULTS = {"head": "modulation", "recipe": "recommended"}
 LOG_MEL = {"floor_db": -50.0}
 WINDOWS_S = (5.0, 2.0, 1.0)
@@ -27,9 +30,9 @@ OF_NETWORKS = {
 
 def defaults(options: Mapping[str, object]) -> dict[str, object]:
     """What to add to the `options` of training that were given; nothing where they say how to learn, or what is learned is
-    no folder of class-named folders, or a known data set, whose numbers stand beside those of others.
+    no folder of class-named folders, a known data set, whose numbers stand beside those of others, or not `MEASURED`.
     """
-    named = {name for name, value in options.items() if value is not None}
+    named = {name for name, value in options.items() if value is not None and value is not False}
     if {"head", "recipe", "dataset", "labels"} & named or OF_NETWORKS & named or options.get("protocol") == "paper":
         return {}
     if options.get("resume_from_checkpoint") not in NOTHING:  # a head that is fitted at once leaves no checkpoint
@@ -37,7 +40,10 @@ def defaults(options: Mapping[str, object]) -> dict[str, object]:
     folder = options.get("data_dir")
     if not folder or (options.get("data_name") or recognise(str(folder))) != FOLDER:
         return {}
-    settings = DEFAULTS | (LOG_MEL if options.get("features") == "log_mel" else {})
+    kind = parse_features(options.get("features") or FeatureArguments.features)[0].kind
+    if kind not in MEASURED:
+        return {}
+    settings = DEFAULTS | (LOG_MEL if kind == "log_mel" else {})
     return {name: value for name, value in settings.items() if name not in named}
 
 

@@ -6,7 +6,7 @@
     python scripts/train.py settings.yaml                               # the same options in one file
 
 Every option of transformers' TrainingArguments works too. The output folder holds the model with its code, results.json,
-the learning curves, a confusion matrix and a card.
+a confusion matrix, the learning curves of a network, and a card.
 """
 
 import copy
@@ -85,11 +85,8 @@ def main(args: list[str] | None = None) -> Results:
         started = time.monotonic()
         inputs = _inputs(data_args, training_args.seed, network)
         features_s = time.monotonic() - started
-        folds = (
-            official_folds(inputs.windows) if data_args.protocol == "official" and data_args.fold is None else [None]
-        )
         if push_to_hub:
-            _check_publishable(inputs, folds)
+            _check_publishable(inputs, _folds(inputs, data_args))
         facts = origin(inputs, command, features_s, secrets=[training_args.hub_token])
         warning = plain_warning(facts["codec"], inputs.dataset)
         if warning and training_args.process_index == 0:

@@ -23,6 +23,7 @@ WORDS = {
     "parameters of the head": "weights of the network",
     "recipe": "how it was trained",
     "strength of the regression (C)": "strength of the regression (C)",
+    "windows of the first fit": "windows it was first fitted to, of more",
     "windows of the last fit": "windows it was fitted to at last, those of validation among them",
     "seed": "seed of all that is random",
     "epochs": "passes over the training sounds",
@@ -63,7 +64,8 @@ def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
         "parameters of the head": results.parameters and f"{results.parameters:,}",
         "recipe": results.recipe and markdown_code(results.recipe),
         "strength of the regression (C)": results.fit and f"{results.fit['C']:g}",
-        "windows of the last fit": _last_fit(results),
+        "windows of the first fit": _windows(results, "fit_windows"),
+        "windows of the last fit": _windows(results, "refit_windows"),
         "seed": results.seed,
         "epochs": results.epochs or None,
         "best epoch": results.best_epoch,
@@ -73,9 +75,9 @@ def settings_by_name(results: Results, config: Mapping) -> dict[str, str]:
     return {key: str(value).replace("|", "\\|") for key, value in settings.items() if value is not None}
 
 
-def _last_fit(results: Results) -> str | None:
-    """How many windows a head was fitted to after its validation; None where there was no such fit."""
-    count = (results.fit or {}).get("refit_windows")
+def _windows(results: Results, fit: str) -> str | None:
+    """How many windows a head was fitted to, first (where not to all) and after its validation; None where not said."""
+    count = (results.fit or {}).get(fit)
     return count and f"{count:,.0f}"
 
 

@@ -92,7 +92,7 @@ def refit(
     """Fit the classifier of a `model` that `fit` has fitted once more, to `windows`, those of validation among them.
 
     What the head measured of the training windows stays, `strength` is the `C` that `fit` chose, the rest is as there.
-    Returns `refit_windows`, how many they are.
+    Returns `refit_windows`, how many it was fitted to: of very many as many as `fit`.
     """
 
     def work() -> dict:

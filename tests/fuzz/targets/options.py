@@ -65,17 +65,9 @@ class Options:
     name, share = "options", 2.0
 
     def prepare(self, root: Path) -> None:
-        import numpy as np
-        import soundfile
-        from small_models import save_small_model, small_codec
+        from small_commands import save_parts
 
-        save_small_model(root / "model", "log_mel", window_s=0.4, step_s=0.2)
-        small_codec(24).save_pretrained(root / "codec")
-        for label in ("x", "y"):
-            (root / "sounds" / label).mkdir(parents=True)
-            for index in range(4):
-                wave = 0.1 * np.random.default_rng(index + ord(label)).standard_normal(12_000)
-                soundfile.write(root / "sounds" / label / f"{index}.wav", wave, 24_000)
+        save_parts(root)
 
     def case(self, random: Random, root: Path, work: Path) -> Case:
         program = random.choice(sorted(PROGRAMS))
