@@ -1,9 +1,6 @@
 """Prepare ESC-10, also out of a full copy of ESC-50: `--help` lists the options."""
 
-from functools import partial
-
 from hf_encls.commands.errors import run_program
-from hf_encls.commands.prepare import main
 
 if __name__ == "__main__":
-    run_program(partial(main, dataset="esc10"))
+    run_program("hf_encls.commands.prepare", dataset="esc10")

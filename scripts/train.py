@@ -8,6 +8,4 @@ from hf_encls.commands.errors import run_program
 from hf_encls.commands.train_help import answered
 
 if __name__ == "__main__" and not answered():
-    from hf_encls.commands.train import main
-
-    run_program(main)
+    run_program("hf_encls.commands.train")

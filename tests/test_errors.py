@@ -50,6 +50,9 @@ FOLDERS = ("train", "extract", "codecs", "reproduce", "pretrain")  # their outpu
 WITH_DEVICE = ("classify", "segment", "embed", "export", "encode", "decode", "compare", "demo")
 
 
+REPOSITORY = Path(__file__).parents[1]
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
     return save_parts(tmp_path_factory.mktemp("good"))
@@ -333,6 +336,8 @@ def test_half_of_a_letter_makes_a_record_damaged(tmp_path):
         ),
         *({"total_flos": "x"}, {"train_batch_size": "x"}, {"train_batch_size": None}, {"best_metric": [1]}),
         *({"log_history": [{"epoch_s": value}]} for value in (math.nan, math.inf, -1)),
+        *({"log_history": [{"epoch": value}]} for value in (None, math.inf, 1e30)),
+        {"log_history": [{"epoch": 1.0, "eval_accuracy": 2**63}]},
     ],
 )
 def test_a_state_that_is_none_is_no_checkpoint(change, tmp_path):
@@ -384,6 +389,20 @@ def test_a_program_that_cannot_be_imported_or_is_interrupted_there_says_so(modul
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
     assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script", [*REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("dataset_scripts/*.py")], ids=lambda path: path.stem
+)
+def test_a_script_imports_what_takes_seconds_where_an_interrupt_is_one_line(script):
+    code = f"import runpy, sys; runpy.run_path({str(script)!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_program_named_by_its_module_gets_its_settings(capsys):
+    with pytest.raises(SystemExit) as ended:
+        errors.run_program("hf_encls.commands.prepare", args=["--data_dir", "nosuch"], dataset="esc10")
+    assert ended.value.code == 2 and "nosuch" in capsys.readouterr().err
 
 
 def test_a_parameter_in_an_error_becomes_an_option(capsys):

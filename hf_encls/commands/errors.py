@@ -5,6 +5,7 @@ arguments, 130 interrupted, 143 terminated. What is none of these is a fault of 
 """
 
 import errno
+import importlib
 import io
 import os
 import signal
@@ -23,7 +24,9 @@ KEPT_AFTER_INTERRUPT = {
     "compare_codecs": "finished cells are kept: the same command goes on from there",
     "extract_features": "finished features are in the cache: the same command goes on from there",
     "few_examples": "finished draws are kept: the same command goes on from there",
-    "pretrain_codec": "checkpoints are kept: the same command goes on from the last one",
+    **dict.fromkeys(
+        ("pretrain_codec", "pretrain_loading"), "checkpoints are kept: the same command goes on from the last one"
+    ),
     "reproduce_paper": "finished cells are kept: the same command goes on from there",
     "train": "finished features and checkpoints are kept",
 }
@@ -55,9 +58,17 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
-def run_program(main: Callable[[], object]) -> None:
-    """Call `main` and end the program with its `exit_status`, where that is not 0."""
-    status = exit_status(main, _module_of(main))
+def run_program(main: str | Callable[..., object], **settings: object) -> None:
+    """Call `main` with `settings`, and end the program with its `exit_status`, where that is not 0.
+
+    A text is the module whose `main` that is. It is imported here: imports take seconds, and may fail or be interrupted.
+    """
+
+    def call() -> object:
+        work = importlib.import_module(main).main if isinstance(main, str) else main
+        return work(**settings)
+
+    status = exit_status(call, main if isinstance(main, str) else _module_of(main))
     if status:
         sys.exit(status)
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from hf_encls.audio import AudioError, downmix, read, resample
 from hf_encls.data.columns import DIVISION, UNKNOWN, class_names
-from hf_encls.fast import onednn_tiles, openvino_tiles
+from hf_encls.fast.tiles import convolutions_for
 from hf_encls.features.contents import broke, changed, opened
 from hf_encls.features.frontends import kept_frontend
 from hf_encls.features.labelling import labelled
@@ -232,12 +232,7 @@ class Extractor:
         self.frontend = kept_frontend(config, codec, self.device)
         self.dtype = np.dtype(config.representation.stored_dtype)
         self.num_labels = num_labels
-        if self.device.type == "cpu" and self.frontend.takes_convolutions:
-            frontend = self.frontend
-            if openvino_tiles.is_worth_it(audio_s):
-                frontend.convolutions = openvino_tiles.openvino_convolutions(frontend.codec, frontend.dtype)
-            elif onednn_tiles.is_worth_it(audio_s):
-                frontend.convolutions = onednn_tiles.onednn_convolutions(frontend.codec, frontend.dtype)
+        self.frontend.convolutions = convolutions_for(self.frontend, audio_s)
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Computed:
         """Waveforms (N,) -> their windows, in the precision that is stored."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from hf_encls.data.splits import enforce
+from hf_encls.data.splits import LeakError, enforce
 from hf_encls.files import write_text
 from hf_encls.files.escapes import markdown, python
 from hf_encls.files.records import RecordError, read_record
@@ -112,7 +112,10 @@ def _finished(folder: Path) -> tuple[Results | None, dict]:
         raise PublishError(f"expected a trained model in {folder}, found no {', '.join(missing)}: train it first")
     results = Results.of(folder) if (folder / RESULTS).is_file() else None
     if results and results.leak:
-        enforce(results.leak, results.protocol)
+        try:
+            enforce(results.leak, results.protocol)
+        except LeakError as error:
+            raise PublishError(f"{folder / RESULTS}: {error}") from error
     file = folder / "config.json"
     config = read_record(file, {"features?": str, "codec_id?": (str, None), "codec_config?": (dict, None)})
     try:

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import AudioClassificationPipeline
 from hf_encls.audio import AudioError
 from hf_encls.codec.codes import Codes, CodesError
 from hf_encls.codec.identity import check_fits, codebooks_of
+from hf_encls.fast.tiles import WhileListening
 from hf_encls.files.checkpoints import find_model
 from hf_encls.inference.long_clips import Counter, Rows, pieces_of
 from hf_encls.inference.sources import Clip, name_of, open_source
@@ -153,6 +155,10 @@ class EnclsPipeline(AudioClassificationPipeline):
 
     _step_s: float | None = None  # None: the model's own
 
+    @cached_property
+    def _listening(self) -> WhileListening:
+        return WhileListening()
+
     @property
     def grid(self) -> EnclsConfig:
         """The model's configuration, with the step that `set_step` gave."""
@@ -276,6 +282,7 @@ class EnclsPipeline(AudioClassificationPipeline):
             raise ValueError("expected at least one sample, found an empty clip")
         if length <= SHORT_S * rate:
             return clip.name, np.concatenate(head)
+        self._listening.hear(clip.expected_s or length / rate)
         counter, rows = Counter(clip, rate, progress), Rows(self.model.config.num_labels)
         with counter:
             blocks = (torch.from_numpy(block).to(self.device) for block in counter(itertools.chain(head, clip.blocks)))
@@ -306,6 +313,7 @@ class EnclsPipeline(AudioClassificationPipeline):
         waves = [torch.from_numpy(each[1]).to(self.device) for each in waiting if isinstance(each, tuple)]
         windows = []
         if waves:
+            self._listening.hear(sum(map(len, waves)) / rate)
             with torch.inference_mode():
                 windows = self._frontend.windows(waves)
                 rows = self._classify(torch.cat(windows))
@@ -338,6 +346,8 @@ class EnclsPipeline(AudioClassificationPipeline):
             )
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
+        if frontend.takes_convolutions:
+            frontend.convolutions = self._listening.convolutions(frontend)
         return frontend
 
 

@@ -26,12 +26,13 @@ SCORES = {f"{unit}_{name}": (unit, name) for unit, name in product(("window", "c
 class CellResults(Results):
     """The results of a cell: the report needs all that this version writes."""
 
-    leak: LeakReport
+    # `field()`: without it the default of `Results` would be that of here.
+    leak: LeakReport = field()
     train: PartScores = field(metadata={"shape": {**shape_of(PartScores), "num_windows": int}})
-    validation: PartScores
-    epochs: int
+    validation: PartScores = field()
+    epochs: int = field()
     history: list[dict] = field(metadata={"shape": [EPOCH_SHAPE]})
-    device: str
+    device: str = field()
     times_s: dict[str, float] = field(metadata={"shape": {"training": float, "*": float}})
 
     @classmethod

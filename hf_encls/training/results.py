@@ -1,8 +1,10 @@
 """What was measured of a run: `results.json`, its keys, its units and its rules."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from hf_encls.codec.facts import CodecFacts
 from hf_encls.data.facts import copy_text
 from hf_encls.data.splits import PROTOCOLS, LeakReport
 from hf_encls.files import write_json
-from hf_encls.files.records import NULL, Record, read_record
+from hf_encls.files.records import NULL, Record, RecordError, read_record
 from hf_encls.model.problem_encls import SEVERAL_LABELS
 
 RESULTS = "results.json"
@@ -166,6 +168,14 @@ class Results(Record):
     command: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     folds: dict[str, FoldResults] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping, where: str | os.PathLike = "the results") -> Self:
+        """As of any record; a seed below 0 divides nothing. Raises `RecordError`."""
+        results = super().from_dict(values, where)
+        if results.seed < 0:
+            raise RecordError(f"{where} is damaged: expected seed to be 0 or more, found {results.seed}")
+        return results
 
     @classmethod
     def of(cls, folder: Path) -> "Results":

@@ -1,6 +1,5 @@
 """How a run begins: anew, from a checkpoint, or not at all. Unfinished work goes only on request; runs never mix."""
 
-import math
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -25,6 +24,7 @@ STATE_SHAPE = {
     **dict.fromkeys(("best_metric?", "best_global_step?"), (float, None)),
 }
 PREVIOUS = "results.previous.json"  # while a run is done again, so that it does not look finished
+MOST = 1e9  # epochs of a run, and seconds of an epoch: more is damage
 LENGTH = ("num_train_epochs", "max_steps")  # a run may go on for longer than it was meant to
 
 
@@ -83,7 +83,10 @@ def plan_start(
     if one_of_several and finished and _same_length(folder, settings):
         return Start(folder, settings, finished=True)
     if last is None and not one_of_several:
-        raise ValueError(f"expected a whole checkpoint to resume from in {folder}, found none: start without resuming")
+        found = (
+            "a finished run, which left none: there is nothing to do" if finished else "none: start without resuming"
+        )
+        raise ValueError(f"expected a whole checkpoint to resume from in {folder}, found {found}")
     return Start(folder, settings, last)
 
 
@@ -263,12 +266,22 @@ def _state(checkpoint: Path) -> dict:
         raise RecordError(
             f"{checkpoint / STATE} is damaged: expected the state of a Trainer, found {min(unknown)!r:.80}"
         )
-    for entry in state["log_history"]:  # a loss may be no number, the time that an epoch took is one
-        if not 0 <= (entry.get("epoch_s") or 0) < math.inf:
+    for entry in state["log_history"]:
+        wrong = next((name for name in entry if not _is_possible(name, entry[name])), None)
+        if wrong is not None:
             raise RecordError(
-                f"{checkpoint / STATE} is damaged: expected seconds as epoch_s, found {entry['epoch_s']!r:.60}"
+                f"{checkpoint / STATE} is damaged: expected {wrong[:80]} of an epoch, found {entry[wrong]!r:.60}"
             )
     return state
+
+
+def _is_possible(name: str, value: float | None) -> bool:
+    """Whether the log of a Trainer can say this: a loss may be no number, epochs, seconds and accuracies are one."""
+    if value is None:
+        return name != "epoch"
+    if name in ("epoch", "epoch_s"):
+        return 0 <= value <= MOST
+    return not name.endswith("accuracy") or 0 <= value <= 1
 
 
 def _unfinished(folder: Path) -> str:

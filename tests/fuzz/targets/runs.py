@@ -158,15 +158,15 @@ class Settings:
 
 
 def _no_longer(data: bytes, settings: dict) -> bytes:
-    """Settings that train as long as they did, whatever else was broken in them."""
+    """Settings that train on the same sounds as long as they did, whatever else was broken in them."""
     try:
         broken = json.loads(data)
     except (ValueError, RecursionError):
         return data
     if not isinstance(broken, dict):
         return data
-    lengths = {name: settings[name] for name in ("max_steps", "num_train_epochs") if name in broken}
-    return json.dumps(broken | lengths, indent=2).encode("utf-8", "surrogatepass")
+    lengths = {name: settings[name] for name in ("max_steps", "num_train_epochs")}
+    return json.dumps({"data_dir": settings["data_dir"]} | broken | lengths, indent=2).encode("utf-8", "surrogatepass")
 
 
 def _yaml(yaml, settings: dict) -> str:
