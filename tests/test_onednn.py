@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from small_models import small_codec
+from small_models import save_small_model, small_codec
 
 from hf_encls.fast import onednn_tiles
 from hf_encls.features.computing import Extractor
 from hf_encls.features.extraction import feature_config
 from hf_encls.features.frontends import frontend_of
+from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.encoding_encls import tile_lengths
 
 pytestmark = pytest.mark.skipif(not onednn_tiles.is_worth_it(1e6), reason="this PyTorch has no graphs of oneDNN")
@@ -86,3 +87,32 @@ def test_much_audio_has_it_and_little_does_without(monkeypatch):
     assert Extractor(config, CODEC, "cpu", audio_s=onednn_tiles.ENOUGH_S - 1).frontend.convolutions is None
     assert Extractor(config, CODEC, "cpu", audio_s=onednn_tiles.ENOUGH_S).frontend.convolutions is len
     assert asked == [torch.float32]
+
+
+def test_a_pipeline_takes_them_once_it_has_heard_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(onednn_tiles, "ENOUGH_S", 5.0)
+    model = save_small_model(tmp_path / "model", "encodec_24khz", window_s=0.4)
+    clip, long = noise(3 * FIRST).numpy(), noise(70 * FIRST).numpy()
+
+    def pipe() -> EnclsPipeline:
+        return EnclsPipeline.from_pretrained(model, device="cpu", top_k=None)
+
+    def scores(answer: list[dict]) -> list[float]:
+        return [each["score"] for each in sorted(answer, key=lambda each: each["label"])]
+
+    short = pipe()
+    before = scores(short(clip))
+    assert short._frontend.convolutions is None
+    after = [scores(short(clip)) for _ in range(2)]
+    graphs = short._frontend.convolutions
+    assert graphs(torch.zeros(1, 1, FIRST), 0) is not None
+    np.testing.assert_allclose(after, [before, before], atol=1e-5)
+    at_once = pipe()
+    assert at_once(long) and at_once._frontend.convolutions is graphs  # a long one is enough by itself
+    assert at_once.model.frontend.convolutions is None  # which somebody may save, or use elsewhere
+
+
+def test_a_pipeline_of_mel_needs_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(onednn_tiles, "ENOUGH_S", 0.0)
+    pipe = EnclsPipeline.from_pretrained(save_small_model(tmp_path / "model", "log_mel", window_s=0.4), device="cpu")
+    assert pipe(noise(20_000).numpy()) and not pipe._frontend.takes_convolutions
