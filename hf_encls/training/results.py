@@ -156,9 +156,10 @@ class Results(Record):
     history: list[dict] | None = field(default=None, metadata={"shape": ([EPOCH_SHAPE], None)})  # a row for each epoch
     calibration: dict[str, float] | None = None  # temperatures and thresholds, by their names in `EnclsConfig`
     unknown: float | None = None  # the share of known sounds that may be answered `unknown`
-    # Of a head that is fitted: `C`, and the loss of the validation clips under it. `fit_windows`: to how many windows, where
-    # not to all. `refit_windows`: how many windows, those
-    # of validation among them, it was fitted to at last; the scores of validation are of before.
+    # Of a head that is fitted: `C`, and the loss of the validation clips under the first one. `fit_windows`: to how many
+    # windows, where not to all. `refit_windows`: how many windows, those of validation among them, it was fitted to at last;
+    # the scores of validation are of before. `cross_validation_...`: of the clips that are not tested, each told by the
+    # other folds, under the `C` of this last fit.
     fit: dict[str, float] | None = None
     processes: int | None = None
     device: str | None = None

@@ -13,7 +13,15 @@ from datasets import Dataset, IterableDataset
 from transformers import PreTrainedModel, set_seed
 
 from hf_encls.data.columns import class_names, label_array, several_labels
-from hf_encls.data.splits import LeakReport, clips_have_one_label, enforce, leak_check, make_splits, untested
+from hf_encls.data.splits import (
+    LeakReport,
+    clips_have_one_label,
+    division_rows,
+    enforce,
+    leak_check,
+    make_splits,
+    untested,
+)
 from hf_encls.fast.memory import keep_freed_memory
 from hf_encls.features.store import FeatureStore, NeighbourStore, Windows, codebooks_of
 from hf_encls.files import write_json
@@ -24,6 +32,7 @@ from hf_encls.model.problem_encls import SEVERAL_LABELS, has_several_labels, thr
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.calibration import check_unknown, check_validation, hindrance
 from hf_encls.training.fitting import applied, fit, refit
+from hf_encls.training.inner_folds import inner_folds
 from hf_encls.training.metrics import evaluate_split
 from hf_encls.training.recipe import Recipe
 from hf_encls.training.results import CLIPS, PartScores, Results
@@ -136,7 +145,8 @@ def train(
     train_windows = _training_windows(stores["train"], splits["train"], model, recipe, say)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
-    learned, predicted = _learn(trainer, start, recipe, stores.pop(REFIT, None))
+    folds = inner_folds(division_rows(windows), protocol, again[REFIT]) if again else None
+    learned, predicted = _learn(trainer, start, recipe, stores.pop(REFIT, None), folds)
     facts = learned | score_parts(trainer, stores, scaled, predicted) | _settings(config, protocol, fold, args)
     results = Results(**facts, leak=leak, holds_codec=_complete(model, codec))
     return Run(model, results, {part: sorted(set(store.clip_ids.tolist())) for part, store in stores.items()})
@@ -316,7 +326,11 @@ def _complete(model: EnclsForAudioClassification, codec: PreTrainedModel | None)
 
 
 def _learn(
-    trainer: EnclsTrainer, start: Start, recipe: Recipe, refit_windows: FeatureStore | None
+    trainer: EnclsTrainer,
+    start: Start,
+    recipe: Recipe,
+    refit_windows: FeatureStore | None,
+    folds: np.ndarray | None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Train or fit the trainer's model: what results say of the way there, with the seconds that it took.
 
@@ -326,11 +340,11 @@ def _learn(
     facts, predicted = {}, {}
     if trainer.model.head.is_fitted:
         model, train, validation = trainer.model, trainer.train_dataset, trainer.eval_dataset
-        options = {"balanced": recipe.class_weights, "band_shift": recipe.band_shift}
-        facts["fit"] = fit(model, train, validation, clip_votes=trainer.clip_votes, **options)
+        options = {"balanced": recipe.class_weights, "clip_votes": trainer.clip_votes, "band_shift": recipe.band_shift}
+        facts["fit"] = fit(model, train, validation, **options)
         if refit_windows is not None:
             predicted["validation"] = trainer.probabilities(validation, "validation")
-            facts["fit"] |= refit(model, refit_windows, facts["fit"]["C"], **options)
+            facts["fit"] |= refit(model, refit_windows, facts["fit"]["C"], **options, folds=folds)
     else:
         with warnings.catch_warnings():
             # Several processes: gradients lie in memory as images do (channels last), which costs a copy at most.
