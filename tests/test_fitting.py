@@ -66,8 +66,10 @@ def test_validation_is_told_as_by_a_model_that_never_heard_it(tmp_path):
     assert twice.model.config.clip_unknown_below == once.results.calibration["clip_unknown_below"]
     assert twice.results.test.clip.accuracy == scores["test"].clip.accuracy
     assert twice.results.test != once.results.test
+    told = {name: twice.results.fit[name] for name in ("C", "cross_validation_accuracy", "cross_validation_loss")}
     again = {"refit_windows": len(parts["train"]) + len(parts["validation"])}
-    assert twice.results.fit == once.results.fit | again
+    assert twice.results.fit == once.results.fit | again | told
+    assert told["cross_validation_accuracy"] < 0.7  # each clip is told by those of other folds
 
 
 def test_of_very_many_windows_a_part_is_fitted_to_in_which_no_class_is_missing(tmp_path, monkeypatch):
@@ -95,6 +97,43 @@ def test_the_second_fit_is_one_to_all_windows_that_are_not_tested(recipe, tmp_pa
     strength = run.results.fit["C"] / len(moves)
     expected = by_hand(run.model, [moved_by_hand(raw, by) for by in moves], np.asarray(windows["label"][:])[rows])
     check_classifier(run.model, expected(strength))
+
+
+def test_how_free_the_second_fit_is_the_folds_that_are_not_tested_decide(tmp_path):
+    config = feature_config("log_mel", **LOG_MEL)
+    windows = windows_of(config, loud=0.3)
+    run = run_of(windows, config, tmp_path, "recommended,band_shift=0", protocol="official", fold=2)
+    folds, labels = (np.asarray(windows[name][:]) for name in ("fold", "label"))
+    raw = torch.from_numpy(np.asarray(windows["input_features"][:], np.float32))
+    with torch.no_grad():
+        vectors = run.model.head.features(run.model.standardized(raw)).double().numpy()
+    losses, rights = {}, {}
+    for strength in STRENGTHS:
+        scores = np.zeros((len(labels), len(CLASSES)))
+        for fold in (1, 3, 4, 5):
+            learned = (folds != 2) & (folds != fold)
+            regression = LogisticRegression(C=strength, max_iter=2000, tol=1e-7, class_weight="balanced")
+            regression.fit(vectors[learned], labels[learned])
+            scores[folds == fold] = regression.predict_proba(vectors[folds == fold])
+        clips = scores.reshape(-1, 2, len(CLASSES)).mean(1)[folds[::2] != 2]  # two windows each
+        truth = labels[::2][folds[::2] != 2]
+        losses[strength] = -np.log(clips[np.arange(len(truth)), truth]).mean()
+        rights[strength] = (clips.argmax(1) == truth).mean()
+    best = min(losses, key=losses.get)
+    found = run.results.fit
+    assert found["C"] == best and len(set(losses.values())) > 1
+    assert found["cross_validation_loss"] == pytest.approx(losses[best], rel=0.01)
+    assert found["cross_validation_accuracy"] == pytest.approx(rights[best], abs=1.5 / len(truth))
+
+
+def test_of_very_many_windows_those_of_validation_decide(tmp_path, monkeypatch):
+    config = feature_config("log_mel", **LOG_MEL)
+    windows = windows_of(config, loud=0.3)
+    once = run_of(windows, config, tmp_path / "once", "recommended,refit=false")
+    monkeypatch.setattr(fitting, "MOST_CHOSEN_BY", 10)
+    twice = run_of(windows, config, tmp_path / "twice", "recommended")
+    assert twice.results.fit.keys() == once.results.fit.keys() | {"refit_windows"}
+    assert twice.results.fit["C"] == once.results.fit["C"]
 
 
 def moved_by_hand(windows: torch.Tensor, by: int) -> torch.Tensor:
