@@ -5,6 +5,7 @@ every fold of log-mel, mostly with this recipe and this floor, and one vector fo
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -38,7 +39,7 @@ def defaults(options: Mapping[str, object]) -> dict[str, object]:
     if options.get("resume_from_checkpoint") not in NOTHING:  # a head that is fitted at once leaves no checkpoint
         return {}
     folder = options.get("data_dir")
-    if not folder or (options.get("data_name") or recognise(str(folder))) != FOLDER:
+    if not folder or not Path(str(folder)).is_dir() or (options.get("data_name") or recognise(str(folder))) != FOLDER:
         return {}
     kind = parse_features(options.get("features") or FeatureArguments.features)[0].kind
     if kind not in MEASURED:
