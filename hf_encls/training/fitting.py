@@ -24,7 +24,9 @@ MOST_ITERATIONS = 500
 WINDOWS = 256  # in a block
 MOST_WINDOWS = 20_000  # that a regression is fitted to or chosen by: what it sees of more would not fit into memory
 FEWEST_WINDOWS = 50  # of these, of each label
-MOST_CHOSEN_BY = 5_000  # windows of a cross-validation: of more, those of validation are enough to choose by
+MOST_CHOSEN_BY = (
+    1_000  # windows of a cross-validation, which takes three times as long: of more, validation has enough
+)
 NEVER = -1e4  # the bias of a class that training does not have; infinity is no weight
 
 
