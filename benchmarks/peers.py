@@ -2,6 +2,7 @@
 
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import (
 )
 
 from hf_encls.fast import onednn_tiles
+from hf_encls.fast.tiles import WhileListening
 from hf_encls.features.extraction import feature_config
 from hf_encls.inference.pipeline import EnclsPipeline
 from hf_encls.model.feature_extraction_encls import EnclsFeatureExtractor
@@ -39,11 +41,12 @@ def peers(options: Namespace) -> list[Row]:
     sides = {}
     for dtype in ("float32", "bfloat16"):
         ours = f"ours, {dtype}"
-        cold, warm = _pipeline(dtype), _pipeline(dtype)
-        warm._listening.hear(onednn_tiles.ENOUGH_S)
-        sides[ours] = partial(_ours, cold, waves[:1], dtype)
-        sides[ours + WARM] = partial(_ours, warm, waves[:1], dtype)
-        sides[ours + WARM + TOGETHER] = partial(_ours, warm, waves, dtype)
+        pipe = _pipeline(dtype)
+        sides[ours] = partial(_ours, pipe, waves[:1], dtype, WhileListening)
+        warm = WhileListening()
+        warm.hear(onednn_tiles.ENOUGH_S)
+        sides[ours + WARM] = partial(_ours, pipe, waves[:1], dtype, lambda warm=warm: warm)
+        sides[ours + WARM + TOGETHER] = partial(_ours, pipe, waves, dtype, lambda warm=warm: warm)
     torch.manual_seed(0)
     ast = ASTForAudioClassification(ASTConfig(max_length=512, num_labels=CLASSES)).eval().bfloat16()
     spectra = torch.randn(CLIPS, 512, 128).bfloat16()
@@ -77,6 +80,7 @@ def _pipeline(dtype: str) -> EnclsPipeline:
     return EnclsPipeline(model=model, feature_extractor=EnclsFeatureExtractor(config.sampling_rate), device="cpu")
 
 
-def _ours(pipe: EnclsPipeline, waves: list[np.ndarray], dtype: str) -> None:
+def _ours(pipe: EnclsPipeline, waves: list[np.ndarray], dtype: str, heard: Callable[[], WhileListening]) -> None:
+    pipe._listening = heard()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
         pipe(waves)

@@ -14,7 +14,6 @@ from hf_encls.comparison import codecs
 from hf_encls.comparison.choice import Candidate, chosen, how_often
 from hf_encls.comparison.codec_table import chosen_rows, page, table_rows
 from hf_encls.comparison.significance import mcnemar, paired_t, t_interval
-from hf_encls.training.results import PartScores, Results, Scores
 
 
 def test_the_interval_is_students():
@@ -83,30 +82,6 @@ def test_the_choice_is_by_validation_alone():
     assert [(each["fold"], Candidate.of(each).text) for each in best] == [(1, "mnist"), (2, "conv")]
     assert how_often(best) == [("mnist", 1), ("conv", 1)]
     assert chosen([*cells, cell("log_mel", 3, better_on_test)]) is None  # of a version that did not keep it
-
-
-@pytest.mark.parametrize(
-    ("fit", "chosen_by"),
-    [
-        (None, (0.5, 1.0)),  # a network
-        ({"C": 0.1, "validation_loss": 0.9}, (0.5, 1.0)),
-        ({"C": 0.1, "cross_validation_accuracy": 0.75, "cross_validation_loss": 0.6}, (0.75, 0.6)),
-    ],
-)
-def test_a_cross_validation_says_more_than_the_validation_part(fit, chosen_by):
-    part = PartScores(window=Scores(accuracy=0.4, loss=1.1), clip=Scores(accuracy=0.5, loss=1.0))
-    results = Results(
-        dataset="x",
-        features="log_mel",
-        protocol="clip",
-        seed=0,
-        classes=["a", "b"],
-        test=part,
-        validation=part,
-        fit=fit,
-    )
-    found = codecs._chosen_by(results)
-    assert (found["validation_accuracy"], found["validation_loss"]) == chosen_by
 
 
 def test_a_row_says_what_the_choice_comes_to():

@@ -21,7 +21,7 @@ from hf_encls.features.extraction import checked_config, feature_config
 from hf_encls.features.store import FeatureStore, Windows
 from hf_encls.features.streaming import small_table
 from hf_encls.model.modeling_encls import EnclsForAudioClassification
-from hf_encls.training import fitting
+from hf_encls.training import fitting, inner_folds
 from hf_encls.training.augmentation import move_bands
 from hf_encls.training.fitting import MOST_ITERATIONS, STRENGTHS, applied, fit
 from hf_encls.training.metrics import evaluate_split
@@ -130,7 +130,7 @@ def test_of_very_many_windows_those_of_validation_decide(tmp_path, monkeypatch):
     config = feature_config("log_mel", **LOG_MEL)
     windows = windows_of(config, loud=0.3)
     once = run_of(windows, config, tmp_path / "once", "recommended,refit=false")
-    monkeypatch.setattr(fitting, "MOST_CHOSEN_BY", 10)
+    monkeypatch.setattr(inner_folds, "MOST", 10)
     twice = run_of(windows, config, tmp_path / "twice", "recommended")
     assert twice.results.fit.keys() == once.results.fit.keys() | {"refit_windows"}
     assert twice.results.fit["C"] == once.results.fit["C"]

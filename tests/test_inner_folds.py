@@ -1,8 +1,9 @@
-"""Inner folds: what is not tested, divided so that nothing is told by what it is itself a part of."""
+"""Inner folds: what is not tested, divided so that no group teaches what is asked of it."""
 
 import numpy as np
 import pytest
 
+from hf_encls.training import inner_folds as module
 from hf_encls.training.inner_folds import FOLDS, inner_folds
 
 
@@ -42,6 +43,31 @@ def test_the_official_folds_are_taken_as_they_are():
     table = rows()
     indices = np.flatnonzero(table["fold"] != 3)
     assert (inner_folds(table, "official", indices) == table["fold"][indices]).all()
+
+
+def test_a_recording_that_stands_in_two_official_folds_is_in_none():
+    table = rows()
+    table["group"][table["group"] == "g05"] = "g04"
+    folds = inner_folds(table, "official", np.arange(48))
+    assert (folds[table["group"] == "g04"] == 0).all() and (folds > 0).sum() == 40
+
+
+@pytest.mark.parametrize("rare", ["g04", "g05"])
+def test_of_several_labels_each_is_taught_with_and_without(rare):
+    table = rows()
+    table["label"] = np.eye(3)[table["label"]]
+    table["label"][:, 0] = 1
+    assert inner_folds(table, "clip", np.arange(48)) is not None
+    table["label"][table["group"] == rare, 0] = 0  # one group alone lacks it
+    table["label"][:3, 1] = np.nan
+    assert inner_folds(table, "clip", np.arange(48)) is None
+
+
+def test_of_very_many_windows_there_are_none(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 47)
+    assert (
+        inner_folds(rows(), "clip", np.arange(48)) is None and inner_folds(rows(), "clip", np.arange(47)) is not None
+    )
 
 
 @pytest.mark.parametrize(

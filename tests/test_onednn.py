@@ -115,4 +115,20 @@ def test_a_pipeline_takes_them_once_it_has_heard_enough(tmp_path, monkeypatch):
 def test_a_pipeline_of_mel_needs_none(tmp_path, monkeypatch):
     monkeypatch.setattr(onednn_tiles, "ENOUGH_S", 0.0)
     pipe = EnclsPipeline.from_pretrained(save_small_model(tmp_path / "model", "log_mel", window_s=0.4), device="cpu")
-    assert pipe(noise(20_000).numpy()) and not pipe._frontend.takes_convolutions
+    assert pipe(noise(20_000).numpy()) and pipe._frontend.convolutions is None
+
+
+def test_a_pipeline_follows_its_codecs_weights_and_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(onednn_tiles, "ENOUGH_S", 0.0)
+    model = save_small_model(tmp_path / "model", "encodec_24khz", window_s=0.4)
+    pipe = EnclsPipeline.from_pretrained(model, device="cpu", top_k=None)
+    clip = noise(3 * FIRST)
+    graphs = pipe._frontend.convolutions
+    assert graphs is not None and pipe._frontend.convolutions is graphs
+    with torch.no_grad():
+        for weight in pipe.model.frontend.codec.encoder.parameters():
+            weight.mul_(0.8)
+        found = pipe._frontend.latents([clip])[0]
+        expected = pipe.model.frontend.codec.encoder(clip[None, None])[0]
+    assert pipe._frontend.convolutions is not graphs
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()

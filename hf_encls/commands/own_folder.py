@@ -1,7 +1,7 @@
 """How a folder of one's own is learned where nothing says how: as measured best on ESC-10's official folds.
 
-The measurement is `scripts/runs/heads_esc10.sh`: for each fold the clips of the others choose. Of log-mel they always chose
-this head, this floor and one vector for each clip, mostly with this recipe.
+The measurement is `scripts/runs/heads_esc10.sh`: in each fold the validation clips alone choose. Of log-mel they chose this
+head on one vector for each clip in every fold, mostly with this recipe and this floor.
 """
 
 from collections.abc import Mapping

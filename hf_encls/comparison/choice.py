@@ -1,4 +1,4 @@
-"""Which candidate a division would have taken: chosen by clips that it does not test, then scored on those that it does."""
+"""Which candidate a division would have taken: chosen by its validation clips, and only then scored on its test clips."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -48,9 +48,8 @@ class Candidate:
 def chosen(cells: Sequence[Mapping]) -> list[Mapping] | None:
     """Of each division (fold and seed) of one input the cell whose validation clips were told best, in the order of `cells`.
 
-    Where a head was cross-validated, these are all clips that are not tested. Of equally good cells the one with the lower
-    loss of the validation clips, then the one that comes first. Nothing else is looked at. None where a cell does not say
-    how its validation clips were told: earlier versions did not keep it.
+    Of equally good ones the one with the lower loss of the validation clips, then the one that comes first. Nothing else is
+    looked at. None where a cell does not say how its validation clips were told: earlier versions did not keep it.
     """
     if not all({"validation_accuracy", "validation_loss"} <= cell.keys() for cell in cells):
         return None

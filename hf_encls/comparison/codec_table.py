@@ -183,7 +183,7 @@ def _page_of_choices(choices: Sequence[Mapping], conditions: Mapping) -> list[st
         head = ("features", "among", CHOSEN, *TOLD, *COMPARED, *TIMES, "features (s)")
         cells = [_cells_of_choice(row, conditions["audio_s"]) for row in known]
         lines += [
-            "In each division the candidate that told the clips best that it does not test, scored on those that it does:",
+            "In each division the candidate whose validation clips were told best, scored on its test clips:",
             "",
         ]
         lines += [markdown_table(head, cells, 3), ""]

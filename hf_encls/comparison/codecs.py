@@ -25,7 +25,6 @@ from hf_encls.model.codec_encls import codec_adapter
 from hf_encls.model.configuration_encls import EnclsConfig
 from hf_encls.training.arguments import EnclsTrainingArguments
 from hf_encls.training.metrics import clip_probabilities
-from hf_encls.training.results import Results
 from hf_encls.training.resuming import Start, plan_start
 from hf_encls.training.run import Execution, probabilities, train
 from hf_encls.training.settings import changed_settings, run_settings
@@ -179,18 +178,10 @@ def _train(features: Features, config: EnclsConfig, args: EnclsTrainingArguments
         "window_accuracy": run.results.test.window.accuracy,
         "clip_accuracy": run.results.test.clip.accuracy,
         "right": dict(zip(map(str, ids), right.tolist(), strict=True)),
-        **_chosen_by(run.results),
+        "validation_accuracy": run.results.validation.clip.accuracy,
+        "validation_loss": run.results.validation.clip.loss,
         "training_s": float(run.results.times_s["training"]),
         "cpu_s": cpu_s,
-    }
-
-
-def _chosen_by(results: Results) -> dict[str, float]:
-    """How clips were told that were not tested: in a cross-validation where there was one, else those of validation."""
-    fitted, validation = results.fit or {}, results.validation.clip
-    return {
-        "validation_accuracy": fitted.get("cross_validation_accuracy", validation.accuracy),
-        "validation_loss": fitted.get("cross_validation_loss", validation.loss),
     }
 
 

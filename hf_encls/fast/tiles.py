@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from hf_encls.fast import onednn_tiles, openvino_tiles
+from hf_encls.model.layers_encls import weights_of
 
 Convolutions = Callable[[torch.Tensor, int], torch.Tensor | None]
 
@@ -26,7 +27,7 @@ class WhileListening:
 
     def __init__(self) -> None:
         self._audio_s = 0.0
-        self._made: tuple[nn.Module, Convolutions] | None = None
+        self._made: tuple[list, list[torch.Tensor], Convolutions] | None = None
 
     def hear(self, seconds: float) -> None:
         """So many seconds come now."""
@@ -36,9 +37,11 @@ class WhileListening:
         """Those of a `frontend`; None: PyTorch's own."""
         if not _takes_them(frontend) or not onednn_tiles.is_worth_it(self._audio_s):
             return None
-        if self._made is None or self._made[0] is not frontend.codec:
-            self._made = frontend.codec, onednn_tiles.onednn_convolutions(frontend.codec, frontend.dtype)
-        return self._made[1]
+        weights, state = weights_of(frontend.codec.encoder)
+        state = [frontend.dtype, torch.get_num_threads(), *state]
+        if self._made is None or self._made[0] != state:
+            self._made = state, weights, onednn_tiles.onednn_convolutions(frontend.codec, frontend.dtype)
+        return self._made[2]
 
 
 def _takes_them(frontend: nn.Module) -> bool:

@@ -346,8 +346,7 @@ class EnclsPipeline(AudioClassificationPipeline):
             )
         frontend = copy.copy(self.model.frontend)  # the same weights under another grid
         frontend.config = self.grid
-        if frontend.takes_convolutions:
-            frontend.convolutions = self._listening.convolutions(frontend)
+        frontend.convolutions = self._listening.convolutions(frontend)
         return frontend
 
 

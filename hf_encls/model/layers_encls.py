@@ -39,14 +39,10 @@ def prepared_layers(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype =
     """The same of `encoder.layers`, any convolutions built as EnCodec's, the first of which hears `sampling_rate`."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return list(encoder.layers)  # an exported graph holds standard operators
-    parameters = list(encoder.parameters())
-    weights = [parameter.data for parameter in parameters]
-    versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
-    state = [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
+    weights, state = weights_of(encoder)
     with _PREPARING:
         kept = _PREPARED.get(encoder)
         if kept is None or kept[0] != state:
-            # The weights are kept beside their addresses, so that no others can come to lie there.
             kept = _PREPARED[encoder] = (state, weights, {})
         layers = kept[2]
         if dtype not in layers:
@@ -54,6 +50,17 @@ def prepared_layers(encoder: nn.Module, sampling_rate: int, dtype: torch.dtype =
             with torch.inference_mode(False), torch.no_grad():
                 layers[dtype] = _prepare(encoder, sampling_rate, dtype, packs)
         return layers[dtype]
+
+
+def weights_of(encoder: nn.Module) -> tuple[list[torch.Tensor], list[tuple[int, int]]]:
+    """The weights, and what changes when they do: where they lie, and how often they were written to.
+
+    Who keeps the second keeps the first beside it, so that no others can come to lie there.
+    """
+    parameters = list(encoder.parameters())
+    weights = [parameter.data for parameter in parameters]
+    versions = [0 if parameter.is_inference() else parameter._version for parameter in parameters]
+    return weights, [(weight.data_ptr(), version) for weight, version in zip(weights, versions)]
 
 
 def lstm_position(layers: list[nn.Module]) -> int:

@@ -24,9 +24,6 @@ MOST_ITERATIONS = 500
 WINDOWS = 256  # in a block
 MOST_WINDOWS = 20_000  # that a regression is fitted to or chosen by: what it sees of more would not fit into memory
 FEWEST_WINDOWS = 50  # of these, of each label
-MOST_CHOSEN_BY = (
-    1_000  # windows of a cross-validation, which takes three times as long: of more, validation has enough
-)
 NEVER = -1e4  # the bias of a class that training does not have; infinity is no weight
 
 
@@ -97,9 +94,8 @@ def refit(
     """Fit the classifier of a `model` that `fit` has fitted once more, to `windows`, those of validation among them.
 
     What the head measured of the training windows stays. `folds` (n,) (`inner_folds`) are held out in turn, and `C` is the
-    one under which the clips (windows) that are held out have the lowest loss: so many say it more surely than those of
-    validation alone. Without folds, or with more than `MOST_CHOSEN_BY` windows, `C` is `strength`, the one of `fit`; the
-    rest is as there.
+    one under which a regression of the others tells their clips (windows) with the lowest loss: so many say it more surely
+    than those of validation alone. Without folds `C` is `strength`, the one of `fit`; the rest is as there.
 
     Returns `refit_windows`, how many it was fitted to: of very many as many as `fit`; and where it was chosen anew, `C`,
     `cross_validation_accuracy` and `cross_validation_loss`.
@@ -109,7 +105,7 @@ def refit(
         moves, rows = _moves(band_shift), _spread(windows, FEWEST_WINDOWS)
         vectors, labels = _vectors(model, windows, rows, moves), windows.labels[rows]
         found = {"C": strength}
-        if folds is not None and len(rows) <= MOST_CHOSEN_BY:
+        if folds is not None:
             clip_ids = windows.clip_ids[rows] if clip_votes else None
             found = _chosen_by_folds(model, vectors, labels, clip_ids, folds[rows], balanced, moves)
         regression = _regression_of(model, labels, balanced, moves)
@@ -132,18 +128,19 @@ def _chosen_by_folds(
     """The `C` under which the windows of a fold are told best by the others; `vectors` are of one move after the other."""
     of_moves = vectors.reshape(len(moves), len(labels), -1)
     predicted = {strength: np.zeros((len(labels), model.config.num_labels)) for strength in STRENGTHS}
-    for fold in np.unique(folds):
-        learned, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+    told = folds > 0
+    for fold in np.unique(folds[told]):
+        learned, held_out = np.flatnonzero(told & (folds != fold)), np.flatnonzero(folds == fold)
         regression = _regression_of(model, labels[learned], balanced, moves)
         taught = np.concatenate(of_moves[:, learned])
         for strength in STRENGTHS:
             regression.fit(taught, strength / len(moves))
             predicted[strength][held_out] = regression.probabilities(of_moves[0, held_out], model.config.num_labels)
-    scores = {strength: evaluate_split(each, labels, clip_ids) for strength, each in predicted.items()}
+    clip_ids = None if clip_ids is None else clip_ids[told]
+    scores = {strength: evaluate_split(each[told], labels[told], clip_ids) for strength, each in predicted.items()}
     scores = {strength: each.clip or each.window for strength, each in scores.items()}
     best = min(scores, key=lambda strength: scores[strength].loss)
-    told = {"accuracy": scores[best].accuracy, "loss": scores[best].loss}
-    return {"C": best} | {f"cross_validation_{name}": value for name, value in told.items()}
+    return {"C": best} | {f"cross_validation_{name}": getattr(scores[best], name) for name in ("accuracy", "loss")}
 
 
 def _in_one_process(model: EnclsForAudioClassification, work: Callable[[], dict]) -> dict:

@@ -38,8 +38,9 @@ class Recipe:
         epochs: passes over the training windows.
         band_shift: a head that is fitted sees each training window two more times, moved by this many bands up and down,
             where bands are in an order of pitch; the three weigh as one. 0: once.
-        refit: a head that is fitted is fitted once more, to training and validation windows together, as free as a
-            cross-validation of them decides. What is said of validation is of the first fit, which had not heard them.
+        refit: a head that is fitted is fitted once more, to training and validation windows together, of few as free
+            as a cross-validation decides (`inner_folds`). What is said of validation is of the first fit, which had not
+            heard them.
 
     Raises `ValueError` for values that cannot work.
     """

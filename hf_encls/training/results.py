@@ -158,8 +158,8 @@ class Results(Record):
     unknown: float | None = None  # the share of known sounds that may be answered `unknown`
     # Of a head that is fitted: `C`, and the loss of the validation clips under the first one. `fit_windows`: to how many
     # windows, where not to all. `refit_windows`: how many windows, those of validation among them, it was fitted to at last;
-    # the scores of validation are of before. `cross_validation_...`: of the clips that are not tested, each told by the
-    # other folds, under the `C` of this last fit.
+    # the scores of validation are of before. `cross_validation_...`: of the clips that are not tested, each told by a
+    # regression of the other folds, under the `C` of this last fit.
     fit: dict[str, float] | None = None
     processes: int | None = None
     device: str | None = None

@@ -83,8 +83,9 @@ def plan_start(
     if one_of_several and finished and _same_length(folder, settings):
         return Start(folder, settings, finished=True)
     if last is None and not one_of_several:
+        is_over = finished and _same_length(folder, settings)
         found = (
-            "a finished run, which left none: there is nothing to do" if finished else "none: start without resuming"
+            "a finished run, which left none: there is nothing to do" if is_over else "none: start without resuming"
         )
         raise ValueError(f"expected a whole checkpoint to resume from in {folder}, found {found}")
     return Start(folder, settings, last)

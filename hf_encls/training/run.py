@@ -145,7 +145,7 @@ def train(
     train_windows = _training_windows(stores["train"], splits["train"], model, recipe, say)
     trainer = EnclsTrainer(model=model, args=args, train_dataset=train_windows, eval_dataset=stores["validation"])
     trainer.clip_votes = clip_votes
-    folds = inner_folds(division_rows(windows), protocol, again[REFIT]) if again else None
+    folds = _inner_folds(windows, protocol, again[REFIT], say) if again else None
     learned, predicted = _learn(trainer, start, recipe, stores.pop(REFIT, None), folds)
     facts = learned | score_parts(trainer, stores, scaled, predicted) | _settings(config, protocol, fold, args)
     results = Results(**facts, leak=leak, holds_codec=_complete(model, codec))
@@ -209,6 +209,14 @@ def _will_calibrate(config: EnclsConfig, protocol: str, args: EnclsTrainingArgum
 
 def _plan(args: EnclsTrainingArguments, settings: dict[str, object]) -> Start:
     return plan_start(Path(args.output_dir), args.resume_from_checkpoint, settings, anew=args.overwrite)
+
+
+def _inner_folds(windows: Dataset, protocol: str, rows: np.ndarray, say: Callable[[str], object]) -> np.ndarray | None:
+    """The folds of the last fit; says who decides how free that is."""
+    folds = inner_folds(division_rows(windows), protocol, rows)
+    judge = "the validation part" if folds is None else "a cross-validation of all that is not tested"
+    say(f"how free the last fit is, {judge} decides")
+    return folds
 
 
 def _begin(start: Start) -> None:

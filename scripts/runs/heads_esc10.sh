@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every head on the official folds of ESC-10, of log-mel and of mini's latents: a row for each way to cut windows and to
-# train, and what choosing among them by the folds that are not tested comes to (no test fold is looked at for that).
+# train, and what choosing among them by the validation folds alone comes to (no test fold is looked at for that).
 #   scripts/runs/heads_esc10.sh ESC10_FOLDER OUTPUT_DIR clips     heads that are fitted, one vector for each clip: minutes
 #   scripts/runs/heads_esc10.sh ESC10_FOLDER OUTPUT_DIR           with windows of a second and networks too: an hour or two
 # The table is OUTPUT_DIR/codecs.md. A cell that is finished is not trained again.
