@@ -335,6 +335,18 @@ def test_card_and_results_say_it(tmp_path):
     assert "The validation part was asked before the model was fitted to it" in card
 
 
+def test_a_finished_fit_left_no_checkpoint_to_go_on_from(tmp_path):
+    settings = asked_settings(EnclsTrainingArguments(str(tmp_path)), "clip", None, {"head": "statistics"})
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match="found none: start without resuming"):
+        plan_start(tmp_path, "last", settings)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match="found a finished run, which left none: there is nothing to do"):
+        plan_start(tmp_path, "last", settings)
+    with pytest.raises(ValueError, match="found none: start without resuming"):
+        plan_start(tmp_path, "last", settings | {"num_train_epochs": 1000.0})
+
+
 def test_a_run_from_before_goes_on_where_the_new_fields_do_nothing(tmp_path):
     args = EnclsTrainingArguments(str(tmp_path), recipe="recommended")
     assert RECIPES["recommended"].refit and RECIPES["recommended"].band_shift

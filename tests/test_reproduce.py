@@ -96,6 +96,17 @@ def test_a_cell_without_scores_of_clips_is_damaged(tmp_path: Path):
         report(tmp_path, cells)
 
 
+@pytest.mark.parametrize("key", ["leak", "train", "validation", "epochs", "history", "device"])
+def test_a_cell_has_all_that_this_version_writes(key, tmp_path: Path):
+    cells = paper_cells(MEL, LOG_MEL)
+    for cell in cells:
+        write_results(tmp_path, cell)
+    file = tmp_path / cells[1].id / "results.json"
+    file.write_text(json.dumps({name: value for name, value in json.loads(file.read_text()).items() if name != key}))
+    with pytest.raises(ValueError, match=f"{cells[1].id}/results.json is damaged: expected {key}, found none"):
+        report(tmp_path, cells)
+
+
 def test_accuracy_at_equal_epochs(tmp_path: Path):
     cells = paper_cells(MEL, LOG_MEL)
     write_results(tmp_path, cells[0], curve=history([0.0, 0.2, 0.2], [1, 1, 1]))

@@ -49,6 +49,7 @@ def test_keys_of_a_later_version_are_written_again(tmp_path):
         ({"test": {"clip": SCORES}}, r"expected test\.window, found none"),
         ({"test": {"window": SCORES | {"loss": "low"}, "clip": SCORES}}, r"test\.window\.loss to be a number"),
         ({"seed": True}, "seed to be a whole number"),
+        ({"seed": -1}, "seed to be 0 or more, found -1"),
         ({"codec": {"hash": "a"}}, r"expected codec\.id, found none"),
         ({"leak": {"test_windows": 3}}, r"expected leak\.clip_leaks, found none"),
         ({"history": [{"epoch": 1}, {"loss": 2}]}, r"expected history\[1\]\.epoch, found none"),

@@ -170,9 +170,8 @@ def _image(tiles: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _traced(network: nn.Module, image: torch.Tensor) -> torch.jit.ScriptModule:
-    exact = torch.autocast(
-        "cpu", enabled=False
-    )  # else the casts around each operator would keep it out of oneDNN's hands
+    # Casts around each operator would keep it out of oneDNN's hands.
+    exact = torch.autocast("cpu", enabled=False)
     with torch.inference_mode(False), torch.no_grad(), exact, _fusion(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, about lengths, which are fixed here, and about its age
         graph = torch.jit.freeze(torch.jit.trace(network, image, check_trace=False))

@@ -44,8 +44,9 @@ def _of_groups(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _stands_in_two(groups: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Of each row (n,) whether its group is in several folds."""
-    pairs = np.unique(np.unique(groups, return_inverse=True)[1] * (folds.max() + 1) + folds) // (folds.max() + 1)
-    return (np.bincount(pairs) > 1)[np.unique(groups, return_inverse=True)[1]]
+    group = np.unique(groups, return_inverse=True)[1]
+    pairs = np.unique(np.stack([group, folds], axis=1), axis=0)
+    return (np.bincount(pairs[:, 0]) > 1)[group]
 
 
 def _teaches(part: np.ndarray, whole: np.ndarray) -> bool:
